@@ -1,0 +1,161 @@
+"""Who trains, who chooses, who judges: pairs are dealt into splits by share, group, folder or official list."""
+
+import re
+from collections import Counter
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from seglib.data.dataset import SPLITS, DataError, refuse
+
+# What folders and list files are called, lower case.
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+SHARE = 0.15  # of val and of test, unless something else is said
+
+
+def assign_splits(names, val=None, test=None, seed=0, groups=None, lists=None):
+    """Deals pairs into ``train``, ``val`` and ``test``.
+
+    Args:
+        names: one relative path per pair, with ``/`` between folders, as in ``"aachen/0001.png"``; all different.
+        val, test: shares of the pairs, in [0, 1), drawn by ``seed``; the rest is ``train``, 0 leaves a split out. None
+            for both: folders called ``train``, ``val`` and ``test`` decide if every name lies in one of them,
+            and 0.15 each otherwise.
+        seed: decides which pair, or which group, goes where.
+        groups: what keeps pairs together: a regular expression searched in each name, whose first group (or, without
+            one, whose match) is the pair's group, as in ``r"^(\\w+?)_"`` for frames called ``drive1_0007``; or a function
+            from the name to the group. None: every pair for itself.
+        lists: official lists in place of drawing: a folder that holds ``train.txt``, ``val.txt``, ``test.txt`` (or some
+            of them), or a mapping from split to such a file. A line names a pair by its image: a path or a bare name,
+            with or without the ending; further columns are not read. Pairs on no list are left out.
+
+    Returns:
+        ``(split_of, notes)``: a mapping from split to sorted indices into ``names``, and what was inferred, in words.
+
+    Raises:
+        DataError: shares that leave a split empty, groups that do not match a name, a line that fits no pair or
+            several, or a pair on two lists.
+    """
+    if lists is not None:
+        if (val, test, groups) != (None, None, None):
+            raise DataError("lists= already say which pair goes where; leave val=, test= and groups= out")
+        return _from_lists(names, lists)
+    if val is None and test is None and groups is None:
+        by_folder = _from_folders(names)
+        if by_folder:
+            return by_folder
+    val, test = (SHARE if share is None else share for share in (val, test))
+    if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
+        raise DataError(f"val and test are shares in [0, 1) that leave some for train, got {val} and {test}")
+    members = _group(names, groups)
+    split_of = _draw(members, len(names), {"val": val, "test": test}, seed)
+    for split, share in (("val", val), ("test", test), ("train", 1)):
+        if share and not split_of[split]:
+            what = f"{len(names)} pairs" if groups is None else f"{len(members)} groups ({len(names)} pairs)"
+            raise DataError(f"of {what} the {split!r} split would get none; change val= and test=")
+    return split_of, [] if groups is None else [f"splits: {len(members)} groups, none of them in two splits"]
+
+
+def _group(names, groups):
+    """The indices of each group, in the order in which the groups first appear."""
+    if groups is None:
+        return [[i] for i in range(len(names))]
+    members, strange = {}, []
+    for i, name in enumerate(names):
+        if callable(groups):
+            members.setdefault(groups(name), []).append(i)
+        elif match := re.search(groups, name):
+            members.setdefault(match[1] if match.re.groups else match[0], []).append(i)
+        else:
+            strange.append(f"{name}: groups={groups!r} does not match")
+    refuse(strange, "names without a group")
+    return list(members.values())
+
+
+def _draw(members, total, shares, seed):
+    """Walks through the groups in random order; each goes to the split that is furthest from its share, and fits."""
+    wanted = {split: round(share * total) for split, share in shares.items()}
+    split_of = {split: [] for split in SPLITS}
+    for group in np.random.default_rng(seed).permutation(len(members)):
+        open_splits = [s for s in wanted if len(split_of[s]) + len(members[group]) / 2 <= wanted[s]]
+        if total - sum(wanted.values()) and not split_of["train"]:
+            open_splits = []  # train is never left empty
+        split = max(open_splits, key=lambda s: wanted[s] - len(split_of[s]), default="train")
+        split_of[split] += members[group]
+    return {split: sorted(indices) for split, indices in split_of.items()}
+
+
+def _from_folders(names):
+    """The splits that the folders are named for, or None."""
+    split_of, folders = {split: [] for split in SPLITS}, Counter()
+    for i, name in enumerate(names):
+        parts = PurePosixPath(name).parts[:-1]
+        found = [(split, part) for part in parts for split in SPLITS if part.lower() in SPLIT_NAMES[split]]
+        if len({split for split, _ in found}) != 1:
+            return None
+        split_of[found[0][0]].append(i)
+        folders[found[0][1]] += 1
+    if not split_of["train"]:
+        return None
+    told = ", ".join(f"{folder}/ ({count})" for folder, count in folders.items())
+    return split_of, [f"splits: as the folders say, {told}"]
+
+
+def _from_lists(names, lists):
+    files = _list_files(lists)
+    places = {}
+    for i, name in enumerate(names):
+        parts = PurePosixPath(name).with_suffix("").parts
+        for start in range(len(parts)):
+            places.setdefault("/".join(parts[start:]), []).append(i)
+    split_of, wrong, seen = {split: [] for split in SPLITS}, [], {}
+    for split, path in files.items():
+        for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+            if not line.strip():
+                continue
+            where, found = f"{path}, line {number}", _look_up(line, places)
+            if len(found) != 1:
+                wrong.append(f"{where}: {line.strip()!r} is the name of {len(found)} pairs, wanted 1")
+            elif found[0] in seen and seen[found[0]] != split:
+                wrong.append(f"{where}: {names[found[0]]} is in {seen[found[0]]!r} already")
+            elif found[0] not in seen:
+                seen[found[0]] = split
+                split_of[split].append(found[0])
+    refuse(wrong, "lines in split lists that do not fit the pairs")
+    notes = [f"splits: from {', '.join(path.name for path in files.values())}"]
+    if len(seen) < len(names):
+        rest = [name for i, name in enumerate(names) if i not in seen]
+        notes.append(f"left out: {len(rest)} pairs on no list, the first {rest[0]}")
+    return {split: sorted(indices) for split, indices in split_of.items()}, notes
+
+
+def _look_up(line, places):
+    """The pairs that a line means: the whole line, or its first column; whole paths before parts of them."""
+    for text in (line.strip(), line.split()[0].strip(",;")):
+        path = PurePosixPath(text.replace("\\", "/"))
+        for parts in (path.parts, path.with_suffix("").parts):
+            for start in range(len(parts)):
+                if found := places.get("/".join(parts[start:])):
+                    return found
+    return []
+
+
+def _list_files(lists):
+    if not isinstance(lists, dict):
+        folder = Path(lists)
+        found = {
+            s: [folder / f"{name}.txt" for name in SPLIT_NAMES[s] if (folder / f"{name}.txt").is_file()] for s in SPLITS
+        }
+        lists = {split: paths[0] for split, paths in found.items() if paths}
+        if not lists:
+            raise DataError(f"{folder}: no train.txt, val.txt or test.txt in it")
+    strange = sorted(set(lists) - set(SPLITS))
+    if strange:
+        raise DataError(f"lists= has the splits {', '.join(strange)}; wanted {', '.join(SPLITS)}")
+    files = {split: Path(path) for split, path in lists.items()}
+    refuse([f"{path}: no such file" for path in files.values() if not path.is_file()], "split lists that are missing")
+    return files
