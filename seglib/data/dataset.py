@@ -26,6 +26,12 @@ def refuse(problems, what):
         raise DataError(f"{what} ({len(problems)}):\n  {shown}{more}")
 
 
+def report(name, notes):
+    """Prints what was inferred about a source, one note a line, before anything of it is read."""
+    for note in notes:
+        print(f"{name}: {note}", flush=True)
+
+
 class Dataset:
     """Pairs of image and mask with their label map, the same whatever the source.
 
