@@ -1,6 +1,7 @@
 """Reading image and mask files: every odd kind of file becomes the one form the course works with, or is refused."""
 
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,9 @@ EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp")
 
 # Beyond this, some 13,000 × 13,000, Pillow takes a file for a decompression bomb.
 MAX_PIXELS = 2 * Image.MAX_IMAGE_PIXELS
+
+
+_SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
 class ImageError(ValueError):
@@ -32,7 +36,7 @@ def read_image(path):
             (32-bit and float files have no agreed range).
     """
     picture = _open(path)
-    if picture.mode in ("I;16", "I;16L", "I;16B", "I;16N"):
+    if picture.mode in _SIXTEEN_BITS:
         grey = np.asarray(picture).astype(np.float64)
         return np.repeat((grey / 257).round().astype(np.uint8)[..., None], 3, axis=-1)
     if picture.mode in ("I", "F"):
@@ -59,17 +63,67 @@ def read_mask(path):
     picture = _open(path)
     if picture.info["lossy"]:
         raise ImageError(f"{path}: a mask stored as JPEG has ids that nobody drew; wanted a lossless file such as PNG")
-    if picture.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I"):
-        ids = np.asarray(picture)
-        if ids.size and (ids.min() < 0 or ids.max() > 255):
-            raise ImageError(f"{path}: a mask holds ids 0–255, found {int(ids.min())}–{int(ids.max())}")
-        return ids.astype(np.uint8)
-    if picture.mode not in ("1", "L", "P"):
+    if picture.mode not in ("1", "L", "P", *_SIXTEEN_BITS, "I"):
         raise ImageError(
             f"{path}: a mask holds one id per pixel, found mode {picture.mode}; "
             "wanted a grey or palette file (a painted mask is converted with LabelMap.from_rgb)"
         )
-    return np.asarray(picture).astype(np.uint8) // picture.info["stretched_by"]
+    ids = np.asarray(picture)
+    if ids.size and (ids.min() < 0 or ids.max() > 255):
+        raise ImageError(f"{path}: a mask holds ids 0–255, found {int(ids.min())}–{int(ids.max())}")
+    return ids.astype(np.uint8) // picture.info["stretched_by"]
+
+
+@dataclass(frozen=True)
+class Values:
+    """What a mask file holds, before anybody says what it means.
+
+    Attributes:
+        pixels: (height, width) uint8 or uint16 grey values or palette indices, or (height, width, 3) uint8 colours.
+        palette: (n, 3) uint8 colours of the indices; None if the pixels are no indices.
+        lossy: whether it was stored with loss (JPEG, and WebP and TIFF of that kind).
+    """
+
+    pixels: np.ndarray
+    palette: np.ndarray | None
+    lossy: bool
+
+    def in_colour(self):
+        """(height, width, 3) uint8: indices looked up, grey repeated (16 bits: only values up to 255)."""
+        if self.palette is not None:
+            return self.palette[self.pixels]
+        return self.pixels if self.pixels.ndim == 3 else np.repeat(self.pixels.astype(np.uint8)[..., None], 3, axis=-1)
+
+
+def read_values(path):
+    """Reads whatever a mask file holds, without judging it.
+
+    A palette of PNG or TIFF numbers the classes, so its indices are the values. Writers of GIF and BMP order the
+    palette as they like, so there the colours are the values. Colours that are all grey become grey values. Alpha is
+    dropped; EXIF orientation is applied.
+
+    Returns:
+        :class:`Values`.
+
+    Raises:
+        ImageError: missing, unreadable or truncated, or values that are no whole numbers in 0–65535.
+    """
+    picture, palette = _open(path), None
+    lossy, stretched_by = picture.info["lossy"], picture.info["stretched_by"]
+    if picture.mode == "P" and picture.info["format"] in ("PNG", "TIFF"):
+        palette = np.zeros((256, 3), np.uint8)
+        colours = np.reshape(picture.getpalette("RGB"), (-1, 3))
+        palette[: len(colours)] = colours
+    elif picture.mode not in ("1", "L", "I", "F", *_SIXTEEN_BITS):
+        picture = picture.convert("RGB")
+    pixels = np.asarray(picture)
+    if pixels.dtype.kind == "f" or pixels.dtype.itemsize > 2:
+        pixels = _whole(pixels, path)
+    elif pixels.dtype == bool:
+        pixels = pixels.astype(np.uint8)
+    if pixels.ndim == 3 and np.ptp(pixels, axis=-1).max(initial=0) <= (16 if lossy else 0):
+        pixels = pixels[..., 1]
+    return Values(pixels // pixels.dtype.type(stretched_by), palette, lossy)
 
 
 def read_size(path):
@@ -82,6 +136,14 @@ def read_size(path):
         width, height = picture.size
         turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
     return (width, height) if turned else (height, width)
+
+
+def _whole(pixels, path):
+    if pixels.size and 0 <= pixels.min() and pixels.max() <= 65535:
+        whole = pixels.astype(np.uint16)
+        if np.array_equal(whole, pixels):
+            return whole
+    raise ImageError(f"{path}: values {pixels.min():g}–{pixels.max():g}; wanted whole numbers in 0–65535")
 
 
 def _opened(path):
@@ -104,15 +166,36 @@ def _opened(path):
 
 def _open(path):
     with _opened(path) as picture:
-        lossy = picture.format == "JPEG" or "jpeg" in str(picture.info.get("compression"))
+        kind, lossy = picture.format, _is_lossy(picture)
         stretched_by = _stretch(path) if picture.format == "PNG" and picture.mode == "L" else 1
         try:
+            _refuse_stack(picture, path)
             picture.load()
             picture = ImageOps.exif_transpose(picture)
+        except ImageError:
+            raise
         except Exception as error:
             raise ImageError(f"{path}: damaged or truncated: {error}") from error
-    picture.info.update(lossy=lossy, stretched_by=stretched_by)
+    picture.info.update(format=kind, lossy=lossy, stretched_by=stretched_by)
     return picture
+
+
+def _refuse_stack(picture, path):
+    """Refuses a TIFF of several pages of one size; a smaller second page is a preview and harmless."""
+    if picture.format == "TIFF" and picture.n_frames > 1:
+        size = picture.size
+        picture.seek(1)
+        second = picture.size
+        picture.seek(0)
+        if second == size:
+            raise ImageError(f"{path}: a stack of {picture.n_frames} pages; wanted one picture a file")
+
+
+def _is_lossy(picture):
+    if picture.format == "WEBP":  # the chunk of a lossless picture is called VP8L, of a lossy one "VP8 "
+        with open(picture.filename, "rb") as file:
+            return b"VP8L" not in file.read(4096)
+    return picture.format == "JPEG" or "jpeg" in str(picture.info.get("compression"))
 
 
 def _stretch(path):
