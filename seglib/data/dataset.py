@@ -143,7 +143,7 @@ def from_pairs(name, labels, pairs, split_of, read_mask, notes=(), unpaired=(), 
         A :class:`Dataset`. Reading a pair that is damaged or does not fit raises an error that names its files.
     """
     if sizes is None and len(pairs) <= MAX_HEADERS:
-        sizes = [_size_or_none(image) for image, _ in pairs]
+        sizes = [read_size_or_none(image) for image, _ in pairs]
     files = {split: [pairs[i] for i in indices] for split, indices in split_of.items()}
     known = {split: sizes and [sizes[i] for i in indices] for split, indices in split_of.items()}
     known = {split: None if not chosen or None in chosen else chosen for split, chosen in known.items()}
@@ -192,7 +192,8 @@ def _to_fit(pair):
     return tf.cast(pair["image"], tf.float32), pair["mask"]
 
 
-def _size_or_none(image):
+def read_size_or_none(image):
+    """``(height, width)`` of an image from its header, or None if it has none that can be read."""
     try:
         return read_size(image)
     except ImageError:
@@ -204,7 +205,10 @@ def _tf_pairs(files, sizes, read_mask):
     height, width = sizes[0] if sizes and len(set(sizes)) == 1 else (None, None)  # static where it can be
 
     def read(image, mask):
-        return read_pair(image.decode(), mask.decode(), read_mask)
+        try:
+            return read_pair(image.decode(), mask.decode(), read_mask)
+        except ValueError as error:  # TensorFlow prints the whole chain of causes
+            raise type(error)(str(error)) from None
 
     def to_pair(image, mask):
         pixels, ids = tf.numpy_function(read, [image, mask], (tf.uint8, tf.uint8))

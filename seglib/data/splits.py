@@ -11,7 +11,7 @@ from seglib.data.dataset import SPLITS, DataError, refuse
 # What folders and list files are called, lower case.
 SPLIT_NAMES = {
     "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev"),
+    "val": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }
 SHARE = 0.15  # of val and of test, unless something else is said
@@ -27,8 +27,8 @@ def assign_splits(names, val=None, test=None, seed=0, groups=None, lists=None):
             and 0.15 each otherwise.
         seed: decides which pair, or which group, goes where.
         groups: what keeps pairs together: a regular expression searched in each name, whose first group (or, without
-            one, whose match) is the pair's group, as in ``r"^(\\w+?)_"`` for frames called ``drive1_0007``; or a function
-            from the name to the group. None: every pair for itself.
+            one, whose match) is the pair's group, as in ``"^([^_]+)_"`` for frames called ``drive1_0007``; or a
+            function from the name to the group. None: every pair for itself.
         lists: official lists in place of drawing: a folder that holds ``train.txt``, ``val.txt``, ``test.txt`` (or some
             of them), or a mapping from split to such a file. A line names a pair by its image: a path or a bare name,
             with or without the ending; further columns are not read. Pairs on no list are left out.
@@ -94,7 +94,8 @@ def _from_folders(names):
     split_of, folders = {split: [] for split in SPLITS}, Counter()
     for i, name in enumerate(names):
         parts = PurePosixPath(name).parts[:-1]
-        found = [(split, part) for part in parts for split in SPLITS if part.lower() in SPLIT_NAMES[split]]
+        words = [(part, re.split(r"[\W_]+", part.lower())) for part in parts]
+        found = [(split, part) for part, of in words for split in SPLITS if set(of).intersection(SPLIT_NAMES[split])]
         if len({split for split, _ in found}) != 1:
             return None
         split_of[found[0][0]].append(i)
