@@ -85,3 +85,15 @@ def test_cityscapes_ids():
         assert labels.CITYSCAPES.names[table[file_id]] == name
     assert sorted(set(table[:34].tolist())) == [*range(19), 255]
     assert table[0] == table[29] == 255  # unlabelled, caravan
+
+
+def test_known_names_stand_where_the_sources_count_them():
+    """objectInfo150.txt and instanceInfo100_train.txt of the ADE20K benchmarks, panoptic_coco_categories.json."""
+    ade, things, coco = labels.ADE20K.names, labels.ADE20K_THINGS.names, labels.COCO_PANOPTIC.names
+    assert (len(ade), len(things), len(coco)) == (150, 101, 133)
+    for number, name in {1: "wall", 22: "water", 53: "path", 76: "swivel chair", 101: "poster", 150: "flag"}.items():
+        assert ade[labels.one_based(150)[number]] == name
+    for number, name in {0: "background", 1: "bed", 33: "pool table", 58: "television receiver", 100: "flag"}.items():
+        assert things[number] == name
+    for number, name in {0: "person", 11: "stop sign", 79: "toothbrush", 80: "banner", 132: "rug-merged"}.items():
+        assert coco[number] == name

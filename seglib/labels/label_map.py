@@ -1,4 +1,4 @@
-"""Label maps: what the integers in a mask mean, how they are painted, and how other schemes map onto them."""
+"""One label map, and the look-up tables that lead to it from other schemes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -173,73 +173,6 @@ def remap(mask, table, name="mask"):
         known = _list_ids(np.flatnonzero(table >= 0))
         raise ValueError(f"{name}: found ids that have no class: {_list_ids(mask[out < 0])} (known: {known})")
     return out.astype(np.uint8)
-
-
-BINARY_255 = {0: 0, 255: 1}
-"""Masks saved as black and white: 255 is the foreground, class 1."""
-
-
-def one_based(num_classes, void=0):
-    """Masks that count their classes from 1 (as in Oxford-IIIT Pet's 1–3 or ADE20K); ``void`` (None: none) → void."""
-    ids = {i + 1: i for i in range(num_classes)}
-    return ids if void is None else {void: VOID, **ids}
-
-
-def voc_colours(count=21):
-    """The PASCAL VOC palette: bit ``3j + c`` of the id is bit ``7 − j`` of channel c (VOC devkit).
-
-    Returns:
-        ``count`` tuples ``(red, green, blue)``, id 0 (black, background) first.
-    """
-    bits = [[(i >> (3 * j + c)) & 1 for j in range(8)] for i in range(count) for c in range(3)]
-    values = [sum(bit << (7 - j) for j, bit in enumerate(row)) for row in bits]
-    return tuple(tuple(values[3 * i : 3 * i + 3]) for i in range(count))
-
-
-VOC = LabelMap(
-    (
-        "background aeroplane bicycle bird boat bottle bus car cat chair cow dining-table dog horse motorbike person "
-        "potted-plant sheep sofa train tv-monitor"
-    ).split(),
-    voc_colours(),
-    void_colour=(224, 224, 192),
-)
-"""PASCAL VOC 2012: 21 classes; the cream-coloured border of its masks is void, id 255 in the palette files."""
-
-CITYSCAPES = LabelMap(
-    (
-        "road sidewalk building wall fence pole traffic-light traffic-sign vegetation terrain sky person rider car "
-        "truck bus train motorcycle bicycle"
-    ).split(),
-    (
-        (128, 64, 128),
-        (244, 35, 232),
-        (70, 70, 70),
-        (102, 102, 156),
-        (190, 153, 153),
-        (153, 153, 153),
-        (250, 170, 30),
-        (220, 220, 0),
-        (107, 142, 35),
-        (152, 251, 152),
-        (70, 130, 180),
-        (220, 20, 60),
-        (255, 0, 0),
-        (0, 0, 142),
-        (0, 0, 70),
-        (0, 60, 100),
-        (0, 80, 100),
-        (0, 0, 230),
-        (119, 11, 32),
-    ),
-    void_colour=(0, 0, 0),
-)
-"""Cityscapes' 19 classes of the evaluation, in train-id order (Cordts et al. 2016)."""
-
-# Position in the list = train id, value = the id in a *_labelIds.png file; ids 0–33 that are not listed are void.
-_CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-CITYSCAPES_IDS = {i: VOID for i in range(34)} | {file: train for train, file in enumerate(_CITYSCAPES_IDS)}
-"""Cityscapes ``labelIds`` (0–33) → train ids 0–18 or void."""
 
 
 def _default_colours(count):
