@@ -1,4 +1,4 @@
-"""Reading image and mask files: every odd kind of file becomes the one form the course works with, or is refused."""
+"""Reading and resizing image and mask files: every odd kind becomes the one form that the course works with."""
 
 import warnings
 from dataclasses import dataclass
@@ -124,6 +124,34 @@ def read_values(path):
     if pixels.ndim == 3 and np.ptp(pixels, axis=-1).max(initial=0) <= (16 if lossy else 0):
         pixels = pixels[..., 1]
     return Values(pixels // pixels.dtype.type(stretched_by), palette, lossy)
+
+
+def resize_image(image, size):
+    """Resizes an image bilinearly with antialiasing: a new pixel averages all the pixels that fall into it.
+
+    Args:
+        image: (h, w, 3) uint8.
+        size: ``(height, width)`` wanted.
+
+    Returns:
+        (height, width, 3) uint8.
+    """
+    height, width = size
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def resize_mask(mask, size):
+    """Resizes a mask by nearest neighbour, so that every id of the result stood in it.
+
+    Args:
+        mask: (h, w) uint8.
+        size: ``(height, width)`` wanted.
+
+    Returns:
+        (height, width) uint8.
+    """
+    height, width = size
+    return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
 
 
 def read_size(path):

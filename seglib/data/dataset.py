@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from seglib.images import ImageError, read_image, read_size
+from seglib.images import ImageError, read_image, read_size, resize_image, resize_mask
 
 SPLITS = ("train", "val", "test")
 
@@ -177,11 +177,12 @@ def resize_pair(pair, size):
     image, mask = pair["image"], pair["mask"]
     if tuple(image.shape[:2]) == tuple(size):
         return {"image": image, "mask": mask}
-    resized = tf.image.resize(image, size, method="bilinear", antialias=True)
-    if image.dtype == tf.uint8:
-        resized = tf.cast(tf.round(tf.clip_by_value(resized, 0, 255)), tf.uint8)
-    mask = tf.image.resize(mask[..., None], size, method="nearest")[..., 0]
-    return {"image": resized, "mask": mask}
+    if image.dtype == tf.uint8:  # Pillow's is the same filter as TensorFlow's for floats, and faster
+        image = tf.numpy_function(lambda image: resize_image(image, size), [image], tf.uint8)
+    else:
+        image = tf.image.resize(image, size, method="bilinear", antialias=True)
+    mask = tf.numpy_function(lambda mask: resize_mask(mask, size), [mask], tf.uint8)
+    return {"image": tf.ensure_shape(image, (*size, 3)), "mask": tf.ensure_shape(mask, size)}
 
 
 def _augmented(augment, pair, draw, size):
@@ -207,7 +208,7 @@ def _tf_pairs(files, sizes, read_mask):
     def read(image, mask):
         try:
             return read_pair(image.decode(), mask.decode(), read_mask)
-        except ValueError as error:  # TensorFlow prints the whole chain of causes
+        except ValueError as error:  # TensorFlow would print the whole chain of causes
             raise type(error)(str(error)) from None
 
     def to_pair(image, mask):
