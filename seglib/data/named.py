@@ -1,56 +1,65 @@
 """Datasets by name: ``load``."""
 
-import contextlib
-import io
-import logging
+from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from seglib.data.dataset import SPLITS, Dataset
+from seglib.data.dataset import Dataset
+from seglib.data.prepare import open_builder
+from seglib.data.specs import find_spec
 
 
 def load(name, data_dir=None):
-    """Loads a dataset by name; the embedded ones are drawn on this machine the first time and kept.
+    """Loads a dataset by name: the first time some are drawn on this machine and others fetched; all are kept.
+
+    ==========================================  ====================================================================
+    ``streets/…``, ``cells/…``                  drawn, nothing is fetched: ``tiny`` (64×96), ``small``, ``full``
+    ``oxford_iiit_pet``                         pet, background, border
+    ``oxford_iiit_pet/binary``                  background, pet; the border is void
+    ``cityscapes``                              19 classes; you register and fetch two archives yourself
+    ``scene_parse150``                          100 kinds of objects of ADE20K's instance release, and background
+    ``coco/2017_panoptic``                      133 classes: 80 things, 53 kinds of stuff
+    ==========================================  ====================================================================
 
     Args:
-        name: ``"streets/tiny"`` (64×96), ``"streets/small"`` (128×192) or ``"streets/full"`` (256×384).
+        name: one of the above.
         data_dir: the folder in which datasets are kept. Default: :func:`seglib.lesson.data_dir`.
 
     Returns:
-        A :class:`Dataset`.
+        A :class:`Dataset`. Images of variable size have no ``sizes``; ``notes`` say how the splits were cut.
 
     Raises:
         ValueError: a name that is not known; those that are known are listed.
+        DataError: data that are not here and cannot be fetched (said within five seconds, with the steps to place them
+            by hand), that could not be prepared, or that lie damaged on disk; the message says what to do.
     """
-    from seglib.datasets import streets
     from seglib.lesson import data_dir as default_dir
 
-    known = [f"streets/{config}" for config in streets.SIZES]
-    if name not in known:
-        raise ValueError(f"no dataset {name!r}; there are {', '.join(known)}; your own files: data.from_folder")
-    folder = data_dir or default_dir()
-    builder = _prepare(lambda: streets.Streets(config=name.split("/")[1], data_dir=folder), name)
-    splits, counts, sizes = {}, {}, {}
-    for split, tfds_split in zip(SPLITS, ("train", "validation", "test"), strict=True):
-        splits[split] = (builder.as_dataset(split=tfds_split, shuffle_files=False), _from_tfds)
-        counts[split] = builder.info.splits[tfds_split].num_examples
-        sizes[split] = [builder.info.features["image"].shape[:2]] * counts[split]
-    return Dataset(name, streets.LABELS, splits, counts, sizes)
+    spec = find_spec(name)
+    builder = open_builder(name, spec, Path(data_dir or default_dir()).expanduser())
+    counts = {split: builder.info.splits[part].num_examples for split, part in spec.splits.items()}
+    there = {split: part for split, part in spec.splits.items() if counts[split]}
+    shape = builder.info.features[spec.features[0]].shape[:2]
+    return Dataset(
+        name=name,
+        labels=spec.labels,
+        splits={split: _tf_examples(builder, spec, part) for split, part in there.items()},
+        counts=counts,
+        sizes={split: None if None in shape else [shape] * counts[split] for split in spec.splits},
+        notes=spec.notes,
+    )
 
 
-def _prepare(make_builder, name):
-    """The builder that ``make_builder`` makes, with its data on disk."""
-    logging.getLogger("absl").setLevel(logging.ERROR)  # TFDS warns of every folder that is not there yet
-    builder = make_builder()
-    if not builder.is_prepared():
-        print(f"{name}: drawing it once, up to two minutes on a slow machine …", flush=True)
-        tfds.disable_progress_bar()  # its bars and messages would pile up in a saved notebook
-        # Another process may draw the same at the same time; the second to finish finds the first one's folder.
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(FileExistsError):
-            builder.download_and_prepare()
-        builder = make_builder()
-    return builder
+def _tf_examples(builder, spec, part):
+    """A split's examples with their images still encoded, cheap to shuffle, and what makes a pair of one."""
+    features = builder.info.features
+    images = [name for name in spec.features if isinstance(features[name], tfds.features.Image)]
+    decoders = tfds.decode.PartialDecoding(
+        dict.fromkeys(spec.features, True), decoders={name: tfds.decode.SkipDecoding() for name in images}
+    )
 
+    def read(example):
+        decoded = {name: features[name].decode_example(example[name]) for name in images}
+        return spec.to_pair({**example, **decoded}, features)
 
-def _from_tfds(example):
-    return {"image": example["image"], "mask": example["mask"][..., 0]}
+    return builder.as_dataset(split=part, shuffle_files=False, decoders=decoders), read
