@@ -4,6 +4,7 @@ PINS ?= constraints.txt
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -q
 STAMP := $(VENV)/.installed
+DATASET ?= $(SEGLIB_DATASET)
 
 export PYTHONHASHSEED := 0
 export TF_CPP_MIN_LOG_LEVEL ?= 3
@@ -26,8 +27,8 @@ $(STAMP): requirements.txt requirements-test.txt $(PINS) pyproject.toml
 	@$(PIP) install -r requirements.txt -r requirements-test.txt -c $(PINS)
 	@$(PIP) install --no-deps -e . && touch $(STAMP) && echo "$(VENV) is ready"
 
-course: setup ## runs all lessons and writes build/course/index.html
-	@$(PY) notebooks/course.py
+course: setup ## runs all lessons and writes build/course/index.html (DATASET=oxford_iiit_pet: on another dataset)
+	@SEGLIB_DATASET="$(DATASET)" $(PY) notebooks/course.py
 
 test: lint unit notebooks walk ## lint, unit tests, the notebooks' outputs, the GPU branch on this processor
 
@@ -42,7 +43,7 @@ unit: setup
 
 notebooks: setup
 	@echo "comparing the notebooks' outputs..."
-	@SEGLIB_PROFILE=cpu $(PY) -m pytest -q --nbval --nbval-current-env notebooks
+	@SEGLIB_PROFILE=cpu SEGLIB_DATASET= $(PY) -m pytest -q --nbval --nbval-current-env notebooks
 
 walk: setup
 	@$(PY) notebooks/course.py --walk

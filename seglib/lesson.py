@@ -2,7 +2,7 @@
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
@@ -18,7 +18,7 @@ class Profile:
         filters, depth: width of the U-Net's first level, and its number of levels.
         epochs: passes over the training images.
         steps: None, or at most so many training steps (``SEGLIB_STEPS``): then nothing is learnt and claims are
-            printed but not asserted.
+            printed but not asserted; nor are they on another dataset than the profile's own (``SEGLIB_DATASET``).
     """
 
     name: str
@@ -41,10 +41,11 @@ def profile():
     """The profile of this machine: ``"gpu"`` where Keras sees one, else ``"cpu"``.
 
     ``SEGLIB_PROFILE`` (``cpu`` or ``gpu``) overrules what is seen, ``SEGLIB_STEPS`` (a positive whole number)
-    shortens all training. There are no other switches.
+    shortens all training, ``SEGLIB_DATASET`` (a name for :func:`seglib.data.load`, which also says which names there
+    are) replaces the profile's dataset and leaves its image size. There are no other switches.
 
     Raises:
-        ValueError: a switch is set to something else.
+        ValueError: profile or steps are set to something else.
     """
     name = os.environ.get("SEGLIB_PROFILE") or ("gpu" if _has_gpu() else "cpu")
     if name not in PROFILES:
@@ -52,8 +53,8 @@ def profile():
     steps = os.environ.get("SEGLIB_STEPS") or None
     if steps is not None and (not steps.isdecimal() or int(steps) < 1):
         raise ValueError(f"SEGLIB_STEPS must be a whole number of at least 1, got {steps!r}")
-    chosen = PROFILES[name]
-    return chosen if steps is None else Profile(**{**vars(chosen), "steps": int(steps), "epochs": 1})
+    chosen = replace(PROFILES[name], dataset=os.environ.get("SEGLIB_DATASET") or PROFILES[name].dataset)
+    return chosen if steps is None else replace(chosen, steps=int(steps), epochs=1)
 
 
 def data_dir():
@@ -65,12 +66,15 @@ def data_dir():
 def run_dir(name):
     """Where a lesson keeps what it trained under this name: ``build/runs/<name>``; made if it is missing.
 
-    Shortened and other-profile runs get folders of their own, so that none is mistaken for the real thing.
+    Shortened runs, those of other profiles and those on other datasets get folders of their own, so that none is
+    mistaken for the real thing.
     """
     if not re.fullmatch(r"[\w.-]+", name):
         raise ValueError(f"a run's name is made of letters, digits, '.', '_' and '-', got {name!r}")
     chosen = profile()
     suffix = f"-{chosen.name}" + (f"-{chosen.steps}-steps" if chosen.steps else "")
+    if _has_other_dataset(chosen):
+        suffix += "-" + re.sub(r"[^\w.-]", "-", chosen.dataset)
     folder = (_checkout() or Path.cwd()) / "build" / "runs" / (name + suffix)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -85,20 +89,27 @@ def claim(what, measured, at_least=None, below=None):
         at_least, below: the bound; exactly one of them.
 
     Raises:
-        AssertionError: the claim does not hold. Runs shortened by ``SEGLIB_STEPS`` have learnt nothing; they print
-            the line and assert only that ``measured`` is a finite number.
+        AssertionError: the claim does not hold. Runs shortened by ``SEGLIB_STEPS`` have learnt nothing, and nothing
+            was claimed about the dataset of ``SEGLIB_DATASET``; both print the line and assert only that ``measured``
+            is a finite number.
     """
     if (at_least is None) == (below is None):
         raise ValueError("a claim has one bound: at_least or below")
     wanted = f"≥ {at_least:g}" if below is None else f"< {below:g}"
-    shortened = profile().steps is not None
-    note = " · not asserted, the run was shortened" if shortened else ""
+    chosen = profile()
+    note = " · not asserted, the run was shortened" if chosen.steps else ""
+    if _has_other_dataset(chosen):
+        note = f" · not asserted, claimed of {PROFILES[chosen.name].dataset} and not of {chosen.dataset}"
     print(f"claim: {what} · wanted {wanted} · measured {measured:.3f}{note}")
     if not abs(measured) < float("inf"):
         raise AssertionError(f"{what}: measured {measured}, not a finite number")
     holds = measured >= at_least if below is None else measured < below
-    if not (holds or shortened):
+    if not (holds or note):
         raise AssertionError(f"{what}: wanted {wanted}, measured {measured:.3f}")
+
+
+def _has_other_dataset(chosen):
+    return chosen.dataset != PROFILES[chosen.name].dataset
 
 
 def _checkout():

@@ -15,9 +15,9 @@ def rng():
 
 @pytest.fixture
 def plain_run(monkeypatch):
-    """Neither of the two switches is set."""
-    monkeypatch.delenv("SEGLIB_PROFILE", raising=False)
-    monkeypatch.delenv("SEGLIB_STEPS", raising=False)
+    """None of the three switches is set."""
+    for switch in ("SEGLIB_PROFILE", "SEGLIB_STEPS", "SEGLIB_DATASET"):
+        monkeypatch.delenv(switch, raising=False)
 
 
 @pytest.fixture

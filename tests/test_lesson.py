@@ -1,3 +1,7 @@
+import dataclasses
+import shutil
+import subprocess
+
 import pytest
 
 from seglib import lesson
@@ -12,6 +16,16 @@ def test_the_switches_choose_profile_and_steps(monkeypatch, plain_run):
     monkeypatch.setenv("SEGLIB_STEPS", "2")
     short = lesson.profile()
     assert (short.name, short.steps, short.epochs, short.size) == ("cpu", 2, 1, lesson.PROFILES["cpu"].size)
+
+
+def test_a_switch_replaces_the_dataset_alone(monkeypatch, plain_run):
+    monkeypatch.setenv("SEGLIB_PROFILE", "cpu")
+    monkeypatch.setenv("SEGLIB_DATASET", "")
+    assert lesson.profile() == lesson.PROFILES["cpu"]
+    monkeypatch.setenv("SEGLIB_DATASET", "oxford_iiit_pet")
+    assert lesson.profile() == dataclasses.replace(lesson.PROFILES["cpu"], dataset="oxford_iiit_pet")
+    monkeypatch.setenv("SEGLIB_STEPS", "2")
+    assert (lesson.profile().dataset, lesson.profile().steps) == ("oxford_iiit_pet", 2)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +50,34 @@ def test_runs_of_other_profiles_do_not_mix(monkeypatch, plain_run, tmp_path):
         lesson.run_dir("../unet")
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+@pytest.mark.parametrize(
+    ("said", "exported", "wanted"), [("", "", ""), ("DATASET=cells/tiny", "", "cells/tiny"), ("", "a/b", "a/b")]
+)
+def test_make_course_hands_the_dataset_on(plain_run, monkeypatch, said, exported, wanted):
+    monkeypatch.setenv("SEGLIB_DATASET", exported)
+    command = ["make", "--dry-run", "--always-make", "course", *said.split()]
+    printed = subprocess.run(command, cwd=lesson.data_dir().parent, capture_output=True, text=True, check=True).stdout
+    assert f'SEGLIB_DATASET="{wanted}" ' in printed.splitlines()[-1]
+
+
+def test_runs_on_other_datasets_do_not_mix(monkeypatch, plain_run, tmp_path):
+    monkeypatch.setattr(lesson, "_checkout", lambda: tmp_path)
+    monkeypatch.setenv("SEGLIB_PROFILE", "cpu")
+    folders = []
+    for dataset in ("", "streets/tiny", "oxford_iiit_pet", "oxford_iiit_pet/binary", "../.."):
+        monkeypatch.setenv("SEGLIB_DATASET", dataset)
+        folders.append(lesson.run_dir("unet"))
+    assert [folder.name for folder in folders] == [
+        "unet-cpu",
+        "unet-cpu",
+        "unet-cpu-oxford_iiit_pet",
+        "unet-cpu-oxford_iiit_pet-binary",
+        "unet-cpu-..-..",
+    ]
+    assert {folder.parent for folder in folders} == {tmp_path / "build" / "runs"}
+
+
 def test_a_claim_is_printed_and_asserted(monkeypatch, plain_run, capsys):
     monkeypatch.setenv("SEGLIB_PROFILE", "cpu")
     lesson.claim("mIoU", 0.8123, at_least=0.75)
@@ -55,6 +97,21 @@ def test_a_shortened_run_asserts_only_that_there_is_a_number(monkeypatch, plain_
     assert "not asserted" in capsys.readouterr().out
     with pytest.raises(AssertionError, match="not a finite"):
         lesson.claim("mIoU", float("nan"), at_least=0.75)
+
+
+def test_nothing_is_claimed_of_another_dataset(monkeypatch, plain_run, capsys):
+    monkeypatch.setenv("SEGLIB_PROFILE", "cpu")
+    monkeypatch.setenv("SEGLIB_DATASET", "oxford_iiit_pet")
+    lesson.claim("mIoU", 0.1, at_least=0.75)
+    assert capsys.readouterr().out == (
+        "claim: mIoU · wanted ≥ 0.75 · measured 0.100 · not asserted, claimed of streets/tiny and not of "
+        "oxford_iiit_pet\n"
+    )
+    with pytest.raises(AssertionError, match="not a finite"):
+        lesson.claim("mIoU", float("nan"), at_least=0.75)
+    monkeypatch.setenv("SEGLIB_DATASET", "streets/tiny")  # the profile's own
+    with pytest.raises(AssertionError, match="wanted ≥ 0.75"):
+        lesson.claim("mIoU", 0.1, at_least=0.75)
 
 
 def test_folders_of_the_checkout():
