@@ -1,0 +1,386 @@
+import json
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as mask_api
+
+from seglib.data import DataError
+from seglib.data.coco import from_coco
+from seglib.data.shapes import read_runs, read_shape
+from seglib.labels import LabelMap
+
+# Two overlapping shapes in 4×6 pixels. A polygon's corners lie on the corners of pixels, (0, 0) at the upper left.
+#
+#   c c c c . .      cat, id 7: the rectangle x 0–4, y 0–3, 12 pixels
+#   c X X c d .      dog, id 3: the rectangle x 1–3, y 1–2 and x 4–5, y 1–2, as two polygons, 3 pixels
+#   c c c c . .      X: both
+#   . . . . . .
+CAT = [[0, 0, 4, 0, 4, 3, 0, 3]]
+DOG = [[1, 1, 3, 1, 3, 2, 1, 2], [4, 1, 5, 1, 5, 2, 4, 2]]
+# The same in runs, column by column: outside, inside, outside, …
+CAT_RUNS = [0, 3, 1, 3, 1, 3, 1, 3, 9]
+DOG_RUNS = [5, 1, 3, 1, 7, 1, 6]
+# Ids in the order of the categories' ids: 0 background, 1 dog, 2 cat.
+DRAWN = [[2, 2, 2, 2, 0, 0], [2, 1, 1, 2, 1, 0], [2, 2, 2, 2, 0, 0], [0, 0, 0, 0, 0, 0]]
+CATEGORIES = [{"id": 7, "name": "cat"}, {"id": 3, "name": "dog"}]
+ALL = {"val": 0, "test": 0}
+
+
+def note(number, category_id, segmentation, image_id=17, **others):
+    return {"id": number, "image_id": image_id, "category_id": category_id, "segmentation": segmentation, **others}
+
+
+def runs(counts, size=(4, 6)):
+    return {"counts": counts, "size": list(size)}
+
+
+class Folder:
+    """A JSON file and its images, which a test may alter before it is written."""
+
+    def __init__(self, path):
+        self.path, self.images = path / "instances.json", path / "images"
+        self.content = {"info": {}, "images": [], "annotations": [], "categories": CATEGORIES}
+        self.add(17, "17.png")
+
+    def add(self, key, file_name, place=None):
+        path = self.images / (place or file_name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(path)
+        self.content["images"].append({"id": key, "file_name": file_name, "height": 4, "width": 6})
+
+    def write(self, *annotations):
+        self.content["annotations"] += annotations
+        self.path.write_text(json.dumps(self.content))
+
+    def load(self, *annotations, **options):
+        self.write(*annotations)
+        return from_coco(self.path, self.images, **{**ALL, **options})
+
+    def draw(self, *annotations, **options):
+        """The mask of the first image."""
+        dataset = self.load(*annotations, **options)
+        return dataset.read_mask(dataset.files["train"][0][1]).tolist()
+
+    def refused(self, match, *annotations, **options):
+        with pytest.raises(DataError, match=match):
+            self.load(*annotations, **options)
+
+
+@pytest.fixture
+def coco(tmp_path):
+    return Folder(tmp_path)
+
+
+class TestShapes:
+    def compressed(self, counts, size=(4, 6)):
+        return mask_api.frPyObjects(runs(counts, size), *size)["counts"].decode()
+
+    def test_polygons_and_runs_agree(self, coco):
+        kinds = [(CAT, DOG), (runs(CAT_RUNS), runs(DOG_RUNS))]
+        kinds += [(runs(self.compressed(CAT_RUNS)), runs(self.compressed(DOG_RUNS))), (CAT, runs(DOG_RUNS))]
+        for i, (cat, dog) in enumerate(kinds):
+            coco.content["annotations"] = []
+            assert coco.draw(note(1, 7, cat), note(2, 3, dog)) == DRAWN, i
+
+    def test_runs_agree_with_pycocotools(self, rng):
+        for share in (0, 0.02, 0.5, 0.98, 1):
+            for size in ((1, 1), (7, 13), (300, 201)):
+                mask = np.asfortranarray(rng.random(size) < share, np.uint8)
+                lengths = read_runs(mask_api.encode(mask)["counts"].decode(), size)
+                again = mask_api.frPyObjects({"counts": lengths.tolist(), "size": list(size)}, *size)
+                np.testing.assert_array_equal(mask_api.decode(again), mask)
+
+    def test_drawing_agrees_with_pycocotools(self, coco, rng):
+        """Stars of random corners, some outside the image, drawn one by one into masks as COCO's own code does."""
+        coco.content["images"][0] |= {"height": 60, "width": 80}
+        stars = [[rng.uniform(-9, 90, 10).round(2).tolist() for _ in range(rng.integers(1, 4))] for _ in range(12)]
+        coco.content["categories"] = [{"id": i, "name": f"class {i}"} for i in range(1, 13)]
+        decoded = [mask_api.decode(mask_api.merge(mask_api.frPyObjects(star, 60, 80))) for star in stars]
+        expected = np.zeros((60, 80), int)
+        for i in sorted(range(12), key=lambda i: -int(decoded[i].sum())):
+            expected[decoded[i] > 0] = i + 1
+        assert len(np.unique(expected)) > 6
+        assert coco.draw(*[note(i, i + 1, star) for i, star in enumerate(stars)]) == expected.tolist()
+
+    @pytest.mark.parametrize(
+        ("segmentation", "message"),
+        [
+            ([], r"segmentation \[\]; wanted polygons or run lengths \(a box alone is no mask\)"),
+            (None, "segmentation None; wanted polygons"),
+            ([[0, 0, 4, 3]], r"a polygon of 4 entries; wanted 6 or more numbers x1, y1"),
+            ([[0, 0, 4, 0, 4, 3, 1]], "a polygon of 7 entries"),
+            ([0, 0, 4, 0, 4, 3], "a polygon of 0; wanted 6 or more numbers"),
+            ([[[0, 0], [4, 0], [4, 3]]], "a polygon of 3 entries"),
+            ([CAT[0], [0, 0, 4, "left", 4, 3]], "a polygon of 6 entries"),
+            ([[0, 0, 1e9, 0, 4, 3]], r"a polygon with x, y from 0\.0 to 1000000000\.0 in an image of 4×6"),
+            ([[0, 0, float("nan"), 0, 4, 3]], "a polygon with x, y from nan to nan"),
+            (runs(CAT_RUNS, (6, 4)), r"run lengths of size \[6, 4\], the image is \[4, 6\] \(height, width\)"),
+            ({"counts": CAT_RUNS}, "run lengths of size None"),
+            (runs([5, 1, 3]), "run lengths of 9 pixels, the image has 4·6 = 24"),
+            (runs([24, 2**62, 2**62, 2**62, 2**62]), "run lengths of .* pixels, the image has"),
+            (runs([25, -1]), r"counts '\[25, -1\]'; wanted run lengths, a list of integers or COCO's compressed"),
+            (runs([23.5, 0.5]), "wanted run lengths, a list of integers"),
+            (runs(None), "counts 'None'; wanted run lengths"),
+            (runs("5 1 18"), "counts '5 1 18'; wanted run lengths"),
+            (runs("o"), "counts 'o'; wanted run lengths"),
+            (runs("0"), "run lengths of 0 pixels"),
+        ],
+    )
+    def test_shapes_that_are_refused(self, segmentation, message):
+        with pytest.raises(DataError, match=message):
+            read_shape(segmentation, (4, 6))
+
+
+class TestMasks:
+    def test_the_smaller_lies_on_top_whatever_the_order(self, coco):
+        # By the "area" of the file, which may be that of a box or missing, it would be the other way round.
+        annotations = note(1, 7, CAT, area=1), note(2, 3, DOG, area=99)
+        assert coco.draw(*annotations) == DRAWN
+        coco.content["annotations"] = []
+        assert coco.draw(*annotations[::-1]) == DRAWN
+
+    def test_of_equally_large_ones_the_later_lies_on_top(self, coco):
+        assert coco.draw(note(1, 7, DOG), note(2, 3, DOG))[1] == [0, 1, 1, 0, 1, 0]
+        coco.content["annotations"] = []
+        assert coco.draw(note(2, 3, DOG), note(1, 7, DOG))[1] == [0, 2, 2, 0, 2, 0]
+
+    def test_overlaps_of_two_classes_become_void_where_asked(self, coco):
+        annotations = note(1, 7, CAT), note(2, 3, DOG), note(3, 7, [[0, 0, 1, 0, 1, 1, 0, 1]])  # a cat on a cat
+        expected = np.array(DRAWN)
+        expected[1, 1:3] = 255  # X
+        assert coco.draw(*annotations, void=("overlap",)) == expected.tolist()
+
+    def test_a_class_below_two_others_is_not_forgotten(self, coco):
+        corner = [[0, 0, 1, 0, 1, 1, 0, 1]]
+        drawn = coco.draw(note(1, 7, CAT), note(2, 3, corner), note(3, 7, corner), void=("overlap",))
+        assert (drawn[0][0], drawn[0][1]) == (255, 2)
+
+    def test_crowds_become_void_where_asked(self, coco):
+        annotations = note(1, 7, CAT), note(2, 3, runs(DOG_RUNS), iscrowd=1)
+        assert coco.draw(*annotations) == DRAWN
+        coco.content["annotations"] = []
+        expected = np.array(DRAWN)
+        expected[1, [1, 2, 4]] = 255
+        assert coco.draw(*annotations, void="crowd") == expected.tolist()
+
+    def test_what_is_smaller_than_a_crowd_lies_on_top_of_it(self, coco):
+        drawn = coco.draw(note(1, 3, DOG, iscrowd=0), note(2, 7, runs(CAT_RUNS), iscrowd=1), void=("crowd",))
+        assert drawn[1] == [255, 1, 1, 255, 1, 0]
+
+    def test_pairs_and_batches(self, coco):
+        dataset = coco.load(note(1, 7, CAT), note(2, 3, DOG))
+        (pair,) = dataset.train.as_numpy_iterator()
+        assert pair["mask"].tolist() == DRAWN and pair["mask"].dtype == np.uint8
+        assert pair["image"].shape == (4, 6, 3)
+        assert dataset.sizes["train"] == [(4, 6)]
+        assert dataset.class_pixels().tolist() == [11, 3, 10]
+        assert dataset.files["train"] == [(str(coco.images / "17.png"), "instances.json, image 17 (17.png)")]
+
+    def test_another_size_on_disk_names_the_image(self, coco):
+        Image.fromarray(np.zeros((6, 4, 3), np.uint8)).save(coco.images / "17.png")
+        dataset = coco.load(note(1, 7, CAT))
+        with pytest.raises(Exception, match=r"instances\.json, image 17 \(17\.png\): the mask is 4×6 .* is 6×4"):
+            list(dataset.train)
+
+
+class TestClasses:
+    def test_background_and_the_categories_in_the_order_of_their_ids(self, coco):
+        assert coco.load(note(1, 7, CAT)).labels.names == ("background", "dog", "cat")
+
+    def test_a_category_called_background_is_class_0(self, coco):
+        coco.content["categories"] = [{"id": 7, "name": "_background_"}, {"id": 3, "name": "dog"}]
+        dataset = coco.load(note(1, 7, CAT), note(2, 3, DOG))
+        assert dataset.labels.names == ("background", "dog")
+        assert dataset.read_mask(dataset.files["train"][0][1]).tolist() == (np.array(DRAWN) % 2).tolist()
+
+    def test_labels_are_matched_by_name(self, coco):
+        labels = LabelMap(("cat", "background", "dog", "cow"))
+        expected = np.array([1, 2, 0])[DRAWN]
+        assert coco.draw(note(1, 7, CAT), note(2, 3, DOG), labels=labels) == expected.tolist()
+
+    def test_without_background_what_nobody_labelled_is_void(self, coco):
+        labels = LabelMap(("cat", "dog"), ignore_id=9)
+        expected = np.array([9, 1, 0])[DRAWN]
+        assert coco.draw(note(1, 7, CAT), note(2, 3, DOG), labels=labels) == expected.tolist()
+        expected[1, 1:3] = 9
+        coco.content["annotations"] = []
+        assert coco.draw(note(1, 7, CAT), note(2, 3, DOG), labels=labels, void="overlap") == expected.tolist()
+
+    def test_categories_that_the_labels_lack(self, coco):
+        labels, annotations = LabelMap(("background", "cat")), (note(1, 7, CAT), note(2, 3, DOG), note(3, 3, DOG))
+        coco.refused(
+            r"instances\.json: categories that labels= lacks: dog \(2 annotations\); it has background, cat\. Add them",
+            *annotations,
+            labels=labels,
+        )
+        for others, target in (("background", 0), ("void", 255)):
+            coco.content["annotations"] = []
+            expected = np.array([0, target, 1])[DRAWN]
+            assert coco.draw(*annotations, labels=labels, others=others) == expected.tolist()
+        coco.content["annotations"] = []
+        assert coco.draw(note(1, 7, CAT), labels=labels)[0] == [1, 1, 1, 1, 0, 0]  # no dog, so none is lost
+
+    def test_options_that_are_refused(self, coco):
+        coco.refused("void= takes 'crowd' and 'overlap', got 'crowds'", note(1, 7, CAT), void=("crowds",))
+        coco.refused("others= is 'background', .* got 'rest'", others="rest")
+        coco.refused("others= is 'background', if labels= has", labels=LabelMap(("cat",)), others="background")
+
+    def test_categories_that_are_refused(self, coco):
+        for categories, message in (
+            ([{"id": 1, "name": "a"}, {"id": 2, "name": "a"}], "categories 1 and 2 are both called 'a'"),
+            ([{"id": 1, "name": "a"}, {"id": 1, "name": "b"}], "category 1 is called both 'a' and 'b'"),
+            ([{"id": "1", "name": "a"}], "category '1' is called 'a'; wanted an integer and a name"),
+            ([{"id": 1}], "category 1 is called None; wanted"),
+        ):
+            coco.content["categories"], coco.content["annotations"] = categories, []
+            coco.refused(rf"cannot be told apart \(1\):\n.*instances\.json: {message}", note(1, 1, CAT))
+
+    def test_more_classes_than_a_mask_holds(self, coco):
+        coco.content["categories"] = [{"id": i, "name": f"class {i}"} for i in range(255)]
+        coco.refused("instances.json: 256 classes with background, a mask holds 255; choose some", note(1, 1, CAT))
+        coco.content["categories"].pop()
+        assert coco.load().labels.num_classes == 255
+
+
+class TestFiles:
+    def test_notes_are_printed_and_kept(self, coco, capsys):
+        coco.add(18, "18.png")
+        coco.add(19, "here/19.png", "elsewhere/19.png")
+        Image.new("RGB", (6, 4)).save(coco.images / "20.png")
+        labels = LabelMap(("background", "cat", "cow"))
+        annotations = note(1, 7, CAT), note(2, 3, runs(DOG_RUNS), iscrowd=1), note(3, 7, CAT, 19)
+        dataset = coco.load(*annotations, labels=labels, others="void", void=("overlap", "crowd"))
+        assert dataset.notes == (
+            "3 images, 2 annotations by polygons, 1 by run lengths",
+            "2 categories → 3 classes; without annotation → background",
+            "where annotations overlap, the smaller lies on top",
+            "pixels of two classes or more become void",
+            "1 crowds become void",
+            "1 images without any annotation are all background, the first 18.png",
+            "labels= lacks dog (1 annotations): they become void",
+            "no category is called cow",
+            "1 images were found by the last part of their file_name, the first elsewhere/19.png",
+            "left out: 1 images that the JSON does not name, the first 20.png",
+        )
+        assert capsys.readouterr().out.splitlines() == [f"instances: {text}" for text in dataset.notes]
+        assert dataset.unpaired == (str(coco.images / "20.png"),)
+        assert dataset.read_mask("instances.json, image 18 (18.png)").tolist() == np.zeros((4, 6)).tolist()
+
+    def test_crowds_that_are_drawn_are_noted(self, coco):
+        assert "1 crowds are drawn as their class" in coco.load(note(1, 7, CAT, iscrowd=1)).notes
+
+    def test_images_in_folders(self, coco):
+        coco.add("a", "train2017/a.png")
+        coco.add(2, "val2017\\b.png", "val2017/b.png")
+        coco.add(3, "/photos/of/someone/c.png", "deep/er/c.png")
+        dataset = coco.load(note(1, 7, CAT, "a"))
+        places = [image.removeprefix(f"{coco.images}/") for image, _ in dataset.files["train"]]
+        assert places == ["17.png", "train2017/a.png", "val2017/b.png", "deep/er/c.png"]
+        assert dataset.files["train"][1][1] == "instances.json, image 'a' (train2017/a.png)"
+
+    def test_splits(self, coco, tmp_path):
+        for i in range(9):
+            coco.add(i, f"drive{i // 3}_{i}.png")
+        (tmp_path / "val.txt").write_text("drive2_7\n")
+        (tmp_path / "train.txt").write_text("17.png\ndrive0_0\n")
+        assert coco.load(note(1, 7, CAT), val=0.2, test=0.1).counts == {"train": 7, "val": 2, "test": 1}
+        dataset = from_coco(coco.path, coco.images, lists=tmp_path, name="mine")
+        assert repr(dataset) == "mine: 3 classes, train 2 · val 1 · test 0 pairs"
+        assert dataset.notes[-2].startswith("splits: from train.txt, val.txt")
+        grouped = from_coco(coco.path, coco.images, val=0.3, test=0, groups=r"drive.|17")
+        drives = [{image.rpartition("/")[2][:6] for image, _ in grouped.files[split]} for split in ("train", "val")]
+        assert all(drives) and not drives[0] & drives[1]
+
+    def test_a_file_per_split(self, tmp_path, capsys):
+        for split, segmentation in (("train", CAT), ("valid", DOG)):
+            (tmp_path / split).mkdir()
+            folder = Folder(tmp_path / split)
+            folder.images.rename(tmp_path / split / "pictures")
+            folder.write(note(1, 7, segmentation))
+        files = {"train": tmp_path / "train" / "instances.json", "val": tmp_path / "valid" / "instances.json"}
+        folders = {"train": tmp_path / "train" / "pictures", "val": tmp_path / "valid" / "pictures"}
+        dataset = from_coco(files, folders)
+        assert dataset.counts == {"train": 1, "val": 1, "test": 0}
+        assert dataset.files["val"][0][1] == "valid/instances.json, image 17 (17.png)"
+        assert dataset.class_pixels("train")[2] == 12 and dataset.class_pixels("val")[2] == 3
+        with pytest.raises(DataError, match="leave val=, test=, groups=, lists= out"):
+            from_coco(files, folders, val=0.2)
+        with pytest.raises(DataError, match=r"mapping from splits .* got {'train', 'val'} and {'train'}"):
+            from_coco(files, {"train": folders["train"]})
+        with pytest.raises(DataError, match=r"mapping from splits \(train, val, test\), got {'dev'}"):
+            from_coco({"dev": files["val"]}, folders["val"])
+        with pytest.raises(DataError, match=r"in two splits \(1\):\n.*17\.png: in valid/instances\.json too"):
+            from_coco(files, folders["train"])
+        content = json.loads(files["val"].read_text())
+        files["val"].write_text(json.dumps(content | {"categories": [{"id": 7, "name": "cow"}]}))
+        with pytest.raises(DataError, match=r"valid/instances\.json: category 7 is called both 'cat' and 'cow'"):
+            from_coco(files, folders)
+
+    def test_without_pycocotools_it_says_how_to_get_it(self, coco, monkeypatch):
+        monkeypatch.setitem(sys.modules, "pycocotools", None)
+        coco.refused("drawn by pycocotools: pip install pycocotools", note(1, 7, CAT))
+
+
+class TestFilesThatAreRefused:
+    def test_missing(self, coco):
+        with pytest.raises(DataError, match=r"instances\.json: no such file"):
+            from_coco(coco.path, coco.images)
+        coco.write(note(1, 7, CAT))
+        with pytest.raises(DataError, match="nowhere: no such folder"):
+            from_coco(coco.path, coco.images / "nowhere")
+
+    def test_no_json(self, coco):
+        for text in ('{"images": [', "\x00", ""):
+            coco.path.write_text(text)
+            with pytest.raises(DataError, match=r"instances\.json: no JSON that can be read: .*line 1"):
+                from_coco(coco.path, coco.images)
+
+    def test_json_of_another_kind(self, coco):
+        panoptic = {"image_id": 17, "file_name": "17.png", "segments_info": [{"id": 1, "category_id": 7}]}
+        for content, message in (
+            ([{"image_id": 17}], r"a list at its top \(a file of results\?\); wanted instance annotations, an object"),
+            ({"info": {}, "images": [{}]}, r"no list categories or annotations in it \(found: info, images\); wanted"),
+            (coco.content | {"annotations": {}}, "no list annotations in it"),
+            (coco.content | {"annotations": []}, "'annotations' is empty or holds something else than objects"),
+            (coco.content | {"annotations": [[1]]}, "'annotations' is empty or holds something else than objects"),
+            (coco.content | {"annotations": [panoptic]}, r"panoptic annotations, whose masks are PNG files"),
+        ):
+            coco.path.write_text(json.dumps(content))
+            with pytest.raises(DataError, match=rf"instances\.json: {message}"):
+                from_coco(coco.path, coco.images)
+
+    def test_images(self, coco):
+        first = coco.content["images"][0]
+        Image.new("RGB", (6, 4)).save(coco.images / "18.png")
+        for place in ("a/x.png", "b/x.png"):
+            (coco.images / place).parent.mkdir()
+            Image.new("RGB", (6, 4)).save(coco.images / place)
+        for image, message in (
+            (first | {"file_name": "18.png"}, "image 17: two images have this id, 17.png and 18.png"),
+            (first | {"id": 18}, "image 18: it is the file 17.png, as is image 17"),
+            (first | {"id": 18, "file_name": "gone.png"}, "image 18: no file called so in .*images: gone.png"),
+            (first | {"id": 18, "file_name": "x.png"}, "image 18: 2 files called so, a/x.png and b/x.png in .*: x.png"),
+            (first | {"id": 18, "file_name": "18.png", "height": 0}, "image 18: height 0 and width 6; wanted pixels"),
+            ({"id": 18, "file_name": "18.png"}, "image 18: height None and width None; wanted pixels"),
+            ({"file_name": "18.png"}, "image None: file_name '18.png'; wanted an id and the name of a file"),
+            ({"id": 18}, "image 18: file_name None; wanted an id and the name of a file"),
+        ):
+            coco.content["images"] = [first, image]
+            coco.refused(rf"instances\.json: images that cannot be used \(1\):\n  {message}", note(1, 7, CAT))
+
+    def test_annotations(self, coco):
+        broken = note(1, 7, CAT)
+        del broken["id"]
+        for annotation, message in (
+            (note(5, 7, CAT, image_id=99), "annotation 5: image_id 99 is not among the 1 that the file lists"),
+            (note(5, 7, CAT, image_id="17"), "annotation 5: image_id '17' is not among the 1"),
+            (note(5, 7, CAT, image_id=[17]), r"annotation 5: image_id \[17\] is not among the 1"),
+            (note(5, 8, CAT), "annotation 5: category_id 8 is not among the 2 that the file lists"),
+            (note(5, {}, CAT), "annotation 5: category_id {} is not among the 2 that the file lists"),
+            (note(5, 7, []), r"annotation 5: segmentation \[\]; wanted polygons"),
+            (broken | {"segmentation": [[1, 2]]}, "annotation without id, no. 1: a polygon of 2 entries"),
+        ):
+            coco.content["annotations"] = [note(1, 7, CAT)]
+            coco.refused(rf"instances\.json: annotations that cannot be used \(1\):\n  {message}", annotation)
