@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from seglib.data.bridge import call_python
 from seglib.images import ImageError, read_image, read_size, resize_image, resize_mask
 
 SPLITS = ("train", "val", "test")
@@ -178,11 +179,15 @@ def resize_pair(pair, size):
     if tuple(image.shape[:2]) == tuple(size):
         return {"image": image, "mask": mask}
     if image.dtype == tf.uint8:  # Pillow's is the same filter as TensorFlow's for floats, and faster
-        image = tf.numpy_function(lambda image: resize_image(image, size), [image], tf.uint8)
+        image = _call_resize(resize_image, image, size, lambda: _empty(*size)[0])
     else:
         image = tf.image.resize(image, size, method="bilinear", antialias=True)
-    mask = tf.numpy_function(lambda mask: resize_mask(mask, size), [mask], tf.uint8)
+    mask = _call_resize(resize_mask, mask, size, lambda: _empty(*size)[1])
     return {"image": tf.ensure_shape(image, (*size, 3)), "mask": tf.ensure_shape(mask, size)}
+
+
+def _call_resize(resize, pixels, size, empty):
+    return call_python(lambda pixels: resize(pixels, size), [pixels], tf.uint8, empty)
 
 
 def _augmented(augment, pair, draw, size):
@@ -206,13 +211,10 @@ def _tf_pairs(files, sizes, read_mask):
     height, width = sizes[0] if sizes and len(set(sizes)) == 1 else (None, None)  # static where it can be
 
     def read(image, mask):
-        try:
-            return read_pair(image.decode(), mask.decode(), read_mask)
-        except ValueError as error:  # TensorFlow would print the whole chain of causes
-            raise type(error)(str(error)) from None
+        return read_pair(image.decode(), mask.decode(), read_mask)
 
     def to_pair(image, mask):
-        pixels, ids = tf.numpy_function(read, [image, mask], (tf.uint8, tf.uint8))
+        pixels, ids = call_python(read, [image, mask], (tf.uint8, tf.uint8), lambda: _empty(height or 1, width or 1))
         return {
             "image": tf.ensure_shape(pixels, (height, width, 3)),
             "mask": tf.ensure_shape(ids, (height, width)),
@@ -220,3 +222,7 @@ def _tf_pairs(files, sizes, read_mask):
 
     columns = tuple(list(column) for column in zip(*files, strict=True))
     return tf.data.Dataset.from_tensor_slices(columns), to_pair
+
+
+def _empty(height, width):
+    return np.zeros((height, width, 3), np.uint8), np.zeros((height, width), np.uint8)
