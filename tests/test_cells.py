@@ -1,0 +1,302 @@
+"""The drawn cells: always the same, alike at every size, kept apart in the mask, and not to be found by a threshold."""
+
+import dataclasses
+import hashlib
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from seglib.datasets import cells
+from seglib.datasets.cells import builder as cells_builder
+from seglib.datasets.cells import drawing, plan, touch
+
+# sha256 over all arrays of three scenes; a change of the drawings must change these and the version.
+HASHES = {
+    "tiny": "10839ae5ee084a6d48d8ffaa963b823b775b7a8dc6445f3da2c3124c73fc3e07",
+    "small": "83ac2befce5abfdbbf1ec60a389746edf27d6a04430f13a2250bb3ff59e1109f",
+    "full": "3e3fe2889e5e30b20218ea1920f02c9996a2643ee888b97b94ecfd7aa26c7ae0",
+}
+
+
+@pytest.fixture(scope="module")
+def dish():
+    """All scenes of each split at the tiny size: {split: [Drawing]}."""
+    return {
+        split: [cells.draw_cells(seed, *cells.SIZES["tiny"]) for seed in cells.SPLITS[split]] for split in cells.SPLITS
+    }
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The tiny config, written and read back through TFDS, with three scenes a split."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cells_builder, "SPLITS", {split: seeds[:3] for split, seeds in cells.SPLITS.items()})
+        builder = cells.Cells(config="tiny", data_dir=tmp_path_factory.mktemp("tfds"))
+        builder.download_and_prepare()
+    return builder
+
+
+def everything(dish):
+    return [drawn for drawings in dish.values() for drawn in drawings]
+
+
+def arrays(drawn):
+    return [getattr(drawn, field.name) for field in dataclasses.fields(drawn)]
+
+
+def same_partition(a, b):
+    """Whether two label images are the same up to the numbers."""
+    pairs = np.unique(np.stack((a.ravel(), b.ravel())).astype(np.int64), axis=1)
+    return len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1]
+
+
+@pytest.mark.parametrize("config", cells.SIZES)
+def test_drawings_never_change(config):
+    digest = hashlib.sha256()
+    for seed in (0, 4, 10_003):
+        for array in arrays(cells.draw_cells(seed, *cells.SIZES[config])):
+            digest.update(array.tobytes())
+    assert digest.hexdigest() == HASHES[config]
+
+
+def test_drawing_again_is_the_same():
+    for seed in (2, 10_005):
+        first, again = cells.draw_cells(seed, 96, 96), cells.draw_cells(seed, 96, 96)
+        for one, other in zip(arrays(first), arrays(again), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_splits_are_disjoint(dish):
+    counts = {split: len(seeds) for split, seeds in cells.SPLITS.items()}
+    assert counts == {"train": 60, "validation": 20, "test": 40}
+    seeds = [seed for split in cells.SPLITS.values() for seed in split]
+    assert len(set(seeds)) == len(seeds) and max(seeds) < 30_000
+    assert len({d.image.tobytes() for d in everything(dish)}) == len(everything(dish))
+    assert len({d.mask.tobytes() for d in everything(dish)}) == len(everything(dish))
+
+
+@pytest.mark.parametrize("size", [*cells.SIZES.values(), (32, 50)])
+def test_shapes_and_dtypes(size):
+    drawn = cells.draw_cells(5, *size)
+    assert drawn.image.shape == (*size, 3) and drawn.image.dtype == np.uint8
+    assert drawn.mask.shape == size and drawn.mask.dtype == np.uint8
+    assert drawn.instances.shape == size and drawn.instances.dtype == np.uint16
+    assert drawn.border.shape == size and drawn.border.dtype == np.uint8
+    assert (drawn.image == drawn.image[..., :1]).all()
+
+
+@pytest.mark.parametrize(("seed", "height", "width"), [(-1, 96, 96), (0, 31, 96), (0, 96, 8)])
+def test_refuses_what_it_cannot_draw(seed, height, width):
+    with pytest.raises(ValueError, match="32 pixels or more"):
+        cells.draw_cells(seed, height, width)
+
+
+def test_connected_pieces_of_the_mask_are_the_cells(dish):
+    larger = [cells.draw_cells(seed, *cells.SIZES[config]) for config in ("small", "full") for seed in (3, 20_002)]
+    for drawn in everything(dish) + larger:
+        np.testing.assert_array_equal(drawn.mask, drawn.instances > 0)
+        np.testing.assert_array_equal(np.unique(drawn.instances), np.arange(drawn.instances.max() + 1))
+        for structure in (None, np.ones((3, 3))):  # whether corners connect or not
+            pieces, count = ndimage.label(drawn.mask, structure)
+            assert count == drawn.instances.max()
+            assert same_partition(pieces, drawn.instances)
+
+
+def test_every_scene_has_cells_that_touch(dish):
+    for drawn in everything(dish):
+        low = np.where(drawn.instances > 0, drawn.instances.astype(int), 999)
+        between = ndimage.maximum_filter(drawn.instances, 3).astype(int) > ndimage.minimum_filter(low, 3)
+        lines = between & (drawn.mask == 0)  # one pixel of background with a cell on either side
+        assert 0.01 < lines.mean() < 0.2
+        assert (drawn.border[lines] > 100).all()
+
+
+def test_cells_are_many_and_neither_class_is_rare(dish):
+    masks = np.stack([drawn.mask for drawn in everything(dish)])
+    assert 0.35 < masks.mean() < 0.5
+    assert all(0.15 < mask.mean() < 0.75 for mask in masks)
+    areas = [np.bincount(drawn.instances.ravel())[1:] for drawn in everything(dish)]
+    assert all(15 <= len(area) <= 80 for area in areas)
+    assert np.median(np.concatenate(areas)) > 60 and np.concatenate(areas).min() >= drawing.SMALLEST * 96 * 96
+
+
+def test_same_cells_at_every_size():
+    for seed in (1, 4, 11, 20_002):
+        tiny, full = (cells.draw_cells(seed, *cells.SIZES[config]) for config in ("tiny", "full"))
+        assert (full.mask[2::4, 2::4] == tiny.mask).mean() > 0.93
+        assert abs(int(full.instances.max()) - int(tiny.instances.max())) <= 3
+        blocks = full.image.reshape(96, 4, 96, 4, 3).mean(axis=(1, 3))
+        assert np.abs(blocks - tiny.image).mean() < 8
+        between = (full.border > 150).reshape(96, 4, 96, 4).any(axis=(1, 3))
+        assert between[tiny.border > 150].mean() > 0.9
+
+
+def test_debris_changes_the_image_and_not_the_mask(monkeypatch):
+    drawn = cells.draw_cells(6, 96, 96)
+    scene = plan.plan_scene(6)
+    assert len(scene.flecks) > 10
+    monkeypatch.setattr(drawing, "plan_scene", lambda seed: dataclasses.replace(scene, flecks=()))
+    clean = cells.draw_cells(6, 96, 96)
+    np.testing.assert_array_equal(clean.mask, drawn.mask)
+    difference = np.abs(clean.image.astype(int) - drawn.image).max(axis=-1)
+    assert difference[drawn.mask == 0].max() > 30
+
+
+def test_a_threshold_is_not_enough(dish):
+    counts = np.zeros((2, 256))
+    for drawn in dish["test"]:
+        for label in (0, 1):
+            counts[label] += np.bincount(drawn.image[drawn.mask == label][:, 0], minlength=256)
+    below = np.cumsum(counts, axis=1)
+    above = counts.sum(axis=1, keepdims=True) - below
+    scores = []
+    for (ground, cell), (other_ground, other_cell) in ((above, below), (below, above)):  # cells are dark, or bright
+        # rows: truth, columns: prediction    ground | ground        other_ground
+        #                                     cell   | cell          other_cell
+        scores.append(ground / (ground + other_ground + cell) + other_cell / (cell + other_cell + other_ground))
+    best = np.max(scores) / 2  # the threshold that suits the test pictures best
+    assert 0.4 < best < 0.55  # a U-Net reaches 0.9
+
+
+# The border map
+
+
+def brute_border(instances, sigma):
+    """The border map by its formula, pixel by pixel."""
+    rows, cols = np.indices(instances.shape)
+    ids = [i for i in np.unique(instances) if i]
+    out = np.zeros(instances.shape)
+    for y, x in np.argwhere(instances == 0):
+        distances = sorted(np.hypot(rows - y, cols - x)[instances == i].min() for i in ids)
+        out[y, x] = np.exp(-((distances[0] + distances[1]) ** 2) / (2 * sigma**2))
+    return np.rint(255 * out)
+
+
+@pytest.mark.parametrize("sigma", [0.8, 2.0, 5.0])
+def test_border_map_is_its_formula(sigma):
+    rng = np.random.default_rng(7)
+    for shape in ((12, 17), (9, 8), (1, 20)):
+        instances = rng.integers(1, 5, shape) * (rng.random(shape) < 0.15)
+        instances.flat[[0, -1]] = 1, 2  # two at least
+        np.testing.assert_array_equal(cells.border_map(instances, sigma), brute_border(instances, sigma))
+
+
+def test_border_map_by_hand():
+    instances = np.array([[1, 0, 2, 0, 0, 2]], np.uint16)
+    # d1 + d2:               -  1+1  -  1+3 2+4 -  : both sides of the second gap are cell 2; cell 1 is 3 and 4 away
+    sums = np.array([2.0, 4.0, 5.0])
+    expected = np.rint(255 * np.exp(-(sums**2) / (2 * 5**2)))
+    np.testing.assert_array_equal(cells.border_map(instances, 5)[0], [0, expected[0], 0, expected[1], expected[2], 0])
+
+
+def test_border_map_needs_two_cells():
+    for instances in (np.zeros((5, 5), int), np.eye(5, dtype=int)):
+        assert not cells.border_map(instances, 5).any()
+
+
+@pytest.mark.parametrize(
+    ("instances", "sigma"), [(np.zeros((4, 4)), 5), (np.zeros((4, 4, 1), int), 5), (np.zeros((4, 4), int), 0)]
+)
+def test_border_map_refuses(instances, sigma):
+    with pytest.raises(ValueError, match="got"):
+        cells.border_map(instances, sigma)
+
+
+@pytest.mark.parametrize("config", ["tiny", "small"])
+def test_drawn_border_is_that_of_the_instances(config):
+    height, width = cells.SIZES[config]
+    drawn = cells.draw_cells(10_001, height, width)
+    np.testing.assert_array_equal(drawn.border, cells.border_map(drawn.instances, cells.SIGMA * height))
+    assert not drawn.border[drawn.mask == 1].any()
+
+
+# Touching
+
+
+def test_pieces_agree_with_scipy():
+    rng = np.random.default_rng(3)
+    for shape in ((30, 40), (1, 9), (9, 1)):
+        ids = rng.integers(0, 3, shape)
+        ours, theirs, count = touch.find_pieces(ids), np.zeros(shape, int), 0
+        for i in (1, 2):
+            pieces, n = ndimage.label(ids == i)
+            theirs[pieces > 0] = pieces[pieces > 0] + count
+            count += n
+        np.testing.assert_array_equal(ours >= 0, ids > 0)
+        assert same_partition(ours, theirs)
+        np.testing.assert_array_equal(
+            np.unique(ours[ids > 0]), np.sort([np.argmax(theirs == i + 1) for i in range(count)])
+        )
+
+
+def test_separate_leaves_a_line_and_no_crumbs():
+    owner = np.array(
+        [
+            [1, 1, 1, 2, 2],
+            [1, 1, 1, 2, 2],
+            [3, 3, 0, 0, 0],
+            [3, 3, 0, 0, 4],
+        ]
+    )
+    # 1 gives way to 2 on its right and to 3 below, even across corners; 4 is a crumb.
+    expected = np.array(
+        [
+            [1, 1, 0, 2, 2],
+            [0, 0, 0, 2, 2],
+            [3, 3, 0, 0, 0],
+            [3, 3, 0, 0, 0],
+        ]
+    )
+    np.testing.assert_array_equal(touch.separate(owner, np.zeros((4, 5), bool), 2), expected)
+    apart = np.zeros((4, 5), bool)
+    apart[3, :] = True
+    np.testing.assert_array_equal(touch.separate(owner, apart, 2)[3], 0)
+
+
+def test_a_cell_cut_in_two_keeps_its_larger_piece():
+    y = x = (np.arange(60) + 0.5) / 60
+    long = plan.Blob(0.5, 0.42, 0.2, stretch=4.0)
+    thick = plan.Blob(0.5, 0.55, 0.16)
+    owner, best, second = touch.compete([long, thick], y, x)
+    alone = touch.measure_depth(long, y, x)
+    assert ndimage.label((alone > 0) & (alone > touch.measure_depth(thick, y, x)))[1] == 2  # what there is to prevent
+    assert ndimage.label(owner == 1)[1] == 1 and (owner[30, :18] == 1).any() and not (owner[:, 45:] == 1).any()
+    assert (best >= second).all()
+    np.testing.assert_array_equal(owner > 0, best > 0)
+
+
+def test_depth_is_the_distance_to_a_circle_and_follows_the_wobble():
+    y = x = np.linspace(0, 1, 5)
+    circle = plan.Blob(0.5, 0.5, 0.2)
+    np.testing.assert_allclose(touch.measure_depth(circle, y, x)[2], [-0.3, -0.05, 0.2, -0.05, -0.3])
+    two = plan.Blob(0.5, 0.5, 0.2, wobble=(0, 0, 0.5))  # cos 2θ: half as far again along x, half as far along y
+    depth = touch.measure_depth(two, y, x)
+    np.testing.assert_allclose((depth[2, 3], depth[3, 2]), (0.3 - 0.25, 0.1 - 0.25))
+    turned = touch.measure_depth(dataclasses.replace(two, angle=np.pi / 2), y, x)
+    np.testing.assert_allclose((turned[2, 3], turned[3, 2]), (0.1 - 0.25, 0.3 - 0.25), atol=1e-12)
+
+
+# The builder
+
+
+def test_builder_round_trip(built):
+    assert built.info.splits.keys() == cells.SPLITS.keys()
+    for split, seeds in cells.SPLITS.items():
+        examples = list(built.as_dataset(split=split).as_numpy_iterator())
+        assert len(examples) == 3
+        for seed, example in zip(seeds, examples, strict=False):
+            drawn = cells.draw_cells(seed, *cells.SIZES["tiny"])
+            np.testing.assert_array_equal(example["image"], drawn.image)
+            for name in ("mask", "instances", "border"):
+                np.testing.assert_array_equal(example[name], getattr(drawn, name)[..., None])
+
+
+def test_builder_says_what_it_holds(built):
+    features = built.info.features
+    assert features["image"].shape == (96, 96, 3) and features["image"].np_dtype == np.uint8
+    assert features["mask"].shape == (96, 96, 1) and features["border"].np_dtype == np.uint8
+    assert features["instances"].shape == (96, 96, 1) and features["instances"].np_dtype == np.uint16
+    assert cells.LABELS.names == ("background", "cell")
+    assert built.name == "cells"
+    assert [config.name for config in cells.Cells.BUILDER_CONFIGS] == list(cells.SIZES) == ["tiny", "small", "full"]
