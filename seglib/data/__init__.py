@@ -1,7 +1,9 @@
-"""Whatever the source, the same pairs: ``load`` by name, ``from_folder`` from files, then ``batches`` for training."""
+"""Whatever the source, the same pairs: by name, from folders, from instances, from COCO; then checked, then batches."""
 
+from seglib.data.coco import from_coco
 from seglib.data.dataset import SPLITS, DataError, Dataset, resize_pair
 from seglib.data.folder import from_folder
+from seglib.data.instances import from_instances
 from seglib.data.named import load
 
-__all__ = ["SPLITS", "DataError", "Dataset", "from_folder", "load", "resize_pair"]
+__all__ = ["SPLITS", "DataError", "Dataset", "from_coco", "from_folder", "from_instances", "load", "resize_pair"]
