@@ -208,6 +208,14 @@ def test_sizes_are_known_where_they_are_the_same(prepared):
     assert dataset.sizes["test"] == [(1024, 2048)] * 3
 
 
+def test_too_few_for_a_val_split(tmp_path):
+    write_tfds(PETS, tmp_path, 3)
+    dataset = data.load(PETS, tmp_path)
+    assert dataset.counts == {"train": 2, "val": 0, "test": 1} and len(pairs_of(dataset.train)) == 2
+    with pytest.raises(DataError, match="no pairs in its 'val' split"):
+        _ = dataset.val
+
+
 def test_batches_of_images_of_many_sizes(prepared):
     dataset = data.load(PETS, prepared(PETS)[0])
     for augment in (None, lambda pair, seed: pair):
@@ -221,21 +229,22 @@ def test_an_id_without_a_class_is_an_error():
         pairs_of(masks.map(lambda mask: specs._remap(mask, {1: 0, 2: 1, 3: 2})))
 
 
-def test_coco_colours_of_no_segment_are_void(prepared):
-    """One colour is of no segment, one is black; the segments stand in no order, and the first is a crowd."""
+def test_coco_colours_of_no_segment_are_void():
+    """Three colours are of no segment, below, between and above those that are, and one is black."""
+    colours = [[1, 2, 3], [0, 0, 0], [8, 0, 1], [9, 0, 1], [10, 0, 1], [1, 2, 4]]
     example = {
-        "image": tf.zeros((1, 4, 3), tf.uint8),
-        "panoptic_image": tf.constant([[[1, 2, 3], [0, 0, 0], [9, 0, 0], [9, 0, 1]]], tf.uint8),
+        "image": tf.zeros((1, 6, 3), tf.uint8),
+        "panoptic_image": tf.constant([colours], tf.uint8),
         "panoptic_objects": {
-            "id": tf.constant([9 + 65536, 9, 1 + 2 * 256 + 3 * 65536], tf.int64)[::2],
-            "label": tf.constant([2, 1, 0], tf.int64)[::2],
+            "id": tf.constant([1 + 2 * 256 + 3 * 65536, 9 + 65536], tf.int64),  # in no order
+            "label": tf.constant([0, 2], tf.int64),
             "is_crowd": tf.constant([True, False]),
         },
     }
     label = tfds.features.ClassLabel(names=["sky-other-merged", "person", "car"])
     mask = specs._coco_panoptic(example, {"panoptic_objects": {"label": label}})["mask"]
     coco = labels.COCO_PANOPTIC
-    assert mask.numpy().tolist() == [[coco.id_of("sky-other-merged"), 255, 255, coco.id_of("car")]]
+    assert mask.numpy().tolist() == [[coco.id_of("sky-other-merged"), 255, 255, coco.id_of("car"), 255, 255]]
 
 
 @pytest.mark.parametrize("name", specs.SPECS)
@@ -249,6 +258,8 @@ def test_the_table_agrees_with_tfds(name, tmp_path):
         assert [info.filename for info in infos] == list(spec.files)
         assert sum(info.size for info in infos) / 1e9 == pytest.approx(spec.gigabytes, rel=0.01)
     assert not (set(spec.features) - set(known.info.features)) and not os.listdir(tmp_path)
+    (share,) = re.fullmatch(r"train\[:(\d+)%\]", spec.splits["train"]).groups()
+    assert spec.splits["val"] == f"train[{share}%:]" and spec.splits["test"] in ("test", "validation")
 
 
 # When the network is not there
