@@ -20,6 +20,19 @@ class ImageError(ValueError):
     """A file that cannot be used; the message names the file, what was found and what was wanted."""
 
 
+def open_image(path):
+    """A photograph as an upright RGB ``PIL.Image``; everything else as :func:`read_image`, which see."""
+    picture = _open(path)
+    if picture.mode in _SIXTEEN_BITS:
+        grey = np.asarray(picture).astype(np.float64)
+        return Image.fromarray((grey / 257).round().astype(np.uint8)).convert("RGB")
+    if picture.mode in ("I", "F"):
+        raise ImageError(f"{path}: a {picture.mode!r} file of 32-bit values has no agreed range; wanted 8 or 16 bits")
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+    return picture.convert("RGB")
+
+
 def read_image(path):
     """Reads a photograph in the orientation in which it is meant to be seen.
 
@@ -35,15 +48,7 @@ def read_image(path):
         ImageError: missing, unreadable or truncated, over ``MAX_PIXELS``, or of a mode that is no photograph
             (32-bit and float files have no agreed range).
     """
-    picture = _open(path)
-    if picture.mode in _SIXTEEN_BITS:
-        grey = np.asarray(picture).astype(np.float64)
-        return np.repeat((grey / 257).round().astype(np.uint8)[..., None], 3, axis=-1)
-    if picture.mode in ("I", "F"):
-        raise ImageError(f"{path}: a {picture.mode!r} file of 32-bit values has no agreed range; wanted 8 or 16 bits")
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-    return np.asarray(picture.convert("RGB"))
+    return np.asarray(open_image(path))
 
 
 def read_mask(path):
@@ -130,14 +135,15 @@ def resize_image(image, size):
     """Resizes an image bilinearly with antialiasing: a new pixel averages all the pixels that fall into it.
 
     Args:
-        image: (h, w, 3) uint8.
+        image: (h, w, 3) uint8, or what :func:`open_image` gives.
         size: ``(height, width)`` wanted.
 
     Returns:
         (height, width, 3) uint8.
     """
     height, width = size
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+    picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
 
 
 def resize_mask(mask, size):
@@ -199,7 +205,7 @@ def _open(path):
         try:
             _refuse_stack(picture, path)
             picture.load()
-            picture = ImageOps.exif_transpose(picture)
+            ImageOps.exif_transpose(picture, in_place=True)
         except ImageError:
             raise
         except Exception as error:

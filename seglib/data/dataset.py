@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from seglib.data.bridge import call_python
-from seglib.images import ImageError, read_image, read_size, resize_image, resize_mask
+from seglib.images import ImageError, open_image, read_size, resize_image, resize_mask
 
 SPLITS = ("train", "val", "test")
 
@@ -54,7 +54,8 @@ class Dataset:
         self.name, self.labels, self.counts, self.sizes = name, labels, dict(counts), dict(sizes)
         self.files, self.read_mask = dict(files or {}), read_mask
         self.notes, self.unpaired = tuple(notes), tuple(unpaired)
-        self._splits = dict(splits)  # per split: a tf.data of what is cheap to shuffle, and what reads a pair from it
+        # Per split a tf.data of what is cheap to shuffle, and ``read(*item, size=None)``, which makes a pair of it.
+        self._splits = dict(splits)
 
     train = property(lambda self: self.split("train"))
     val = property(lambda self: self.split("val"))
@@ -94,7 +95,7 @@ class Dataset:
         self.split(split)  # refuses a split that is not there
         (items, read), count, parallel = self._splits[split], self.counts[split], tf.data.AUTOTUNE
         if augment is None:
-            load, cached = lambda *item: resize_pair(read(*item), size), 4 * count * size[0] * size[1] <= CACHE_BYTES
+            load, cached = lambda *item: read(*item, size=size), 4 * count * size[0] * size[1] <= CACHE_BYTES
         else:
             load, cached = read, self.is_cached(split)
         if cached:
@@ -153,17 +154,26 @@ def from_pairs(name, labels, pairs, split_of, read_mask, notes=(), unpaired=(), 
     return Dataset(name, labels, splits, counts, known, files, read_mask, notes, unpaired)
 
 
-def read_pair(image, mask, read_mask):
-    """Reads one pair of files and checks that the two fit: (height, width, 3) uint8 and (height, width) uint8.
+def read_pair(image, mask, read_mask, size=None):
+    """Reads one pair of files and checks that the two fit.
+
+    Args:
+        image, mask, read_mask: as in :class:`Dataset`.
+        size: ``(height, width)`` to resize both to, as :func:`resize_pair` does; None leaves them as they are.
+
+    Returns:
+        (height, width, 3) uint8 and (height, width) uint8.
 
     Raises:
         DataError, ImageError: a file that cannot be read, or two sizes; the message names the file.
     """
-    pixels, ids = read_image(image), read_mask(mask)
-    if pixels.shape[:2] != ids.shape:
-        found, wanted = (f"{height}×{width}" for height, width in (ids.shape, pixels.shape[:2]))
+    picture, ids = open_image(image), read_mask(mask)
+    if picture.size[::-1] != ids.shape:
+        found, wanted = (f"{height}×{width}" for height, width in (ids.shape, picture.size[::-1]))
         raise DataError(f"{mask}: the mask is {found} (height×width), its image {image} is {wanted}")
-    return pixels, ids
+    if size is None or tuple(size) == ids.shape:
+        return np.asarray(picture), ids
+    return resize_image(picture, size), resize_mask(ids, size)
 
 
 def resize_pair(pair, size):
@@ -208,12 +218,13 @@ def read_size_or_none(image):
 
 def _tf_pairs(files, sizes, read_mask):
     """The files as a ``tf.data.Dataset``, and the function that reads a pair of them."""
-    height, width = sizes[0] if sizes and len(set(sizes)) == 1 else (None, None)  # static where it can be
+    own_size = sizes[0] if sizes and len(set(sizes)) == 1 else (None, None)  # static where it can be
 
-    def read(image, mask):
-        return read_pair(image.decode(), mask.decode(), read_mask)
+    def to_pair(image, mask, size=None):
+        def read(image, mask):
+            return read_pair(image.decode(), mask.decode(), read_mask, size)
 
-    def to_pair(image, mask):
+        height, width = size or own_size
         pixels, ids = call_python(read, [image, mask], (tf.uint8, tf.uint8), lambda: _empty(height or 1, width or 1))
         return {
             "image": tf.ensure_shape(pixels, (height, width, 3)),

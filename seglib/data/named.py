@@ -4,7 +4,7 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from seglib.data.dataset import Dataset
+from seglib.data.dataset import Dataset, resize_pair
 from seglib.data.prepare import open_builder
 from seglib.data.specs import find_spec
 
@@ -58,8 +58,9 @@ def _tf_examples(builder, spec, part):
         dict.fromkeys(spec.features, True), decoders={name: tfds.decode.SkipDecoding() for name in images}
     )
 
-    def read(example):
+    def read(example, size=None):
         decoded = {name: features[name].decode_example(example[name]) for name in images}
-        return spec.to_pair({**example, **decoded}, features)
+        pair = spec.to_pair({**example, **decoded}, features)
+        return pair if size is None else resize_pair(pair, size)
 
     return builder.as_dataset(split=part, shuffle_files=False, decoders=decoders), read
