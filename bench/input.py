@@ -142,7 +142,7 @@ def measure_memory():
             next(batches)
         batched = rss() - before
         print(
-            f"memory: {LINKS:,} pairs in {seconds:.0f} s, {paired:.0f} MiB more than before, {batched:.0f} after batches"
+            f"memory: {LINKS:,} pairs in {seconds:.0f} s, {paired:.0f} MiB more than before, {batched:.0f} with batches"
         )
 
 

@@ -13,7 +13,7 @@ def load(name, data_dir=None):
     """Loads a dataset by name: the first time some are drawn on this machine and others fetched; all are kept.
 
     ==========================================  ====================================================================
-    ``streets/…``, ``cells/…``                  drawn, nothing is fetched: ``tiny`` (64×96), ``small``, ``full``
+    ``streets/…``, ``cells/…``                  drawn, nothing is fetched: ``tiny``, ``small`` or ``full``
     ``oxford_iiit_pet``                         pet, background, border
     ``oxford_iiit_pet/binary``                  background, pet; the border is void
     ``cityscapes``                              19 classes; you register and fetch two archives yourself

@@ -3,38 +3,24 @@
 import numpy as np
 import tensorflow_datasets as tfds
 
+from seglib.datasets.drawn import DrawnBuilder, OfflineInfo, SizeConfig
 from seglib.datasets.streets.drawing import LABELS, SIZES, draw_scene
 
 SPLITS = {"train": range(0, 400), "validation": range(10_000, 10_060), "test": range(20_000, 20_100)}
 """The seeds of each split; no seed is in two."""
 
 
-class _OfflineInfo(tfds.core.DatasetInfo):
-    """Dataset information that is complete as it is: nothing is looked up in the cloud."""
-
-    def initialize_from_bucket(self):
-        """Does nothing; TFDS would look for statistics in its bucket, and older versions retry for minutes."""
-
-
-class StreetsConfig(tfds.core.BuilderConfig):
-    """A size at which the streets are drawn: ``height`` and ``width`` in pixels."""
-
-    def __init__(self, name, height, width):
-        super().__init__(name=name, description=f"{height} × {width} pixels")
-        self.height, self.width = height, width
-
-
-class Streets(tfds.core.GeneratorBasedBuilder):
+class Streets(DrawnBuilder):
     """400 train, 60 validation and 100 test street scenes; config ``tiny``, ``small`` or ``full``."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First streets."}
-    BUILDER_CONFIGS = [StreetsConfig(name, *size) for name, size in SIZES.items()]
+    BUILDER_CONFIGS = [SizeConfig(name, *size) for name, size in SIZES.items()]
 
     def _info(self):
         shape = (self.builder_config.height, self.builder_config.width)
         names = list(LABELS.names)
-        return _OfflineInfo(
+        return OfflineInfo(
             builder=self,
             description="Drawn street scenes with exact masks of eight classes and boxes of cars and people.",
             features=tfds.features.FeaturesDict(
@@ -50,11 +36,6 @@ class Streets(tfds.core.GeneratorBasedBuilder):
             supervised_keys=("image", "mask"),
             disable_shuffling=True,
         )
-
-    def download_and_prepare(self, *, download_config=None, **more):
-        """Draws and writes all splits if they are not there yet; unlike the base class it never asks the cloud."""
-        config = download_config or tfds.download.DownloadConfig(try_download_gcs=False)
-        return super().download_and_prepare(download_config=config, **more)
 
     def _split_generators(self, dl_manager):
         return {split: self._generate_examples(seeds) for split, seeds in SPLITS.items()}
