@@ -5,7 +5,7 @@ projected polygons into buffers of colour, class and instance that are three tim
 averaged down, so that edges are soft; the mask takes the label at the centre of each pixel, so that it stays crisp.
 """
 
-from seglib.datasets.streets.builder import SPLITS, Streets, StreetsConfig
+from seglib.datasets.streets.builder import SPLITS, Streets
 from seglib.datasets.streets.drawing import LABELS, MIN_VISIBLE, SIZES, Drawing, draw_scene
 
-__all__ = ["LABELS", "MIN_VISIBLE", "SIZES", "SPLITS", "Drawing", "Streets", "StreetsConfig", "draw_scene"]
+__all__ = ["LABELS", "MIN_VISIBLE", "SIZES", "SPLITS", "Drawing", "Streets", "draw_scene"]
