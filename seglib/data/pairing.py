@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import unicodedata
 from collections import Counter, defaultdict
 from fnmatch import fnmatch
 from itertools import combinations
@@ -11,11 +12,15 @@ from typing import NamedTuple
 from seglib.data.dataset import DataError, refuse
 from seglib.images import EXTENSIONS
 
-# How masks are called where they share a folder with the images: whole words, and parts of words.
-MASK_WORDS = ("gt", "seg", "lab", "lbl", "l", "p")
+# How masks are called where they share a tree with the images: words of their folder, a word that sets their name
+# apart from that of another file ("L" and "P" are too often something else in a folder), parts of any word.
+FOLDER_WORDS = ("gt", "seg", "lab", "lbl")
+NAME_WORDS = (*FOLDER_WORDS, "l", "p")
 MASK_PARTS = ("mask", "annot", "label", "truth", "segm", "manual", "trimap", "matte")
 # Kinds of masks that are for looking at, or hold something else than classes; taken only if nothing else is there.
 SHOWN = ("color", "colour", "vis", "overlay", "instance", "panoptic", "edge", "boundary")
+
+_MASK_PART = re.compile("|".join(MASK_PARTS))
 
 
 class File(NamedTuple):
@@ -45,12 +50,14 @@ def find_pairs(images, masks=None):
     Rules, the first that pairs everything, else the one that pairs most:
 
     1. the same place below both folders: ``night/007.jpg`` and ``night/007.png``;
-    2. the same words but for those that all images or all masks have, folders included and then without them:
-       ``21_training.tif`` and ``21_manual1.gif``, ``0001.png`` and ``0001_L.png``;
-    3. if that pairs less than half: the one number in the names, ``photo 12.jpg`` and ``annotation-0012.png``.
+    2. the words of the image, but for those that all images and no masks have, are among those of the mask; first with
+       the folders, then without: ``21_training.tif`` and ``21_manual1.gif``, ``0001.png`` and ``0001_L.png``;
+    3. if that pairs less than half, or if nothing but the number differs among images and among masks: the one number
+       in the names, ``photo 12.jpg`` and ``annotation-0012.png``.
 
     Of several masks for an image (annotators, say) the kind that serves most images is taken, the first by name of
-    several such; a kind is the words around the name, or the folder that the masks lie in.
+    several such; a kind is the words around the name of the image, as in ``"… mask"``, or the folder that the masks lie
+    in. A file that is found as an image and as a mask belongs to the smaller of the two sets.
 
     Args:
         images: a folder, searched with all that is in it, or a pattern such as ``"scans/*_t1.tif"``.
@@ -63,14 +70,7 @@ def find_pairs(images, masks=None):
     Raises:
         DataError: a folder that is missing or without images, two files of one name, or no pair at all.
     """
-    if masks is None or _same_place(images, masks):
-        image_files, mask_files = _part(list_files(images), images)
-    else:
-        image_files = [file for file in list_files(images) if not _inside(file.path, masks, images)]
-        mask_files = [file for file in list_files(masks) if not _inside(file.path, images, masks)]
-    for files, where in ((image_files, images), (mask_files, masks or images)):
-        if not files:
-            raise DataError(f"{where}: no files left to pair")
+    image_files, mask_files = _find_files(images, masks)
     best = _match(image_files, mask_files)
     if len(best.of) < len(mask_files):
         best = _by_kind_of_folder(image_files, mask_files, best)
@@ -86,7 +86,7 @@ def list_files(where):
     """The image files in a folder and below, or those that fit a pattern, in the order of their names.
 
     Raises:
-        DataError: no such folder, or no image file in it; two files of one name but for the ending.
+        DataError: no such folder, or no image file in it.
     """
     where = os.fspath(where)
     root, pattern = root_and_pattern(where)
@@ -102,7 +102,7 @@ def list_files(where):
                 continue
             endings[ending.lower()] += 1
             if ending.lower() in EXTENSIONS:
-                files.append(File(os.path.join(folder, name), stem))
+                files.append(File(os.path.join(folder, name), unicodedata.normalize("NFC", stem)))
     if not files:
         there = ", ".join(f"{count} {ending or 'without ending'}" for ending, count in endings.most_common(5))
         raise DataError(f"{where}: no image files in it (found: {there or 'nothing'}); wanted {' '.join(EXTENSIONS)}")
@@ -118,66 +118,83 @@ def root_and_pattern(where):
     return "/".join(parts[:first]) or ("/" if where.startswith("/") else "."), "/".join(parts[first:])
 
 
-def _same_place(images, masks):
-    return os.path.realpath(images) == os.path.realpath(masks)
-
-
-def _inside(path, other, own):
-    """Whether a file lies in the ``other`` folder, where that is a folder within ``own``."""
-    other = os.path.realpath(root_and_pattern(os.fspath(other))[0])
-    own = os.path.realpath(root_and_pattern(os.fspath(own))[0])
-    return other.startswith(own + os.sep) and os.path.realpath(path).startswith(other + os.sep)
+def _find_files(images, masks):
+    """The images and the masks; files that are in both sets belong to the smaller one."""
+    if masks is None:
+        return _part(list_files(images), images)
+    files, keys = [], []
+    for where in (images, masks):
+        root = os.path.realpath(root_and_pattern(os.fspath(where))[0])
+        files.append(list_files(where))
+        keys.append([f"{root}/{file.stem}{os.path.splitext(file.path)[1]}" for file in files[-1]])
+    if keys[0] == keys[1]:
+        return _part(files[0], images)
+    larger = int(len(keys[1]) > len(keys[0]))
+    both = set(keys[0]).intersection(keys[1])
+    files[larger] = [file for file, key in zip(files[larger], keys[larger], strict=True) if key not in both]
+    return files
 
 
 def _part(files, where):
-    """Parts the files of one tree into images and masks."""
-    stems = {file.stem.lower() for file in files}
-    masks = [file for file in files if _is_mask(file.stem, stems)]
-    if not masks:  # 001.jpg and 001.png side by side
-        both = Counter(file.stem for file in files)
-        masks = [f for f in files if both[f.stem] == 2 and not f.path.lower().endswith((".jpg", ".jpeg"))]
-    chosen = set(masks)
-    images = [file for file in files if file not in chosen]
-    if not masks or not images:
-        raise DataError(
-            f"{os.fspath(where)}: cannot tell images from masks by their names, as in {_example(files)}; "
-            "give two folders or two patterns, as in from_folder('data/*.jpg', 'data/*_mask.png')"
-        )
-    return images, masks
-
-
-def _is_mask(stem, stems):
-    *above, name = stem.lower().split("/")
-    if any(part in text for text in (*above, name) for part in MASK_PARTS):
-        return True
-    words = [_split(folder) for folder in above]
-    base = re.sub(r"[\W_]+[^\W_]+$", "", stem).lower()  # 0001_L, next to 0001
-    return any(set(MASK_WORDS).intersection(found) for found in words) or (
-        base in stems and _split(name)[-1] in MASK_WORDS
+    """Parts the files of one tree into images and masks: by their folders, or else by their names, or else endings."""
+    shared = len(os.path.commonprefix([file.stem.split("/")[:-1] for file in files]))  # folders of all tell nothing
+    places = [file.stem.lower().split("/")[shared:] for file in files]
+    known = {(*above, *_split(name)) for *above, name in places}
+    twins = Counter(file.stem.lower() for file in files)  # 001.jpg and 001.png side by side
+    for is_mask in (
+        [_is_mask_folder(above) for *above, _ in places],
+        [_is_mask_folder(above) or _is_mask_name(above, name, known) for *above, name in places],
+        [twins[f.stem.lower()] == 2 and not f.path.lower().endswith((".jpg", ".jpeg")) for f in files],
+    ):
+        if any(is_mask) and not all(is_mask):
+            found = {
+                wanted: [f for f, m in zip(files, is_mask, strict=True) if m == wanted] for wanted in (False, True)
+            }
+            return found[False], found[True]
+    raise DataError(
+        f"{os.fspath(where)}: cannot tell images from masks by their names, as in {_example(files)}; "
+        "give two folders or two patterns, as in from_folder('data/*.jpg', 'data/*_mask.png')"
     )
+
+
+def _is_mask_folder(above):
+    words = [word for folder in above for word in _split(folder)]
+    return any(word in FOLDER_WORDS or any(part in word for part in MASK_PARTS) for word in words)
+
+
+def _is_mask_name(above, name, known):
+    words = _split(name)
+    without = [(*above, *words[:k], *words[k + 1 :]) for k, word in enumerate(words) if word in NAME_WORDS]
+    return any(part in name for part in MASK_PARTS) or not known.isdisjoint(without)
 
 
 class _Match(NamedTuple):
     of: dict  # from the index of an image to that of its mask
     rule: str
-    kinds: dict  # how masks are called beyond the name of their image → how many were (taken, left)
+    kinds: dict  # where masks are left: from the index of every mask with an image to how it is called beyond that
 
 
 def _match(images, masks):
     """The first rule that pairs everything, else the one that pairs most."""
-    matches = [_by_place(images, masks)]
-    if not len(matches[0].of) == len(images) == len(masks):
-        matches += [_by_words(images, masks, folders) for folders in (True, False)]
-        if 2 * max(len(match.of) for match in matches) < min(len(images), len(masks)):
-            matches.append(_by_number(images, masks))
-    return max(matches, key=lambda match: len(match.of))  # the first of the best
+    best, most = _by_place(images, masks), min(len(images), len(masks))
+    for folders in (True, False):
+        if len(best.of) < most:
+            best = _better(best, _by_words(images, masks, folders))
+    if 2 * len(best.of) < most or (len(best.of) < most and _is_numbered(images) and _is_numbered(masks)):
+        best = _better(best, _by_number(images, masks))
+    return best
+
+
+def _better(one, other):
+    return other if len(other.of) > len(one.of) else one
 
 
 def _by_kind_of_folder(images, masks, best):
     """Another match, of the masks in folders of one name only, if that serves as many images as ``best``."""
+    folder_of = [file.stem.rpartition("/")[0].rpartition("/")[2] for file in masks]
     folders = defaultdict(list)
-    for j, file in enumerate(masks):
-        folders[file.stem.rpartition("/")[0].rpartition("/")[2]].append(j)
+    for j, folder in enumerate(folder_of):
+        folders[folder].append(j)
     found = {}
     for folder, chosen in sorted(folders.items()):
         if 2 * len(chosen) >= len(images) and len(chosen) < len(masks):
@@ -187,8 +204,9 @@ def _by_kind_of_folder(images, masks, best):
     if not found:
         return best
     taken = max(found, key=lambda folder: (len(found[folder].of), not _is_shown(folder)))
-    kinds = {f"{folder}/": (0, len(chosen)) for folder, chosen in sorted(folders.items()) if folder != taken}
-    return found[taken]._replace(kinds={f"{taken}/": (len(found[taken].of), 0), **kinds})
+    used = {*found[taken].of.values()}
+    kinds = {j: f"{folder}/" for j, folder in enumerate(folder_of) if j in used or folder != taken}
+    return found[taken]._replace(kinds=kinds)
 
 
 def _by_place(images, masks):
@@ -213,31 +231,63 @@ def _by_words(images, masks, folders):
         key = tuple(word for word in words if word not in image_extra)
         twice |= {key} & places.keys()
         places[key] = i
-    candidates, kinds = defaultdict(list), Counter()
-    for j, words in enumerate(mask_words):
-        key = _find_key([word for word in words if word not in mask_extra], places)
-        if key and key not in twice:
-            kind = " ".join((Counter(words) - Counter(key)).elements())
-            candidates[places[key]].append((kind, j))
-            kinds[kind] += 1
-    rank = sorted(kinds, key=lambda kind: (-kinds[kind], _is_shown(kind), kind))
-    rank = {kind: place for place, kind in enumerate(rank)}
-    of = {i: min(found, key=lambda item: rank[item[0]]) for i, found in sorted(candidates.items())}
-    taken = Counter(kind for kind, _ in of.values())
+    places = {key: i for key, i in places.items() if key and key not in twice}
+    of, kinds = _take_kinds(mask_words, places)
     extra = [
         f"{' '.join(sorted(words))!r} in the {what}"
         for words, what in ((image_extra, "images"), (mask_extra, "masks"))
         if words
     ]
     rule = "by the words of their names" + (f", but for {' and '.join(extra)}" if extra else "")
-    counts = {kind: (taken[kind], kinds[kind] - taken[kind]) for kind in rank} if len(rank) > 1 else {}
-    return _Match({i: j for i, (_, j) in of.items()}, rule, counts)
+    return _Match(of, rule, kinds if len(of) < len(kinds) else {})
+
+
+def _take_kinds(mask_words, places):
+    """Gives out the masks kind by kind: from images to their masks, and from the masks to their kinds."""
+    known, lengths = {word for key in places for word in key}, sorted({len(key) for key in places}, reverse=True)
+    by_kind = defaultdict(list)
+    for j, words in enumerate(mask_words):
+        for kind, key in _find_names(words, places, known, lengths):
+            by_kind[kind].append((places[key], j))
+
+    def rank(kind):  # the most images, then what is meant for machines, then few words and after the name
+        words = kind.split()
+        return -len({i for i, _ in by_kind[kind]}), _is_shown(kind), words.count("…"), len(words), words[0] != "…", kind
+
+    of, kinds, used = {}, {}, set()
+    for kind in sorted(by_kind, key=rank):
+        for i, j in by_kind[kind]:
+            kinds.setdefault(j, kind)
+            if i not in of and j not in used:
+                of[i], kinds[j] = j, kind
+                used.add(j)
+    return of, kinds
+
+
+def _find_names(words, places, known, lengths):
+    """The names of images that are left when the fewest words are taken out, and how the mask is called beyond each."""
+    maybe = [k for k, word in enumerate(words) if word in known]
+    for length in lengths:
+        if not len(maybe) - 4 <= length <= len(maybe):
+            continue
+        names = [(kept, tuple(words[k] for k in kept)) for kept in combinations(maybe, length)]
+        found = [(_kind(words, kept), key) for kept, key in names if key in places]
+        if found:
+            return found
+    return []
+
+
+def _kind(words, kept):
+    """``(["0001", "gt", "color"], [0])`` → ``"… gt color"``."""
+    shown = ["…" if k in kept else word for k, word in enumerate(words)]
+    return " ".join(word for k, word in enumerate(shown) if k == 0 or word != "…" or shown[k - 1] != "…")
 
 
 def _words(stem, folders):
-    """``"Night/0001_L"`` → ``["night/", "0001", "l"]``."""
+    """``"Night/0001_L"`` → ``["night/", "0001", "l"]``; ``"trainannot/"`` is the folder ``"train/"`` of the masks."""
     *above, name = stem.lower().split("/")
-    return [f"{word}/" for folder in above if folders for word in _split(folder)] + _split(name)
+    parts = [word for folder in above if folders for word in _split(_MASK_PART.sub(r" \g<0>", folder))]
+    return [sys.intern(f"{word}/") for word in parts] + _split(name)
 
 
 def _split(name):
@@ -254,13 +304,9 @@ def _common(these, others):
     return common.difference(*others)
 
 
-def _find_key(words, places):
-    """The key of an image that is left when the fewest words are taken out, the leftmost of several; or None."""
-    for length in range(len(words), max(0, len(words) - 5), -1):
-        for key in combinations(words, length):
-            if key in places:
-                return key
-    return None
+def _is_numbered(files):
+    """Whether the names differ in nothing but their numbers."""
+    return len({re.sub(r"\d+", "0", file.stem.rsplit("/", 1)[-1]) for file in files}) == 1
 
 
 def _by_number(images, masks):
@@ -283,21 +329,24 @@ def _to_pairing(match, images, masks):
     pairs = [(images[i], masks[j]) for i, j in sorted(match.of.items())]
     image, mask = (os.path.basename(file.path) for file in pairs[0])
     notes = [f"{len(pairs)} pairs {match.rule}, the first {image} and {mask}"]
-    left = {kind: count for kind, (_, count) in match.kinds.items() if count}
-    if left:
-        taken = ", ".join(f"{count} of the kind {kind!r}" for kind, (count, _) in match.kinds.items() if count)
-        others = ", ".join(f"{count} {kind!r}" for kind, count in left.items())
-        notes.append(
-            f"several masks for an image: took {taken}; left {others} (choose others with a pattern in masks=)"
-        )
     used = set(match.of.values())
+    if match.kinds:
+        taken, left = (
+            _count(kind for j, kind in match.kinds.items() if (j in used) == wanted) for wanted in (True, False)
+        )
+        notes.append(f"several masks for an image: took {taken}; left {left} (choose others with a pattern in masks=)")
     lone_images = [file.path for i, file in enumerate(images) if i not in match.of]
-    lone_masks = [file.path for j, file in enumerate(masks) if j not in used] if not left else []
+    lone_masks = [file.path for j, file in enumerate(masks) if j not in used and j not in match.kinds]
     for lone, what, partner in ((lone_images, "image", "a mask"), (lone_masks, "mask", "an image")):
         if lone:
             shown = ", ".join(os.path.basename(path) for path in lone[:5]) + (", …" if len(lone) > 5 else "")
             notes.append(f"left out: {len(lone)} {what}{'s' * (len(lone) > 1)} without {partner}: {shown}")
     return Pairing(pairs, lone_images + lone_masks, notes)
+
+
+def _count(kinds):
+    counts = Counter(kinds)
+    return ", ".join(f"{count} {kind!r}" for kind, count in counts.most_common(5)) + (", …" if len(counts) > 5 else "")
 
 
 def _example(files):
