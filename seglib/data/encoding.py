@@ -13,7 +13,7 @@ from seglib.images import ImageError, read_values
 from seglib.labels import LabelMap
 
 SAMPLE = 200  # masks that are looked at, spread evenly over the set
-MAX_CLASSES = 64  # more values or colours than that are not taken for classes
+MAX_CLASSES = 64  # more values or colours than that, in most files, are not taken for classes
 NEAR = 32  # how far from 0 and 255 loss and antialiasing may take most pixels of a black and white mask
 BINARY = ("background", "foreground")
 
@@ -47,7 +47,7 @@ class Encoding:
             return self._check(values, path)
         if values.pixels.ndim == 3 and not self.in_colour:
             raise DataError(f"{path}: a painted mask (colours); wanted grey values, {self._known()}")
-        codes = _pack(values.in_colour()) if self.in_colour else values.pixels.astype(np.int64)
+        codes = _codes(values) if self.in_colour else values.pixels.astype(np.int64)
         place = np.minimum(np.searchsorted(self._keys, codes), len(self._keys) - 1)
         strange = self._keys[place] != codes
         if strange.any():
@@ -62,7 +62,11 @@ class Encoding:
     def knows(self, look):
         """Whether ``read`` would find a class for all that a :class:`Look` has seen."""
         if self.table is None:
-            return bool(look.values) and set(look.values) <= {*range(self.labels.num_classes), self.labels.ignore_id}
+            return (
+                bool(look.values)
+                and not look.lossy
+                and set(look.values) <= {*range(self.labels.num_classes), self.labels.ignore_id}
+            )
         codes = look.colours if self.in_colour else look.values
         return bool(codes) and set(codes) <= set(self._keys.tolist())
 
@@ -71,6 +75,10 @@ class Encoding:
             raise DataError(
                 f"{path}: a painted mask (colours); wanted ids. Say ids={{(red, green, blue): class id, …}}, or give "
                 "labels= with the colours it is painted in"
+            )
+        if values.lossy:
+            raise DataError(
+                f"{path}: stored with loss, as JPEG is, which invents ids; wanted a lossless file such as PNG"
             )
         try:
             return self.labels.check_ids(values.pixels, name=path).astype(np.uint8)
@@ -106,22 +114,31 @@ class Look(NamedTuple):
 
 
 class _Seen:
-    """What the masks of the sample that can be read hold together."""
+    """What the masks of the sample that can be read hold together; a few that are unlike the most do not count."""
 
     def __init__(self, looks):
+        looks = _most(looks, lambda look: look.lossy)
+        if not looks[0].lossy:
+            looks = _most(looks, lambda look: max(len(look.values), len(look.colours)) > MAX_CLASSES)
         self.values, self.colours, palettes = Counter(), Counter(), {}
         for look in looks:
             self.values.update(look.values)
             self.colours.update(look.colours)
             for index, colour in look.palette.items():
                 palettes.setdefault(index, set()).add(colour)
-        self.lossy = any(look.lossy for look in looks)
+        self.lossy = looks[0].lossy
+        self.smooth = max(len(looks[0].values), len(looks[0].colours)) > MAX_CLASSES
         painted = sum(not look.values for look in looks)
         self.palettes_differ = any(len(found) > 1 for found in palettes.values())
         # A few painted masks among ids are the mistake; a few black ones among painted are not.
         self.is_painted = self.palettes_differ or (
             painted and (2 * painted >= len(looks) or {*self.values} <= {0, 255})
         )
+
+
+def _most(looks, is_odd):
+    odd = [look for look in looks if is_odd(look)]
+    return odd if 2 * len(odd) >= len(looks) else [look for look in looks if not is_odd(look)]
 
 
 def infer_encoding(masks, labels=None, ids=None):
@@ -162,8 +179,10 @@ def _check_table(ids):
         raise DataError(f"ids= maps values to class ids, as in {{0: 0, 255: 1}} or {{(128, 0, 0): 1}}, got {ids!r}")
     kinds = {isinstance(key, tuple) for key in ids}
     for key, target in ids.items():
-        fits = len(key) == 3 and all(0 <= v <= 255 for v in key) if isinstance(key, tuple) else 0 <= key <= 65535
-        if len(kinds) > 1 or not fits or not 0 <= target <= 255:
+        numbers = key if isinstance(key, tuple) else (key,)
+        whole = all(isinstance(number, (int, np.integer)) for number in (*numbers, target))
+        limit = {1: 65535, 3: 255}.get(len(numbers), -1)
+        if not whole or len(kinds) > 1 or not all(0 <= v <= limit for v in numbers) or not 0 <= target <= 255:
             raise DataError(f"ids= maps values 0–65535 or colours (r, g, b) to class ids 0–255, got {key}: {target}")
     return dict(ids)
 
@@ -187,7 +206,7 @@ def _look(masks):
             return None
         values = _count(found.pixels) if found.pixels.ndim == 2 else {}
         used = {} if found.palette is None else {index: tuple(found.palette[index].tolist()) for index in values}
-        return Look(found.pixels.shape[:2], values, _count(_pack(found.in_colour())), used, found.lossy)
+        return Look(found.pixels.shape[:2], values, _count(_codes(found)), used, found.lossy)
 
     with ThreadPoolExecutor() as pool:
         return dict(zip(masks, pool.map(look, masks), strict=True))
@@ -234,42 +253,47 @@ def _infer_grey(seen, labels):
     found, total = sorted(seen.values), sum(seen.values.values())
     ends = sum(pixels for value, pixels in seen.values.items() if value <= NEAR or 255 - NEAR <= value <= 255) / total
     two = labels is None or labels.num_classes == 2
-    if labels is not None and set(found) <= {*range(labels.num_classes), labels.ignore_id} and found != [0, 255]:
-        return None, labels, "ids of the label map"
-    if two and set(found) <= {0, 255} and 255 in found:
-        return {0: 0, 255: 1}, LabelMap(BINARY), "black and white, 0 → class 0, 255 → class 1"
-    if two and max(found) <= 255 and len(found) > 3 and seen.lossy and ends > 0.9:
+    if two and seen.lossy and 128 <= max(found) <= 255 and ends > 0.9:
         table = {value: int(value >= 128) for value in range(256)}
         return table, LabelMap(BINARY), "black and white, stored with loss: below 128 → class 0, from 128 → class 1"
+    if two and set(found) <= {0, 255}:
+        return {0: 0, 255: 1}, LabelMap(BINARY), "black and white, 0 → class 0, 255 → class 1"
     if labels is not None:
-        return None, labels, "taken as ids of the label map"
+        fit = set(found) <= {*range(labels.num_classes), labels.ignore_id}
+        return None, labels, "ids of the label map" if fit else "taken as ids of the label map"
+    if seen.lossy:
+        return None, None, _hopeless(seen.values, "grey values", True)
     ids = [value for value in found if value != 255]
-    if max(ids) < 255 and max(ids) < 2 * len(ids) + 8 and len(ids) <= 255:
+    common = {value for value, _ in seen.values.most_common(2)}
+    between = len(found) > 3 and common == {0, 255} and (seen.values[0] + seen.values[255]) / total > 0.75
+    few = not seen.smooth and not (between and len(found) > MAX_CLASSES)
+    if few and max(ids) < 255 and max(ids) < 2 * len(ids) + 8:
         names = tuple(f"class {i}" for i in range(max(ids) + 1))
         return None, LabelMap(names), f"ids {_ranges(ids)}" + (", and 255 for void" if 255 in found else "")
-    common = {value for value, _ in seen.values.most_common(2)}
-    exact = (seen.values[0] + seen.values[255]) / total
-    between = f"black and white, 0 → class 0, 255 → class 1, but with {len(found) - 2} values in between: interpolated?"
-    if len(found) > 3 and common == {0, 255} and exact > 0.75:
-        return {0: 0, 255: 1}, LabelMap(BINARY), between
-    if len(found) <= MAX_CLASSES:
+    if not between and len(found) <= MAX_CLASSES:
         table = {value: i for i, value in enumerate(found)}
         names = tuple(f"grey {value}" for value in found)
         return table, LabelMap(names), f"a class for each of {len(found)} grey levels: {', '.join(map(str, found))}"
-    if max(found) <= 255 and ends > 0.9:
-        return {0: 0, 255: 1}, LabelMap(BINARY), between
-    return None, None, _hopeless(seen.values, "grey values", seen.lossy)
+    if between or (max(found) <= 255 and ends > 0.9):
+        note = (
+            f"black and white, 0 → class 0, 255 → class 1, but with {len(found) - 2} values in between: interpolated?"
+        )
+        return {0: 0, 255: 1}, LabelMap(BINARY), note
+    return None, None, _hopeless(seen.values, "grey values", False)
 
 
 def _hopeless(counts, what, lossy):
-    """Why so many values are no classes: a photograph's are spread out, those of an interpolated mask are not."""
+    """Why these values are no classes: a photograph's are spread out, those of an interpolated mask are not."""
     share = sum(pixels for _, pixels in counts.most_common(MAX_CLASSES)) / sum(counts.values())
-    start = f"the masks hold {len(counts)} {what}, too many to be classes; "
     if share < 0.8:
         jpeg = ", or were painted masks stored as JPEG, which invents colours?" if lossy else "?"
-        return start + "they look like photographs: are images and masks swapped" + jpeg
-    return start + (
-        f"{MAX_CLASSES} of them fill {share:.0%}, so they were resized smoothly or stored with loss, as JPEG is. "
+        return (
+            f"the masks hold {len(counts)} {what}, too many to be classes; they look like photographs: are images and "
+            f"masks swapped{jpeg}"
+        )
+    why = "are stored with loss, as JPEG is," if lossy else "were resized smoothly, or stored with loss before,"
+    return (
+        f"the masks hold {len(counts)} {what}; they {why} which invents values. "
         "Make them anew, by nearest neighbour and as PNG"
     )
 
@@ -283,6 +307,13 @@ def _ranges(ids):
 
 def _unused(colours):
     return next(grey for grey in ((v, v, v) for v in range(221, 0, -1)) if grey not in colours)
+
+
+def _codes(values):
+    """The colour of every pixel, packed into one number; grey values over 255 become numbers that are no colour."""
+    if values.pixels.ndim == 2 and values.palette is None:
+        return values.pixels.astype(np.int64) * 0x010101
+    return _pack(values.in_colour())
 
 
 def _pack(rgb):

@@ -1,0 +1,249 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from seglib.data import DataError, encoding
+from seglib.data.encoding import infer_encoding
+from seglib.labels import VOC, LabelMap
+
+AB, ABC = LabelMap(("a", "b")), LabelMap(("a", "b", "c"))
+COLOURS = np.array([[0, 0, 0], [128, 0, 0], [0, 128, 0]], np.uint8)  # VOC's 0, 1, 2
+
+
+def draw(i):
+    """(24, 32) ids: two rectangles, 1 and 2, on 0; a little different for every ``i``."""
+    ids = np.zeros((24, 32), np.uint8)
+    ids[4:12, 3 + i % 4 : 20], ids[14:20, 5:25] = 1, 2
+    return ids
+
+
+def white(ids):
+    return np.where(ids > 0, 255, 0).astype(np.uint8)
+
+
+def indexed(ids, colours=COLOURS):
+    picture = Image.fromarray(ids)
+    picture.putpalette(colours.tobytes())
+    return picture
+
+
+def noise(i, *shape):
+    return np.random.default_rng(i).integers(0, 256, shape, np.uint8)
+
+
+def save(folder, paint, ending="png", count=6, **options):
+    """``paint(ids)`` or ``paint(ids, i)`` of a few drawings as files; their paths."""
+    paths = []
+    for i in range(count):
+        painted = paint(draw(i)) if paint.__code__.co_argcount == 1 else paint(draw(i), i)
+        picture = painted if isinstance(painted, Image.Image) else Image.fromarray(painted)
+        picture.save(folder / f"{i}.{ending}", **options)
+        paths.append(str(folder / f"{i}.{ending}"))
+    return paths
+
+
+LOSSLESS = {"lossless": True}
+BLACK_AND_WHITE = "masks: black and white, 0 → class 0, 255 → class 1"
+THRESHOLD = "masks: black and white, stored with loss: below 128 → class 0, from 128 → class 1"
+
+# what it is → how it is painted, ending, options of the file, of infer_encoding; what 0, 1, 2 become; the note
+KINDS = {
+    "ids": (lambda m: m, "png", {}, {}, [0, 1, 2], "masks: ids 0–2"),
+    "ids and void": (lambda m: np.where(m == 2, np.uint8(255), 3 * m), "png", {}, {}, [0, 3, 255], "ids 0, 3, and 255"),
+    "ids, GIF": (lambda m: m, "gif", {}, {}, [0, 1, 2], "masks: ids 0–2"),
+    "ids, 16 bits": (lambda m: m.astype(np.uint16), "png", {}, {}, [0, 1, 2], "masks: ids 0–2"),
+    "ids, floats": (lambda m: m.astype(np.float32), "tif", {}, {}, [0, 1, 2], "masks: ids 0–2"),
+    "ids of a label map": (lambda m: m, "png", {}, {"labels": ABC}, [0, 1, 2], "masks: ids of the label map"),
+    "one bit": (lambda m: m > 0, "png", {}, {}, [0, 1, 1], "masks: ids 0–1"),
+    "one bit, TIFF": (lambda m: m > 0, "tif", {"compression": "group4"}, {}, [0, 1, 1], "masks: ids 0–1"),
+    "0 and 255, PNG": (white, "png", {}, {}, [0, 1, 1], BLACK_AND_WHITE),
+    "0 and 255, GIF": (white, "gif", {}, {}, [0, 1, 1], BLACK_AND_WHITE),
+    "0 and 255, TIFF": (white, "tif", {"compression": "tiff_lzw"}, {}, [0, 1, 1], BLACK_AND_WHITE),
+    "0 and 255, BMP": (white, "bmp", {}, {}, [0, 1, 1], BLACK_AND_WHITE),
+    "0 and 255, BMP of one bit": (lambda m: m > 0, "bmp", {}, {}, [0, 1, 1], "masks: ids 0–1"),
+    "0 and 255, WebP": (white, "webp", LOSSLESS, {}, [0, 1, 1], BLACK_AND_WHITE),
+    "0 and 255, RGBA": (lambda m: np.dstack([white(m)] * 3 + [m]), "png", {}, {}, [0, 1, 1], BLACK_AND_WHITE),
+    "0 and 255, two classes": (white, "png", {}, {"labels": AB}, [0, 1, 1], BLACK_AND_WHITE),
+    "0 and 255, JPEG": (white, "jpg", {"quality": 70}, {}, [0, 1, 1], THRESHOLD),
+    "0 and 255, lossy WebP": (white, "webp", {"quality": 70}, {}, [0, 1, 1], THRESHOLD),
+    "0 and 255, JPEG, two classes": (white, "jpg", {"quality": 70}, {"labels": AB}, [0, 1, 1], THRESHOLD),
+    "only black": (lambda m: m * 0, "png", {}, {}, [0, 0, 0], BLACK_AND_WHITE),
+    "only white, two classes": (lambda m: m * 0 + 255, "png", {}, {"labels": AB}, [1, 1, 1], BLACK_AND_WHITE),
+    "levels": (lambda m: m * 127, "png", {}, {}, [0, 1, 2], "masks: a class for each of 3 grey levels: 0, 127, 254"),
+    "levels, 16 bits": (lambda m: m.astype(np.uint16) * 30000, "png", {}, {}, [0, 1, 2], "levels: 0, 30000, 60000"),
+    "palette": (lambda m: indexed(m), "png", {}, {}, [0, 1, 2], "masks: ids 0–2"),
+    "palette and a label map": (lambda m: indexed(m), "png", {}, {"labels": VOC}, [0, 1, 2], "masks: ids of the label"),
+    "palette, GIF": (lambda m: indexed(m), "gif", {}, {"labels": VOC}, [0, 1, 2], "painted in the colours of"),
+    "palettes that differ": (
+        lambda m, i: indexed((m + i) % 3, np.roll(COLOURS, i, axis=0)), "png", {}, {}, [0, 2, 1],
+        "masks: painted, a class for each of 3 colours: #000000, #008000, #800000, as their palettes differ",
+    ),
+    "painted": (lambda m: COLOURS[m], "png", {}, {}, [0, 2, 1], "3 colours: #000000, #008000, #800000"),
+    "painted, RGBA": (lambda m: np.dstack([COLOURS[m], m]), "png", {}, {}, [0, 2, 1], "a class for each of 3 colours"),
+    "painted, some all black": (lambda m, i: COLOURS[m * (i > 1)], "png", {}, {"labels": VOC}, None, "painted in the"),
+    "painted as a label map": (lambda m: COLOURS[m], "bmp", {}, {"labels": VOC}, [0, 1, 2], "painted in the colours"),
+    "painted with void": (
+        lambda m: VOC.to_rgb(np.where(m == 2, 255, m)), "png", {}, {"labels": VOC}, [0, 1, 255], "painted in the",
+    ),
+    "painted by a table": (
+        lambda m: COLOURS[m], "png", {}, {"ids": {(0, 0, 0): 2, (128, 0, 0): 1, (0, 128, 0): 255}}, [2, 1, 255], "",
+    ),
+    "a table": (lambda m: m * 50, "png", {}, {"ids": {0: 1, 50: 0, 100: 255}, "labels": AB}, [1, 0, 255], ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_kinds_of_masks(tmp_path, kind):
+    paint, ending, options, given, wanted, note = KINDS[kind]
+    paths = save(tmp_path, paint, ending, **options)
+    found, labels, notes, looks = infer_encoding(paths, **given)
+    assert note in " ".join(notes) and len(notes) == bool(note)
+    assert labels is given.get("labels", labels)
+    assert all(found.knows(looks[path]) and looks[path].shape == (24, 32) for path in paths)
+    for i, path in enumerate(paths):
+        ids = found.read(path)
+        assert ids.dtype == np.uint8
+        wanted_ids = draw(i) * (i > 1) if wanted is None else np.array(wanted, np.uint8)[draw(i)]
+        np.testing.assert_array_equal(ids, wanted_ids)
+    assert ids.max() == 255 or ids.max() < labels.num_classes
+
+
+def test_classes_are_called_for_what_was_found(tmp_path):
+    def names(paint, **given):
+        labels = infer_encoding(save(tmp_path, paint), **given)[1]
+        return labels.names, labels.colours
+
+    assert names(lambda m: m)[0] == ("class 0", "class 1", "class 2")
+    assert names(lambda m: m * 127)[0] == ("grey 0", "grey 127", "grey 254")
+    assert names(white)[0] == ("background", "foreground")
+    assert names(lambda m: COLOURS[m]) == (("#000000", "#008000", "#800000"), ((0, 0, 0), (0, 128, 0), (128, 0, 0)))
+    table = {tuple(colour.tolist()): i for i, colour in enumerate(COLOURS)}
+    assert names(lambda m: COLOURS[m], ids=table) == (("class 0", "class 1", "class 2"), tuple(table))
+    assert names(lambda m: m, ids={0: 0, 1: 1, 2: 255})[0] == ("background", "foreground")
+
+
+class TestMostDecide:
+    """A few masks unlike the others do not change what the others mean; they are refused when they are read."""
+
+    @pytest.mark.parametrize(
+        ("most", "odd", "message"),
+        [
+            (lambda m: m, lambda m: COLOURS[m], r"a painted mask \(colours\); wanted ids"),
+            (lambda m: m, lambda m: noise(0, 24, 32), "found ids outside the label map: 3, 4, 5"),
+            (white, lambda m: noise(0, 24, 32), "values without a class, such as 1, 2, 3"),
+            (lambda m: COLOURS[m], lambda m: noise(0, 24, 32), "values without a class, such as #010101"),
+        ],
+    )
+    def test_one_of_another_kind(self, tmp_path, most, odd, message):
+        alone = infer_encoding(save(tmp_path, most))
+        paths = save(tmp_path, lambda m, i: odd(m) if i == 3 else most(m))
+        found, labels, notes, looks = infer_encoding(paths)
+        assert (labels, notes) == (alone[1], alone[2])
+        assert [found.knows(looks[path]) for path in paths] == [i != 3 for i in range(6)]
+        with pytest.raises(DataError, match=f"{paths[3]}: .*{message}"):
+            found.read(paths[3])
+        np.testing.assert_array_equal(found.read(paths[0]), alone[0].read(paths[0]))
+
+    def test_one_jpeg(self, tmp_path):
+        paths = save(tmp_path, lambda m: m)
+        Image.fromarray(draw(3)).save(tmp_path / "x.jpg")
+        found, labels, notes, looks = infer_encoding([*paths, str(tmp_path / "x.jpg")])
+        assert notes == ["masks: ids 0–2"] and not found.knows(looks[str(tmp_path / "x.jpg")])
+        with pytest.raises(DataError, match=r"x\.jpg: stored with loss, as JPEG is, which invents ids"):
+            found.read(tmp_path / "x.jpg")
+
+    def test_one_that_cannot_be_read(self, tmp_path):
+        paths = save(tmp_path, lambda m: m)
+        (tmp_path / "3.png").write_text("no picture")
+        found, labels, notes, looks = infer_encoding(paths)
+        assert notes == ["masks: ids 0–2"] and looks[paths[3]] is None
+
+    def test_none_can_be_read(self, tmp_path):
+        (tmp_path / "0.png").write_text("no picture")
+        _, labels, notes, looks = infer_encoding([str(tmp_path / "0.png")])
+        assert notes == ["masks: none can be read"] and labels.num_classes == 2
+
+
+class TestSpoiltMasks:
+    def smooth(self, painted):
+        return Image.fromarray(painted).resize((90, 70), Image.Resampling.BICUBIC)
+
+    def test_interpolated_black_and_white_is_said_and_refused(self, tmp_path):
+        paths = save(tmp_path, lambda m: self.smooth(white(m)))
+        found, labels, notes, looks = infer_encoding(paths)
+        assert notes[0].startswith(BLACK_AND_WHITE + ", but with ") and notes[0].endswith("between: interpolated?")
+        assert not any(found.knows(look) for look in looks.values())
+        with pytest.raises(
+            DataError, match=r"0\.png: \d+\.\d+% of the pixels have values without.*wanted one of 0, 255"
+        ):
+            found.read(paths[0])
+
+    @pytest.mark.parametrize(
+        ("paint", "ending", "message"),
+        [
+            (lambda m: COLOURS[m], "jpg", r"hold \d+ colours.*(photographs|with loss)"),
+            (lambda m: m * 20, "jpg", r"hold \d+ grey values; they are stored with loss, as JPEG is, which invents"),
+            (lambda m: Image.fromarray(COLOURS[m]).resize((90, 70), 3), "png", r"colours; they were resized smoothly"),
+            (lambda m, i: noise(i, 24, 32, 3), "png", "look like photographs: are images and masks swapped"),
+            (lambda m, i: noise(i, 64, 64), "png", "look like photographs: are images and masks swapped"),
+        ],
+    )
+    def test_too_many_values_are_refused_at_once(self, tmp_path, paint, ending, message):
+        with pytest.raises(DataError, match=f"{tmp_path}: the masks .*{message}"):
+            infer_encoding(save(tmp_path, paint, ending))
+
+    def test_a_label_map_is_held_to(self, tmp_path):
+        paths = save(tmp_path, lambda m, i: m + 5 * (i == 3))
+        found, labels, notes, looks = infer_encoding(paths, ABC)
+        assert notes == ["masks: taken as ids of the label map"] and labels is ABC
+        with pytest.raises(
+            DataError, match=r"3\.png: found ids outside the label map: 5, 6, 7 \(classes 0–2, void 255\)"
+        ):
+            found.read(paths[3])
+
+
+class TestTables:
+    @pytest.mark.parametrize(
+        "ids", [{}, [1], {0: 256}, {0: -1}, {-1: 0}, {65536: 0}, {0.5: 0}, {"0": 0}, {0: "road"}, {(0, 0): 1},
+                {(0, 0, 256): 1}, {(0, 0, "x"): 1}, {0: 0, (1, 1, 1): 1}],
+    )  # fmt: skip
+    def test_bad_ones_are_refused(self, tmp_path, ids):
+        with pytest.raises(DataError, match="ids= maps values"):
+            infer_encoding(save(tmp_path, lambda m: m), ids=ids)
+
+    def test_a_table_that_leaves_the_label_map_is_refused(self, tmp_path):
+        with pytest.raises(DataError, match=r"classes \[5\] that the label map lacks: a, b"):
+            infer_encoding(save(tmp_path, lambda m: m), AB, {0: 0, 1: 5, 2: 255})
+
+    @pytest.mark.parametrize(
+        ("paint", "ids", "message"),
+        [
+            (lambda m: m, {0: 0, 1: 1}, r"15\.62% of the pixels have .* a class, such as 2; wanted one of 0, 1"),
+            (lambda m: COLOURS[m], {0: 0, 1: 1, 2: 2}, r"a painted mask \(colours\); wanted grey values, one of 0, 1"),
+            (lambda m: COLOURS[m], {(0, 0, 0): 0, (128, 0, 0): 1}, r"such as #008000; wanted one of the colours #00"),
+            (lambda m: m.astype(np.uint16) * 256, {(0, 0, 0): 0, (1, 1, 1): 1, (2, 2, 2): 2}, "values without a class"),
+        ],
+    )  # fmt: skip
+    def test_values_that_it_lacks_are_listed(self, tmp_path, paint, ids, message):
+        paths = save(tmp_path, paint)
+        found, _, _, looks = infer_encoding(paths, ids=ids)
+        assert not found.knows(looks[paths[0]])
+        with pytest.raises(DataError, match=rf"0\.png: .*{message}"):
+            found.read(paths[0])
+
+    def test_loss_is_named_as_the_cause(self, tmp_path):
+        paths = save(tmp_path, lambda m: COLOURS[m], "jpg")
+        found = infer_encoding(paths, ids={(0, 0, 0): 0, (128, 0, 0): 1, (0, 128, 0): 2})[0]
+        with pytest.raises(DataError, match="it is stored with loss, as JPEG is, which invents values; wanted"):
+            found.read(paths[0])
+
+
+def test_what_the_sample_did_not_see_is_refused_when_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(encoding, "SAMPLE", 3)
+    paths = save(tmp_path, lambda m, i: white(m) - 55 * (i == 3) * (m == 2).astype(np.uint8), count=9)
+    found, _, notes, looks = infer_encoding(paths)
+    assert list(looks) == [paths[0], paths[4], paths[8]]  # spread evenly
+    assert notes == [f"{BLACK_AND_WHITE} (seen in 3 of 9)"]
+    assert found.read(paths[5]).max() == 1
+    with pytest.raises(DataError, match=r"3\.png: 15\.62% of .* without a class, such as 200; wanted one of 0, 255"):
+        found.read(paths[3])
