@@ -24,7 +24,7 @@ def assign_splits(names, val=None, test=None, seed=0, groups=None, lists=None):
         names: one relative path per pair, with ``/`` between folders, as in ``"aachen/0001.png"``; all different.
         val, test: shares of the pairs, in [0, 1), drawn by ``seed``; the rest is ``train``, 0 leaves a split out. None
             for both: folders called ``train``, ``val`` and ``test`` decide if every name lies in one of them,
-            and 0.15 each otherwise.
+            and not all in ``train``; 0.15 each otherwise.
         seed: decides which pair, or which group, goes where.
         groups: what keeps pairs together: a regular expression searched in each name, whose first group (or, without
             one, whose match) is the pair's group, as in ``"^([^_]+)_"`` for frames called ``drive1_0007``; or a
@@ -68,8 +68,8 @@ def _group(names, groups):
     for i, name in enumerate(names):
         if callable(groups):
             members.setdefault(groups(name), []).append(i)
-        elif match := re.search(groups, name):
-            members.setdefault(match[1] if match.re.groups else match[0], []).append(i)
+        elif (match := re.search(groups, name)) and match[match.re.groups > 0] is not None:
+            members.setdefault(match[match.re.groups > 0], []).append(i)
         else:
             strange.append(f"{name}: groups={groups!r} does not match")
     refuse(strange, "names without a group")
@@ -100,7 +100,7 @@ def _from_folders(names):
             return None
         split_of[found[0][0]].append(i)
         folders[found[0][1]] += 1
-    if not split_of["train"]:
+    if not split_of["train"] or len(split_of["train"]) == len(names):
         return None
     told = ", ".join(f"{folder}/ ({count})" for folder, count in folders.items())
     return split_of, [f"splits: as the folders say, {told}"]
@@ -115,7 +115,7 @@ def _from_lists(names, lists):
             places.setdefault("/".join(parts[start:]), []).append(i)
     split_of, wrong, seen = {split: [] for split in SPLITS}, [], {}
     for split, path in files.items():
-        for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+        for number, line in enumerate(_read_lines(path), 1):
             if not line.strip():
                 continue
             where, found = f"{path}, line {number}", _look_up(line, places)
@@ -135,14 +135,23 @@ def _from_lists(names, lists):
 
 
 def _look_up(line, places):
-    """The pairs that a line means: the whole line, or its first column; whole paths before parts of them."""
-    for text in (line.strip(), line.split()[0].strip(",;")):
-        path = PurePosixPath(text.replace("\\", "/"))
-        for parts in (path.parts, path.with_suffix("").parts):
+    """The pairs that a line means: of what stands before a separator, or the whole line, the longest path known."""
+    best, deepest = [], 0
+    for end in (*(match.start() for match in re.finditer(r"[\s,;]+", line)), len(line)):
+        path = PurePosixPath(line[:end].replace("\\", "/").strip())
+        for parts in (path.parts[:-1] + (path.stem,), path.parts):
             for start in range(len(parts)):
-                if found := places.get("/".join(parts[start:])):
-                    return found
-    return []
+                found = places.get("/".join(parts[start:]))
+                if found and len(parts) - start >= deepest:
+                    best, deepest = found, len(parts) - start
+    return best
+
+
+def _read_lines(path):
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not a text in UTF-8 ({error.reason}); save it as such") from None
 
 
 def _list_files(lists):

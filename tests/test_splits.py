@@ -1,0 +1,202 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seglib.data import DataError
+from seglib.data.splits import assign_splits
+
+TWENTY = [f"{i:02}.png" for i in range(20)]
+FRAMES = [f"drive{k}_{i:03}.png" for k in range(12) for i in range(5 + k % 3)]
+
+
+def split_names(names, **how):
+    """From each split to the names in it, and the notes."""
+    split_of, notes = assign_splits(names, **how)
+    return {split: [names[i] for i in indices] for split, indices in split_of.items()}, notes
+
+
+class TestShares:
+    def test_sizes(self):
+        def sizes(count, **how):
+            split_of, _ = assign_splits([f"{i}.png" for i in range(count)], **how)
+            return [len(split_of[split]) for split in ("train", "val", "test")]
+
+        assert sizes(100) == [70, 15, 15]
+        assert sizes(100, val=0.2) == [65, 20, 15]
+        assert sizes(100, val=0.25, test=0) == [75, 25, 0]
+        assert sizes(7, val=0.2, test=0.4) == [3, 1, 3]
+        assert sizes(1, val=0, test=0) == [1, 0, 0]
+
+    def test_seeds(self):
+        first = assign_splits(TWENTY, seed=1)
+        assert assign_splits(TWENTY, seed=1) == first != assign_splits(TWENTY, seed=2)
+        assert all(indices == sorted(indices) for indices in first[0].values())
+        assert first[1] == []
+
+    @pytest.mark.parametrize("shares", [(0.6, 0.4), (0.7, 0.5), (-0.1, 0), (0, 1), (1, 0)])
+    def test_that_leave_nothing_to_train_on_are_refused(self, shares):
+        with pytest.raises(DataError, match="val and test are shares in .* that leave some for train, got"):
+            assign_splits(TWENTY, *shares)
+
+    def test_that_leave_a_split_empty_are_refused(self):
+        with pytest.raises(DataError, match="of 20 pairs the 'test' split would get none; change val= and test="):
+            assign_splits(TWENTY, test=0.01)
+        with pytest.raises(DataError, match="of 2 pairs the 'train' split would get none"):
+            assign_splits(TWENTY[:2], 0.45, 0.45)
+
+
+class TestGroups:
+    @pytest.mark.parametrize("groups", [r"^([^_]+)_", r"^drive\d+", lambda name: int(name[5:].split("_")[0])])
+    def test_stay_together_near_the_shares(self, groups):
+        found, notes = split_names(FRAMES, groups=groups, val=0.25, test=0.15, seed=3)
+        drives = {split: {name.split("_")[0] for name in names} for split, names in found.items()}
+        assert sum(map(len, drives.values())) == len(set().union(*drives.values())) == 12
+        assert notes == ["splits: 12 groups, none of them in two splits"]
+        for split, share in (("val", 0.25), ("test", 0.15)):
+            assert abs(len(found[split]) - share * len(FRAMES)) <= 7 / 2  # the largest group has 7 frames
+
+    def test_that_do_not_match_are_named(self):
+        with pytest.raises(DataError, match=r"names without a group \(2\)(.|\n)*x\.png: groups='drive' does not match"):
+            assign_splits([*FRAMES, "x.png", "y.png"], groups="drive")
+        with pytest.raises(DataError, match=r"names without a group \(1\)(.|\n)*b2\.png"):
+            assign_splits(["a1.png", "b2.png"], groups=r"a(\d)|b")
+
+    def test_too_few_are_told_from_too_few_pairs(self):
+        with pytest.raises(DataError, match=r"of 2 groups \(20 pairs\) the '(val|test)' split would get none"):
+            assign_splits(TWENTY, groups=r"^\d")
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.lists(st.integers(0, 9), min_size=1, max_size=60), st.sampled_from([0, 0.1, 0.3]), st.integers(0, 99))
+    def test_every_pair_once_and_no_group_twice(self, members, test, seed):
+        names = [f"{group}_{i}.png" for i, group in enumerate(members)]
+        how = {"val": 0.2, "test": test, "seed": seed, "groups": r"^\d"}
+        try:
+            found, _ = split_names(names, **how)
+        except DataError:
+            assert len(set(members)) < 10  # some groups are too large, or there are too few
+            return
+        assert sorted(sum(found.values(), [])) == sorted(names)
+        groups = [{name[0] for name in chosen} for chosen in found.values()]
+        assert sum(map(len, groups)) == len(set(members))
+        assert [bool(chosen) for chosen in found.values()] == [True, True, test > 0]
+        assert split_names(names, **how)[0] == found
+
+
+class TestFolders:
+    NAMES = ["training/a/1.png", "Val-set/2.png", "my_test/3.png", "training/4.png"]
+
+    def test_named_for_the_splits_decide(self):
+        found, notes = split_names(self.NAMES)
+        assert found == {"train": [self.NAMES[0], self.NAMES[3]], "val": [self.NAMES[1]], "test": [self.NAMES[2]]}
+        assert notes == ["splits: as the folders say, training/ (2), Val-set/ (1), my_test/ (1)"]
+        assert split_names([f"x/{split}/{i}.png" for split in ("train", "valid") for i in range(3)])[0]["test"] == []
+
+    @pytest.mark.parametrize(
+        "names",
+        [
+            [f"{'train/' * (i > 2)}{i}.png" for i in range(20)],  # not all of them lie in one
+            [f"train/{i}.png" for i in range(20)],  # that is no split
+            [f"{('test', 'val')[i % 2]}/{i}.png" for i in range(20)],
+            [f"train/{('test', 'val')[i % 2]}/{i}.png" for i in range(20)],
+            [f"trainers/{i}.png" for i in range(20)],
+            [f"train_{i}.png" for i in range(20)],
+        ],
+    )
+    def test_otherwise_shares_do(self, names):
+        found, notes = split_names(names)
+        assert [len(chosen) for chosen in found.values()] == [14, 3, 3] and notes == []
+
+    def test_shares_or_groups_that_are_said_come_first(self):
+        for how in ({"val": 0.25}, {"test": 0.25}, {"groups": r"(\d)\.png"}):
+            assert not any("folders" in note for note in split_names(self.NAMES * 5, **how)[1])
+
+
+class TestLists:
+    NAMES = [f"{place}/{i:04}.png" for place in ("day", "night") for i in (1, 2)] + ["day/0003.png", "photo 12.jpg"]
+
+    @pytest.fixture
+    def lists(self, tmp_path):
+        def write(**texts):
+            for split, text in texts.items():
+                (tmp_path / f"{split}.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
+            return tmp_path
+
+        return write
+
+    @pytest.mark.parametrize(
+        ("line", "wanted"),
+        [
+            ("day/0001.png", "day/0001.png"),
+            ("day/0001", "day/0001.png"),
+            ("day/0001.jpg", "day/0001.png"),  # the list was made before the images were converted
+            ("/SegNet/set/day/0001.png", "day/0001.png"),
+            ("/SegNet/set/day/0001.png /SegNet/set/dayannot/0001.png", "day/0001.png"),
+            ("C:\\set\\night\\0002.png", "night/0002.png"),
+            ("0003", "day/0003.png"),
+            ("0003.png 0003_L.png", "day/0003.png"),
+            ("0003,masks/0003.png", "day/0003.png"),
+            ("0003;1", "day/0003.png"),
+            ("  0003\t-1 ", "day/0003.png"),
+            ("photo 12.jpg", "photo 12.jpg"),
+            ("my set/photo 12.jpg", "photo 12.jpg"),
+            ("photo 12.jpg photo 12_mask.png", "photo 12.jpg"),
+        ],
+    )
+    def test_a_line_means_the_longest_path_that_is_known(self, lists, line, wanted):
+        assert split_names(self.NAMES, lists=lists(train=line))[0] == {"train": [wanted], "val": [], "test": []}
+
+    def test_names_within_names(self, lists):
+        names = ["img.jpg", "img (1).jpg", "a.jpg", "a.b.jpg"]
+        found, _ = split_names(names, lists=lists(train="img (1).jpg\na.b\n", val="img.jpg\na"))
+        assert found == {"train": ["img (1).jpg", "a.b.jpg"], "val": ["img.jpg", "a.jpg"], "test": []}
+
+    def test_a_folder_or_a_mapping(self, lists, tmp_path):
+        found, notes = split_names(
+            self.NAMES, lists=lists(train="day/0001\nday/0002\n", validation="0003", test="photo 12")
+        )
+        assert found == {"train": self.NAMES[:2], "val": ["day/0003.png"], "test": ["photo 12.jpg"]}
+        assert notes[0] == "splits: from train.txt, validation.txt, test.txt"
+        mapping = {"train": tmp_path / "test.txt", "val": str(tmp_path / "train.txt")}
+        found, notes = split_names(self.NAMES, lists=mapping)
+        assert found == {"train": ["photo 12.jpg"], "val": self.NAMES[:2], "test": []}
+
+    def test_marks_of_windows_blank_lines_and_repetitions(self, lists):
+        folder = lists(train="\ufeffday/0001.png\r\n\r\nday/0002.png\r\nday/0001.png\r\n")
+        assert split_names(self.NAMES, lists=folder)[0]["train"] == self.NAMES[:2]
+
+    def test_pairs_on_no_list_are_left_out_and_reported(self, lists):
+        _, notes = split_names(self.NAMES, lists=lists(train="day/0001"))
+        assert notes == ["splits: from train.txt", "left out: 5 pairs on no list, the first day/0002.png"]
+
+    @pytest.mark.parametrize(
+        ("texts", "message"),
+        [
+            ({"train": "day/0001\nday/0009\n"}, r"train\.txt, line 2: 'day/0009' is the name of 0 pairs, wanted 1"),
+            ({"train": "0001"}, r"train\.txt, line 1: '0001' is the name of 2 pairs, wanted 1"),
+            ({"train": "day/0001", "val": "day/0002\nday/0001"}, r"val\.txt, line 2: day/0001\.png is in 'train'"),
+            ({"train": "/\n;\n.\n..\n"}, r"do not fit the pairs \(4\)"),
+            ({"train": "day/0001".encode("utf-16")}, r"train\.txt: not a text in UTF-8"),
+            ({"names": "day/0001"}, r": no train\.txt, val\.txt or test\.txt in it"),
+        ],
+    )  # fmt: skip
+    def test_lines_that_do_not_fit_are_refused(self, lists, texts, message):
+        with pytest.raises(DataError, match=message):
+            assign_splits(self.NAMES, lists=lists(**texts))
+
+    def test_files_and_splits_that_are_not_there(self, tmp_path):
+        with pytest.raises(DataError, match=r"lists that are missing \(1\)(.|\n)*gone\.txt: no such file"):
+            assign_splits(self.NAMES, lists={"train": tmp_path / "gone.txt"})
+        with pytest.raises(DataError, match="has the splits dev; wanted train, val, test"):
+            assign_splits(self.NAMES, lists={"dev": tmp_path / "gone.txt"})
+
+    @pytest.mark.parametrize("more", [{"val": 0.1}, {"test": 0}, {"groups": "a"}])
+    def test_nothing_else_is_said(self, lists, more):
+        with pytest.raises(DataError, match="lists= already say which pair goes where"):
+            assign_splits(self.NAMES, lists=lists(train="day/0001"), **more)
+
+
+def test_a_large_folder_is_dealt_in_a_moment():
+    names = [f"{i}.png" for i in range(100_000)]
+    split_of, _ = assign_splits(names)
+    assert np.array_equal(np.sort(np.concatenate(list(split_of.values()))), np.arange(len(names)))
