@@ -1,5 +1,6 @@
 """Datasets by name: ``load``."""
 
+import logging
 from pathlib import Path
 
 import tensorflow_datasets as tfds
@@ -52,6 +53,7 @@ def load(name, data_dir=None):
 
 def _tf_examples(builder, spec, part):
     """A split's examples with their images still encoded, cheap to shuffle, and what makes a pair of one."""
+    logging.getLogger("absl").setLevel(logging.ERROR)  # TFDS warns of its own old names
     features = builder.info.features
     images = [name for name in spec.features if isinstance(features[name], tfds.features.Image)]
     decoders = tfds.decode.PartialDecoding(
