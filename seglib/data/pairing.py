@@ -106,7 +106,7 @@ def list_files(where):
     if not files:
         there = ", ".join(f"{count} {ending or 'without ending'}" for ending, count in endings.most_common(5))
         raise DataError(f"{where}: no image files in it (found: {there or 'nothing'}); wanted {' '.join(EXTENSIONS)}")
-    return sorted(files, key=lambda file: file.stem)
+    return sorted(files, key=lambda file: (file.stem, file.path))
 
 
 def root_and_pattern(where):
