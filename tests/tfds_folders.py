@@ -1,6 +1,6 @@
 """Small copies of TFDS's datasets: archives as their hosts serve them, drawn here and converted by TFDS's own builders.
 
-``write_tfds("oxford_iiit_pet", "data")`` from within this folder makes one to play with.
+From within this folder, ``write_tfds("oxford_iiit_pet", "../data")`` makes one for ``make course DATASET=oxford_iiit_pet``.
 """
 
 import contextlib
