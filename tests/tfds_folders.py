@@ -1,6 +1,7 @@
 """Small copies of TFDS's datasets: archives as their hosts serve them, drawn here and converted by TFDS's own builders.
 
-From within this folder, ``write_tfds("oxford_iiit_pet", "../data")`` makes one for ``make course DATASET=oxford_iiit_pet``.
+From within this folder, ``write_tfds("oxford_iiit_pet", "../data")`` makes one that
+``make course DATASET=oxford_iiit_pet`` runs on.
 """
 
 import contextlib
