@@ -113,3 +113,139 @@ def test_float_files_are_refused(tmp_path):
     Image.fromarray(np.array([[0.5]], np.float32)).save(tmp_path / "a.tif")
     with pytest.raises(ImageError, match="32-bit values"):
         images.read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "bmp", "gif"])
+def test_the_header_alone_tells_the_size(tmp_path, rng, ending):
+    whole, half = tmp_path / f"whole.{ending}", tmp_path / f"half.{ending}"
+    Image.fromarray(rng.integers(0, 256, (90, 60, 3), np.uint8)).save(whole)
+    half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    assert images.read_size(whole) == images.read_size(half) == (90, 60)
+    with pytest.raises(ImageError, match=f"half.{ending}: damaged or truncated"):
+        images.read_image(half)
+
+
+IDS = np.arange(12, dtype=np.uint8).reshape(3, 4)
+COLOURS = np.arange(36, dtype=np.uint8).reshape(12, 3) * 7
+
+
+def indexed():
+    picture = Image.fromarray(IDS)
+    picture.putpalette(COLOURS.tobytes())
+    return picture
+
+
+class TestValues:
+    @pytest.mark.parametrize(
+        ("picture", "ending", "wanted"),
+        [
+            (IDS, "png", IDS),
+            (IDS, "tif", IDS),
+            (IDS, "bmp", IDS),
+            (IDS, "gif", IDS),
+            (IDS > 5, "png", IDS > 5),
+            (IDS > 5, "tif", IDS > 5),
+            (IDS * np.uint16(5000), "png", IDS * np.uint16(5000)),
+            (IDS * np.uint16(5000), "tif", IDS * np.uint16(5000)),
+            (IDS.astype(np.int32), "tif", IDS),
+            (IDS.astype(np.float32), "tif", IDS),
+            (COLOURS[IDS], "png", COLOURS[IDS]),
+            (COLOURS[IDS], "tif", COLOURS[IDS]),
+            (np.dstack([COLOURS[IDS], IDS]), "png", COLOURS[IDS]),
+            (np.dstack([IDS, IDS, IDS]), "png", IDS),
+            (np.dstack([IDS, IDS, IDS, IDS]), "tif", IDS),
+            (indexed(), "gif", COLOURS[IDS]),
+            (indexed(), "bmp", COLOURS[IDS]),
+        ],
+    )
+    def test_are_those_of_the_file(self, tmp_path, picture, ending, wanted):
+        picture = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+        picture.save(tmp_path / f"a.{ending}")
+        values = images.read_values(tmp_path / f"a.{ending}")
+        np.testing.assert_array_equal(values.pixels, wanted)
+        assert values.pixels.dtype in (np.uint8, np.uint16)
+        assert values.palette is None and not values.lossy
+        if values.pixels.dtype == np.uint8:
+            in_colour = wanted if wanted.ndim == 3 else np.dstack([wanted] * 3)
+            np.testing.assert_array_equal(values.in_colour(), in_colour)
+
+    @pytest.mark.parametrize("ending", ["png", "tif"])
+    def test_of_a_palette_are_the_indices(self, tmp_path, ending):
+        indexed().save(tmp_path / f"a.{ending}")
+        values = images.read_values(tmp_path / f"a.{ending}")
+        np.testing.assert_array_equal(values.pixels, IDS)
+        np.testing.assert_array_equal(values.palette[:12], COLOURS)
+        np.testing.assert_array_equal(values.in_colour(), COLOURS[IDS])
+
+    @pytest.mark.parametrize(
+        ("ending", "options", "lossy"),
+        [
+            ("jpg", {}, True),
+            ("tif", {"compression": "jpeg"}, True),
+            ("tif", {"compression": "tiff_lzw"}, False),
+            ("tif", {}, False),
+            ("webp", {"lossless": False}, True),
+            ("webp", {"lossless": True}, False),
+            ("png", {}, False),
+        ],
+    )
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_stored_with_loss_are_called_so(self, tmp_path, rng, ending, options, lossy, channels):
+        drawn = np.repeat(np.where(np.mgrid[:40, :40][0] > 20, 255, 0).astype(np.uint8)[..., None], channels, -1)
+        Image.fromarray(drawn.squeeze()).save(tmp_path / f"a.{ending}", **options)
+        values = images.read_values(tmp_path / f"a.{ending}")
+        assert values.lossy == lossy
+        assert values.pixels.shape == (40, 40)  # grey, whatever the channels
+        assert lossy or np.array_equal(values.pixels, drawn[..., 0])
+
+    def test_are_turned_as_the_camera_was(self, tmp_path):
+        exif = Image.Exif()
+        exif[0x0112] = 8
+        Image.fromarray(IDS).save(tmp_path / "a.png", exif=exif)
+        np.testing.assert_array_equal(images.read_values(tmp_path / "a.png").pixels, np.rot90(IDS))
+
+    @pytest.mark.parametrize(
+        "pixels", [IDS + np.float32(0.5), IDS * np.int32(6000), IDS - np.int32(3), IDS * np.float32("nan")]
+    )
+    def test_that_are_no_whole_numbers_of_sixteen_bits_are_refused(self, tmp_path, pixels):
+        Image.fromarray(pixels).save(tmp_path / "a.tif")
+        with pytest.raises(ImageError, match=r"a\.tif: values .*–.*; wanted whole numbers in 0–65535"):
+            images.read_values(tmp_path / "a.tif")
+
+    def test_of_a_damaged_file_are_refused(self, tmp_path):
+        (tmp_path / "a.png").write_text("no picture")
+        with pytest.raises(ImageError, match=r"a\.png: not an image"):
+            images.read_values(tmp_path / "a.png")
+
+
+def test_a_stack_is_refused_and_a_preview_is_not(tmp_path, grey):
+    page, preview = Image.fromarray(grey), Image.fromarray(grey[:2, :3])
+    page.save(tmp_path / "stack.tif", save_all=True, append_images=[page, page])
+    page.save(tmp_path / "preview.tif", save_all=True, append_images=[preview])
+    for read in (images.read_image, images.read_mask, images.read_values):
+        with pytest.raises(ImageError, match=r"stack\.tif: a stack of 3 pages; wanted one picture a file"):
+            read(tmp_path / "stack.tif")
+    np.testing.assert_array_equal(images.read_mask(tmp_path / "preview.tif"), grey)
+    np.testing.assert_array_equal(images.read_values(tmp_path / "preview.tif").pixels, grey)
+
+
+def test_of_an_animation_the_first_frame_is_read(tmp_path):
+    frames = [Image.new("RGB", (6, 4), colour) for colour in ((200, 0, 0), (0, 0, 200))]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert np.unique(images.read_image(tmp_path / "a.gif").reshape(-1, 3), axis=0).tolist() == [[200, 0, 0]]
+
+
+class TestResizing:
+    def test_an_image_is_averaged(self):
+        stripes = np.zeros((4, 8, 3), np.uint8)
+        stripes[:, ::2] = 200  # light and dark columns in turn: every pixel of the smaller image sees both
+        small = images.resize_image(stripes, (2, 2))
+        assert small.shape == (2, 2, 3) and small.dtype == np.uint8
+        assert np.abs(small.astype(int) - 100).max() <= 8
+        np.testing.assert_array_equal(images.resize_image(Image.fromarray(stripes), (2, 2)), small)
+
+    def test_a_mask_is_picked(self, rng):
+        mask = rng.choice(np.array([0, 7, 255], np.uint8), (10, 15))
+        np.testing.assert_array_equal(images.resize_mask(mask, (20, 45)), mask.repeat(2, axis=0).repeat(3, axis=1))
+        np.testing.assert_array_equal(images.resize_mask(mask, (2, 5)), mask[2::5, 1::3])  # the middle of 5×3 pixels
+        assert set(np.unique(images.resize_mask(mask, (7, 11)))) <= {0, 7, 255}
