@@ -15,6 +15,10 @@ CACHE_BYTES = 512 * 2**20
 MAX_HEADERS = 4096
 
 
+# So many encoded examples (some 100 kilobytes each) are held to draw the next one from.
+MAX_HELD = 4096
+
+
 class DataError(ValueError):
     """Data that cannot be used; the message names the files, what was found and what was wanted."""
 
@@ -113,7 +117,9 @@ class Dataset:
     def _shuffle(self, items, split, seed):
         if split != "train":
             return items
-        return items.shuffle(self.counts[split], seed=seed, reshuffle_each_iteration=True)
+        # Encoded examples of TFDS, whose order on disk is random already, are held only in part; paths weigh nothing.
+        held = self.counts[split] if self.files else min(self.counts[split], MAX_HELD)
+        return items.shuffle(held, seed=seed, reshuffle_each_iteration=True)
 
     def is_cached(self, split):
         """Whether ``batches`` with an ``augment`` keeps this split's decoded pairs in memory (``CACHE_BYTES``)."""
