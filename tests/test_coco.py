@@ -104,6 +104,10 @@ class TestShapes:
         assert len(np.unique(expected)) > 6
         assert coco.draw(*[note(i, i + 1, star) for i, star in enumerate(stars)]) == expected.tolist()
 
+    def test_a_polygon_may_stand_out_of_the_image(self, coco):
+        assert read_runs("h0", (4, 6)).tolist() == [24]
+        assert coco.draw(note(1, 7, [[-5, -3, 9, -3, 9, 2, -5, 2]])) == [[2] * 6, [2] * 6, [0] * 6, [0] * 6]
+
     @pytest.mark.parametrize(
         ("segmentation", "message"),
         [
@@ -115,6 +119,8 @@ class TestShapes:
             ([[[0, 0], [4, 0], [4, 3]]], "a polygon of 3 entries"),
             ([CAT[0], [0, 0, 4, "left", 4, 3]], "a polygon of 6 entries"),
             ([[0, 0, 1e9, 0, 4, 3]], r"a polygon with x, y from 0\.0 to 1000000000\.0 in an image of 4×6"),
+            ([[0, 0, 4, 0, 4, 9]], r"a polygon with x, y from 0\.0 to 9\.0 in an image of 4×6"),  # as x, 9 would do
+            ([[0, -5, 4, 0, 4, 3]], r"a polygon with x, y from -5\.0 to 4\.0 in an image of 4×6"),
             ([[0, 0, float("nan"), 0, 4, 3]], "a polygon with x, y from nan to nan"),
             (runs(CAT_RUNS, (6, 4)), r"run lengths of size \[6, 4\], the image is \[4, 6\] \(height, width\)"),
             ({"counts": CAT_RUNS}, "run lengths of size None"),
@@ -124,7 +130,7 @@ class TestShapes:
             (runs([23.5, 0.5]), "wanted run lengths, a list of integers"),
             (runs(None), "counts 'None'; wanted run lengths"),
             (runs("5 1 18"), "counts '5 1 18'; wanted run lengths"),
-            (runs("o"), "counts 'o'; wanted run lengths"),
+            (runs("h0o"), "counts 'h0o'; wanted run lengths"),  # h0 is 24
             (runs("0"), "run lengths of 0 pixels"),
         ],
     )
@@ -181,6 +187,7 @@ class TestMasks:
     def test_another_size_on_disk_names_the_image(self, coco):
         Image.fromarray(np.zeros((6, 4, 3), np.uint8)).save(coco.images / "17.png")
         dataset = coco.load(note(1, 7, CAT))
+        assert dataset.sizes["train"] == [(4, 6)]  # as the JSON says
         with pytest.raises(Exception, match=r"instances\.json, image 17 \(17\.png\): the mask is 4×6 .* is 6×4"):
             list(dataset.train)
 
@@ -272,15 +279,16 @@ class TestFiles:
         assert "1 crowds are drawn as their class" in coco.load(note(1, 7, CAT, iscrowd=1)).notes
 
     def test_images_in_folders(self, coco):
-        coco.add("a", "train2017/a.png")
+        for place in ("a.png", "train2017/a.png"):  # found at its place, whatever else is called so
+            coco.add(place, place)
         coco.add(2, "val2017\\b.png", "val2017/b.png")
         coco.add(3, "/photos/of/someone/c.png", "deep/er/c.png")
-        dataset = coco.load(note(1, 7, CAT, "a"))
+        dataset = coco.load(note(1, 7, CAT, "a.png"))
         places = [image.removeprefix(f"{coco.images}/") for image, _ in dataset.files["train"]]
-        assert places == ["17.png", "train2017/a.png", "val2017/b.png", "deep/er/c.png"]
-        assert dataset.files["train"][1][1] == "instances.json, image 'a' (train2017/a.png)"
+        assert places == ["17.png", "a.png", "train2017/a.png", "val2017/b.png", "deep/er/c.png"]
+        assert dataset.files["train"][1][1] == "instances.json, image 'a.png' (a.png)"
 
-    def test_splits(self, coco, tmp_path):
+    def test_splits(self, coco, tmp_path, capsys):
         for i in range(9):
             coco.add(i, f"drive{i // 3}_{i}.png")
         (tmp_path / "val.txt").write_text("drive2_7\n")
@@ -288,7 +296,8 @@ class TestFiles:
         assert coco.load(note(1, 7, CAT), val=0.2, test=0.1).counts == {"train": 7, "val": 2, "test": 1}
         dataset = from_coco(coco.path, coco.images, lists=tmp_path, name="mine")
         assert repr(dataset) == "mine: 3 classes, train 2 · val 1 · test 0 pairs"
-        assert dataset.notes[-2].startswith("splits: from train.txt, val.txt")
+        assert dataset.notes[-2] == "splits: from train.txt, val.txt"
+        assert f"mine: {dataset.notes[-2]}\n" in capsys.readouterr().out
         grouped = from_coco(coco.path, coco.images, val=0.3, test=0, groups=r"drive.|17")
         drives = [{image.rpartition("/")[2][:6] for image, _ in grouped.files[split]} for split in ("train", "val")]
         assert all(drives) and not drives[0] & drives[1]
