@@ -1,0 +1,440 @@
+"""The mask doctor: clean sets are clean; sick folders are diagnosed by name, with the right files and no others."""
+
+import os
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from seglib import data
+from seglib.data.dataset import from_pairs
+from seglib.data.doctor import check
+from seglib.datasets.streets import LABELS, draw_scene
+from seglib.labels import BINARY_255, LabelMap
+
+SHARED = Path(os.environ.get("SEGLIB_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "data"
+needs_shared = pytest.mark.skipif(
+    not SHARED.is_dir(), reason="the measuring data (SEGLIB_SHARED) is not part of the project and is not here"
+)
+COUNT = 24
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    """Image and mask of 24 streets."""
+    return [(scene.image, scene.mask) for scene in (draw_scene(seed, 64, 96) for seed in range(COUNT))]
+
+
+class Folder:
+    """A folder of pairs, 18 in train and 6 in val, all well; a test makes some of them sick."""
+
+    def __init__(self, root, scenes):
+        self.root, self.scenes = root, scenes
+        for i, (image, mask) in enumerate(scenes):
+            self.save("images", i, image)
+            self.save("masks", i, mask)
+
+    def path(self, kind, i, ending="png"):
+        split = "train" if i < 18 else "val"
+        return self.root / kind / split / f"{i:02}.{ending}"
+
+    def save(self, kind, i, pixels, ending="png", **options):
+        for old in self.path(kind, i).parent.glob(f"{i:02}.*"):
+            old.unlink()
+        self.path(kind, i, ending).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.ascontiguousarray(pixels)).save(self.path(kind, i, ending), **options)
+        return str(self.path(kind, i, ending))
+
+    def change(self, kind, i, function, ending="png", **options):
+        """Saves what ``function`` makes of the image or mask, and returns its path."""
+        return self.save(kind, i, function(self.scenes[i][kind == "masks"]), ending, **options)
+
+    def load(self, labels=LABELS, **options):
+        return data.from_folder(self.root / "images", self.root / "masks", labels, name="town", **options)
+
+    def check(self, labels=LABELS, **options):
+        return check(self.load(labels, **options))
+
+
+@pytest.fixture
+def folder(tmp_path, scenes):
+    return Folder(tmp_path, scenes)
+
+
+def assert_diagnosed(report, kind, files, severity, others=()):
+    """The report has exactly this kind, with exactly these files, and ``others`` of errors and warnings."""
+    kinds = [finding.kind for finding in report.findings if finding.severity != "note" or finding.kind == kind]
+    assert sorted(kinds) == sorted([kind, *others]), report
+    (found,) = report.of_kind(kind)
+    assert set(found.files) == set(map(str, files)) and found.severity == severity, found
+    assert found.what and found.do
+    assert report.clean == (severity == "note" and not others)
+    assert f"{severity}: {kind}" in str(report) and all(len(line) <= 120 for line in str(report).splitlines())
+    for file in found.files[:3]:
+        assert Path(file).name in str(report)
+    return found
+
+
+def resize(pixels, size, how=Image.Resampling.BILINEAR):
+    return np.asarray(Image.fromarray(pixels).resize(size[::-1], how))
+
+
+def shift(mask, down, right):
+    return np.roll(mask, (down, right), (0, 1))
+
+
+def test_a_clean_folder_is_clean(folder):
+    report = folder.check()
+    assert report.clean and not [f for f in report.findings if f.severity != "note"], report
+    assert "town: clean: no errors, no warnings" in str(report)
+    assert report.counts == {"train": 18, "val": 6, "test": 0}
+    assert report.sizes == {(64, 96): COUNT} and report.forms == {"8-bit grey": COUNT}
+    masks = np.stack([mask for _, mask in folder.scenes])
+    expected = [(masks == i).sum() for i in range(LABELS.num_classes)]
+    assert (report.class_pixels["train"] + report.class_pixels["val"]).tolist() == expected
+    assert report.void_share == pytest.approx((masks == 255).mean())
+    assert str(report) == str(folder.check())
+
+
+@pytest.mark.parametrize("name", ["streets/tiny", "cells/tiny"])
+def test_drawn_sets_are_clean(name):
+    report = check(data.load(name))
+    assert not report.findings, report
+    assert report.forms == {"ids": sum(report.counts.values())}
+
+
+def test_pairs_in_no_file_are_named_by_their_place(scenes):
+    images, masks = (np.stack(arrays) for arrays in zip(*scenes, strict=True))
+    masks[17, 30:40, 30:40] = 9
+    pairs = tf.data.Dataset.from_tensor_slices({"image": images, "mask": masks})
+    dataset = data.Dataset("town", LABELS, {"train": (pairs, lambda pair: pair)}, {"train": COUNT}, {"train": None})
+    report = check(dataset)
+    assert report.of_kind("ids out of range")[0].files == ("town train[17] mask",)
+    assert [finding.severity for finding in report.findings] == ["error", "note"]
+    report.show()
+
+
+class TestFilesThatCannotBeUsed:
+    @pytest.mark.parametrize("kind", ["images", "masks"])
+    def test_truncated_empty_and_no_picture_at_all(self, folder, kind):
+        files = [folder.path(kind, i) for i in (3, 5, 20)]
+        files[0].write_bytes(files[0].read_bytes()[:300])
+        files[1].write_bytes(b"")
+        files[2].write_text("no picture")
+        assert_diagnosed(folder.check(), f"unreadable {kind}", files, "error")
+
+    @pytest.mark.parametrize(
+        ("change", "hint"),
+        [
+            (lambda mask: mask.T, "rotated"),
+            (lambda mask: mask[::2, ::2], "resized copy"),
+            (lambda mask: mask[:50], "cropped"),
+        ],
+    )
+    def test_sizes_that_differ(self, folder, change, hint):
+        file = folder.change("masks", 4, change)
+        assert hint in assert_diagnosed(folder.check(), "sizes differ", [file], "error").do
+
+
+class TestMasksThatHoldWhatTheyShouldNot:
+    def test_ids_out_of_range(self, folder):
+        file = folder.change("masks", 4, lambda mask: np.where(mask == 2, 9, mask).astype(np.uint8))
+        found = assert_diagnosed(folder.check(), "ids out of range", [file], "error")
+        assert "9" in found.details[file] and "correct these" in found.do
+
+    def test_ids_that_count_from_one(self, folder):
+        files = [
+            folder.change("masks", i, lambda m: np.where(m == 255, 0, m + 1).astype(np.uint8)) for i in range(COUNT)
+        ]
+        found = assert_diagnosed(folder.check(), "ids out of range", files, "error")
+        assert "labels.one_based(8)" in found.do
+
+    def test_unknown_colours_in_painted_masks(self, folder):
+        files = [folder.change("masks", i, LABELS.to_rgb) for i in range(COUNT)]
+        assert folder.check().clean
+        painted = LABELS.to_rgb(folder.scenes[7][1])
+        painted[20:30, 20:30] = 1, 2, 3
+        folder.save("masks", 7, painted)
+        found = assert_diagnosed(folder.check(), "unknown colours", [files[7]], "error")
+        assert "#010203" in found.details[files[7]]
+
+    def test_mixed_encodings(self, folder):
+        files = [folder.change("masks", i, LABELS.to_rgb) for i in (6, 20)]
+        assert_diagnosed(folder.check(), "mixed encodings", files, "error")
+
+    def test_black_and_white_masks_among_ids(self, folder):
+        for i in range(COUNT):
+            folder.change("masks", i, lambda mask: (mask == 1).astype(np.uint8))
+        binary = LabelMap(("other", "building"))
+        assert folder.check(binary).clean
+        file = folder.change("masks", 3, lambda mask: (mask == 1).astype(np.uint8) * 255)
+        assert_diagnosed(folder.check(binary), "mixed encodings", [file], "warning")
+
+    @pytest.mark.parametrize("size", [(48, 72), (96, 144)])
+    def test_interpolated_masks(self, folder, size):
+        for i in (2, 19):
+            folder.change("images", i, lambda image: resize(image, size))
+        files = [folder.change("masks", i, lambda mask: resize(np.minimum(mask, 7), size)) for i in (2, 19)]
+        assert_diagnosed(folder.check(), "interpolated masks", files, "warning")
+
+    def test_antialiased_paint(self, folder):
+        for i in range(COUNT):
+            folder.change("masks", i, LABELS.to_rgb)
+        file = folder.change("masks", 9, lambda mask: resize(resize(LABELS.to_rgb(mask), (128, 192)), (64, 96)))
+        assert_diagnosed(folder.check(), "interpolated masks", [file], "error")
+
+    def test_masks_as_jpeg_among_ids(self, folder):
+        files = [folder.change("masks", i, lambda mask: mask, "jpg", quality=90) for i in (5, 20)]
+        assert_diagnosed(folder.check(), "lossy masks", files, "error")
+
+    @pytest.mark.parametrize("ending", ["jpg", "webp"])
+    def test_lossy_paint(self, folder, ending):
+        for i in range(COUNT):
+            folder.change("masks", i, LABELS.to_rgb)
+        file = folder.change("masks", 5, LABELS.to_rgb, ending, quality=80)
+        assert_diagnosed(folder.check(), "lossy masks", [file], "error")
+
+    def test_lossy_masks_that_can_be_read_nevertheless(self, folder):
+        files = [folder.change("masks", i, lambda mask: (mask == 1) * np.uint8(255), "jpg") for i in range(COUNT)]
+        assert_diagnosed(folder.check(labels=None), "lossy masks", files, "warning")
+
+    def test_images_and_masks_swapped(self, tmp_path, scenes):
+        folder = Folder(tmp_path, [(LABELS.to_rgb(mask), image) for image, mask in scenes])
+        files = [folder.path(kind, i) for kind in ("images", "masks") for i in range(COUNT)]
+        assert_diagnosed(folder.check(), "images and masks swapped", files, "error")
+
+
+class TestMasksThatDoNotLieWhereTheyShould:
+    def test_shifted_masks(self, folder):
+        files = [folder.change("masks", i, lambda mask: shift(mask, 4, -5)) for i in (0, 1, 21)]
+        found = assert_diagnosed(folder.check(), "shifted masks", files, "warning")
+        assert set(found.details.values()) == {"4 px below and 5 px left of its image's edges"}
+
+    def test_the_whole_set_shifted(self, folder):
+        files = [folder.change("masks", i, lambda mask: shift(mask, 0, 3)) for i in range(COUNT)]
+        found = assert_diagnosed(folder.check(), "shifted masks", files, "warning")
+        assert "all masks lie 3 px right" in found.what
+
+    @pytest.mark.parametrize("turn", [np.fliplr, np.flipud])
+    def test_flipped_masks(self, folder, turn):
+        files = [folder.change("masks", i, turn) for i in (0, 1)]
+        assert_diagnosed(folder.check(), "flipped masks", files, "warning")
+
+    def test_masks_of_other_images(self, folder):
+        folder.save("masks", 8, folder.scenes[9][1])
+        folder.save("masks", 9, folder.scenes[8][1])
+        files = [folder.path(kind, i) for kind in ("images", "masks") for i in (8, 9)]
+        assert_diagnosed(folder.check(), "masks of other images", files, "warning")
+
+
+class TestPicturesThatAreThereTwice:
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda image: image,
+            lambda image: (image * 0.7).astype(np.uint8),
+            lambda image: resize(image, (80, 120)),
+            lambda image: resize(image[1:-1, 2:-1], (64, 96)),
+            np.fliplr,
+        ],
+        ids=["same", "darker", "larger", "cropped", "mirrored"],
+    )
+    def test_near_duplicates_across_splits(self, folder, change):
+        image, mask = folder.scenes[2]
+        file = folder.save("images", 20, change(image), "jpg", quality=85)
+        changed = np.fliplr(mask) if change is np.fliplr else mask
+        folder.save("masks", 20, resize(changed, Image.open(file).size[::-1], Image.Resampling.NEAREST))
+        files = [file, folder.path("images", 2)]
+        found = assert_diagnosed(folder.check(), "near-duplicates across splits", files, "warning")
+        assert "groups=" in found.do
+
+    def test_frames_of_one_scene_are_a_note(self, folder):
+        image, mask = (array.copy() for array in folder.scenes[2])
+        image[40:56, 30:54], mask[40:56, 30:54] = image[20:36, 2:26], 6
+        files = [folder.save("images", 20, image), folder.path("images", 2)]
+        folder.save("masks", 20, mask)
+        assert_diagnosed(folder.check(), "same scene across splits", files, "note")
+
+    def test_one_picture_with_two_masks(self, folder):
+        image, mask = folder.scenes[2]
+        folder.save("images", 3, image)
+        folder.save("masks", 3, np.where(mask == 4, 1, mask).astype(np.uint8))
+        files = [folder.path(kind, i) for kind in ("images", "masks") for i in (2, 3)]
+        assert_diagnosed(folder.check(), "one picture, two masks", files, "warning")
+        folder.save("masks", 3, mask)
+        assert_diagnosed(
+            folder.check(), "duplicates within a split", [folder.path("images", i) for i in (2, 3)], "note"
+        )
+
+
+class TestClassesAndVoid:
+    def test_absent_classes(self, folder):
+        report = folder.check(LabelMap((*LABELS.names, "tram")))
+        assert "no mask holds tram" in assert_diagnosed(report, "absent classes", [], "warning").what
+
+    def test_classes_missing_from_train(self, folder):
+        for i in range(18):
+            folder.change("masks", i, lambda mask: np.where(mask == 7, 1, mask).astype(np.uint8))
+        files = [folder.path("masks", i) for i in range(18, 24) if (folder.scenes[i][1] == 7).any()]
+        assert_diagnosed(folder.check(), "classes missing from train", files, "warning")
+
+    def test_rare_classes_are_a_note(self, folder):
+        for i in range(COUNT):
+            folder.change("masks", i, lambda mask: np.where(mask == 7, 1, mask).astype(np.uint8))
+        masks = folder.scenes[0][1].copy()
+        masks[50, 50:60] = 7
+        file = folder.save("masks", 0, masks)
+        found = assert_diagnosed(folder.check(), "rare classes", [file], "note")
+        assert "pedestrian" in found.what
+
+    def test_void_masks(self, folder):
+        files = [folder.change("masks", i, lambda mask: np.full_like(mask, 255)) for i in (3, 22)]
+        assert_diagnosed(folder.check(), "void masks", files, "warning")
+
+    def test_masks_that_are_mostly_void_are_a_note(self, folder):
+        file = folder.change("masks", 3, lambda mask: np.where(np.arange(96) < 60, 255, mask).astype(np.uint8))
+        assert_diagnosed(folder.check(), "mostly void", [file], "note")
+
+    def test_blank_masks(self, folder):
+        file = folder.change("masks", 3, lambda mask: np.zeros_like(mask))
+        found = assert_diagnosed(folder.check(), "blank masks", [file], "warning")
+        assert found.details[file] == "only sky"
+
+    def test_blank_masks_where_few_classes_are_usual_are_a_note(self, folder):
+        for i in range(COUNT):
+            folder.change("masks", i, lambda mask: (mask == 1).astype(np.uint8))
+        file = folder.change("masks", 3, lambda mask: np.zeros_like(mask))
+        assert_diagnosed(folder.check(LabelMap(("other", "building"))), "blank masks", [file], "note")
+
+    def test_foreground_taken_for_void(self, folder):
+        for i in range(COUNT):
+            folder.change("masks", i, lambda mask: (mask == 1).astype(np.uint8) * 255)
+        report = folder.check(LabelMap(("other", "house", "road")))
+        (found,) = report.of_kind("absent classes")
+        assert "BINARY_255" in found.do
+
+
+class TestTheRest:
+    def test_black_images(self, folder):
+        files = [folder.change("images", 3, lambda image: image // 32), folder.change("images", 20, np.zeros_like)]
+        assert_diagnosed(folder.check(), "empty images", files, "warning")
+
+    def test_unpaired_files(self, folder):
+        image, mask = folder.path("masks", 5), folder.path("images", 6)
+        image.unlink()
+        mask.unlink()
+        files = [folder.path("images", 5), folder.path("masks", 6)]
+        assert_diagnosed(folder.check(), "unpaired files", files, "warning")
+
+    def test_missing_and_small_splits_are_a_note(self, folder):
+        (found,) = folder.check().of_kind("small or missing splits")
+        assert found.what == "6 pairs in val, no pairs in test" and found.severity == "note"
+
+    def test_two_sicknesses_are_both_named(self, folder):
+        jpeg = folder.path("images", 5)
+        jpeg.write_bytes(b"")
+        file = folder.change("masks", 4, lambda mask: mask[:50])
+        report = folder.check()
+        assert [finding.kind for finding in report.findings[:2]] == ["unreadable images", "sizes differ"]
+        assert report.verdict().startswith("2 errors") and report.of_kind("sizes differ")[0].files == (file,)
+
+
+class TestReport:
+    def test_long_lists_of_files_are_cut_in_the_text_only(self, folder):
+        files = [folder.change("masks", i, lambda mask: mask[:50]) for i in range(12)]
+        report = folder.check()
+        assert set(assert_diagnosed(report, "sizes differ", files, "error").files) == set(files)
+        assert "and 7 more" in str(report) and Path(files[11]).name not in str(report).partition("sizes differ")[2]
+
+    def test_the_table_gives_pixels_and_shares(self, tmp_path):
+        for folder in ("images", "masks"):
+            (tmp_path / folder).mkdir()
+        for i, value in enumerate((0, 1, 1, 255)):
+            image = np.random.default_rng(i).integers(0, 256, (10, 10, 3), np.uint8)
+            Image.fromarray(image).save(tmp_path / "images" / f"{i}.png")
+            Image.fromarray(np.full((10, 10), value, np.uint8)).save(tmp_path / "masks" / f"{i}.png")
+        labels = LabelMap(("sky", "road"))
+        report = check(data.from_folder(tmp_path / "images", tmp_path / "masks", labels, val=0, test=0))
+        lines = [line.split() for line in str(report).splitlines()]
+        assert ["0", "sky", "100", "33.3%"] in lines and ["1", "road", "200", "66.7%"] in lines
+        assert report.void_share == 1 / 4 and "25.0% of the pixels void" in str(report)
+
+    def test_figure_shows_the_shares_and_the_worst(self, folder):
+        folder.change("masks", 9, lambda mask: shift(mask, 4, -5))
+        folder.change("masks", 4, lambda mask: mask[:50])
+        folder.path("images", 3).write_bytes(b"")
+        folder.change("masks", 5, lambda mask: mask, "jpg")
+        folder.save("images", 20, folder.scenes[2][0])
+        folder.save("masks", 20, folder.scenes[2][1])
+        report = folder.check(LabelMap((*LABELS.names, "tram")))
+        report.show()
+        figure = plt.gcf()
+        figure.canvas.draw()
+        titles = [axis.get_title(loc="left") for axis in figure.axes if axis.get_title(loc="left")]
+        kinds = ["unreadable images", "sizes differ", "lossy masks", "shifted masks", "near-duplicates across splits"]
+        assert titles == [f"{'error' if i < 3 else 'warning'}: {kind}" for i, kind in enumerate(kinds)]
+        told = [text.get_text() for axis in figure.axes for text in axis.texts]
+        assert {"cannot be read", "04.png", "20.png and 02.png"} <= set(told)
+        assert "tram  absent" in [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        assert figure.get_suptitle() == "town: 3 errors, 3 warnings, 1 note"
+
+
+@needs_shared
+class TestRealData:
+    """CamVid and the membranes are clean; what is made sick in them is found."""
+
+    NAMES = "sky building pole road pavement tree sign fence car pedestrian bicyclist".split()
+    IDS = {**{i: i for i in range(11)}, 11: 255}
+
+    def camvid(self, split, **options):
+        folder = SHARED / "camvid" / split
+        return data.from_folder(folder / "images", folder / "masks", LabelMap(self.NAMES), self.IDS, **options)
+
+    @pytest.mark.parametrize(
+        ("split", "options"), [("train", {"val": 0, "test": 0}), ("train", {"seed": 1}), ("val", {"val": 0, "test": 0})]
+    )
+    def test_camvid_is_clean(self, split, options):
+        report = check(self.camvid(split, **options))
+        assert report.clean, report
+        assert sum(report.counts.values()) == {"train": 367, "val": 101}[split]
+
+    def test_membranes_are_clean(self):
+        folder = SHARED / "membrane"
+        report = check(data.from_folder(folder / "images", folder / "masks", ids=BINARY_255))
+        assert report.clean and {finding.kind for finding in report.findings} <= {"small or missing splits"}, report
+
+    def test_ten_masks_of_camvid_shifted_by_six_pixels_are_found(self, tmp_path, rng):
+        val = self.camvid("val", val=0, test=0)
+        pairs = val.files["train"]
+        chosen = rng.choice(len(pairs), 10, replace=False)
+        for i in chosen:
+            angle = rng.uniform(0, 2 * np.pi)
+            moved = shift(np.asarray(Image.open(pairs[i][1])), round(6 * np.sin(angle)), round(6 * np.cos(angle)))
+            pairs[i] = pairs[i][0], str(tmp_path / f"{i}.png")
+            Image.fromarray(moved).save(pairs[i][1])
+        report = check(from_pairs("val", val.labels, pairs, {"train": range(len(pairs))}, val.read_mask))
+        (found,) = [finding for finding in report.findings if finding.severity == "warning"]
+        assert found.kind == "shifted masks"
+        assert set(found.files) <= {pairs[i][1] for i in chosen} and len(found.files) >= 9
+
+    def test_a_copy_of_a_camvid_frame_is_found_among_its_neighbours(self, tmp_path):
+        train = self.camvid("train", val=0, test=0)
+        pairs = train.files["train"][:60]
+        copy = tmp_path / "copy.jpg"
+        Image.fromarray(resize(np.asarray(Image.open(pairs[10][0]))[3:-2, 4:] // 4 * 3, (270, 360))).save(copy)
+        mask = tmp_path / "copy.png"
+        Image.fromarray(resize(np.asarray(Image.open(pairs[10][1]))[3:-2, 4:], (270, 360), 0)).save(mask)
+        splits = {"train": range(0, 60, 2), "val": [*range(1, 60, 2), 60]}
+        pairs.append((str(copy), str(mask)))
+        report = check(from_pairs("frames", train.labels, pairs, splits, train.read_mask))
+        (found,) = report.of_kind("near-duplicates across splits")
+        assert found.files == (str(copy), pairs[10][0])
