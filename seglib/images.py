@@ -168,8 +168,8 @@ def read_size(path):
     """
     with _opened(path) as picture:
         width, height = picture.size
-        try:  # a PNG's own method would decode the picture
-            turned = Image.Image.getexif(picture).get(0x0112, 1) in (5, 6, 7, 8)
+        try:  # a PNG's own method would decode the picture; of a TIFF Pillow tells the upright size
+            turned = picture.format != "TIFF" and Image.Image.getexif(picture).get(0x0112, 1) in (5, 6, 7, 8)
         except Exception as error:
             raise ImageError(f"{path}: damaged or truncated: {error}") from error
     return (width, height) if turned else (height, width)

@@ -125,6 +125,16 @@ def test_the_header_alone_tells_the_size(tmp_path, rng, ending):
         images.read_image(half)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_size_is_that_of_the_upright_image(tmp_path, grey, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for name, options in {"a.png": {}, "a.jpg": {}, "a.webp": {}, "a.tif": {"compression": "tiff_lzw"}}.items():
+        Image.fromarray(grey).save(tmp_path / name, exif=exif, **options)
+        assert images.read_size(tmp_path / name) == ((6, 4) if orientation > 4 else (4, 6))
+        assert images.read_image(tmp_path / name).shape[:2] == images.read_size(tmp_path / name)
+
+
 IDS = np.arange(12, dtype=np.uint8).reshape(3, 4)
 COLOURS = np.arange(36, dtype=np.uint8).reshape(12, 3) * 7
 
