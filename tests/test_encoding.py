@@ -67,6 +67,7 @@ KINDS = {
     "0 and 255, JPEG": (white, "jpg", {"quality": 70}, {}, [0, 1, 1], THRESHOLD),
     "0 and 255, lossy WebP": (white, "webp", {"quality": 70}, {}, [0, 1, 1], THRESHOLD),
     "0 and 255, JPEG, two classes": (white, "jpg", {"quality": 70}, {"labels": AB}, [0, 1, 1], THRESHOLD),
+    "0 and void, three classes": (white, "png", {}, {"labels": ABC}, [0, 255, 255], "masks: ids of the label map"),
     "only black": (lambda m: m * 0, "png", {}, {}, [0, 0, 0], BLACK_AND_WHITE),
     "only white, two classes": (lambda m: m * 0 + 255, "png", {}, {"labels": AB}, [1, 1, 1], BLACK_AND_WHITE),
     "levels": (lambda m: m * 127, "png", {}, {}, [0, 1, 2], "masks: a class for each of 3 grey levels: 0, 127, 254"),
@@ -80,7 +81,7 @@ KINDS = {
     ),
     "painted": (lambda m: COLOURS[m], "png", {}, {}, [0, 2, 1], "3 colours: #000000, #008000, #800000"),
     "painted, RGBA": (lambda m: np.dstack([COLOURS[m], m]), "png", {}, {}, [0, 2, 1], "a class for each of 3 colours"),
-    "painted, some all black": (lambda m, i: COLOURS[m * (i > 1)], "png", {}, {"labels": VOC}, None, "painted in the"),
+    "painted, some all black": (lambda m, i: COLOURS[m * (i > 3)], "png", {}, {"labels": VOC}, None, "painted in the"),
     "painted as a label map": (lambda m: COLOURS[m], "bmp", {}, {"labels": VOC}, [0, 1, 2], "painted in the colours"),
     "painted with void": (
         lambda m: VOC.to_rgb(np.where(m == 2, 255, m)), "png", {}, {"labels": VOC}, [0, 1, 255], "painted in the",
@@ -103,7 +104,7 @@ def test_kinds_of_masks(tmp_path, kind):
     for i, path in enumerate(paths):
         ids = found.read(path)
         assert ids.dtype == np.uint8
-        wanted_ids = draw(i) * (i > 1) if wanted is None else np.array(wanted, np.uint8)[draw(i)]
+        wanted_ids = draw(i) * (i > 3) if wanted is None else np.array(wanted, np.uint8)[draw(i)]
         np.testing.assert_array_equal(ids, wanted_ids)
     assert ids.max() == 255 or ids.max() < labels.num_classes
 
@@ -178,11 +179,32 @@ class TestSpoiltMasks:
         ):
             found.read(paths[0])
 
+    def test_values_in_between_are_no_classes_however_many_they_are(self, tmp_path):
+        def few(m, i):
+            return np.where(np.arange(24)[:, None] == 0, np.uint8(60 * (1 + i % 3)), white(m))
+
+        def many(m, i):  # 32 in each mask, all of them in eight
+            return np.where(np.arange(24)[:, None] == 0, np.arange(i, 256, 8).astype(np.uint8), white(m))
+
+        for paint, count in ((few, 3), (many, 254)):
+            note = infer_encoding(save(tmp_path, paint, count=8))[2][0]
+            assert note == f"{BLACK_AND_WHITE}, but with {count} values in between: interpolated?"
+
+    def test_white_may_be_a_rare_level(self, tmp_path):
+        def paint(m):
+            return np.where(np.arange(24)[:, None] == 0, np.uint8(255), m * 100)
+
+        assert infer_encoding(save(tmp_path, paint))[1].names == ("grey 0", "grey 100", "grey 200", "grey 255")
+
+    def test_loss_of_more_than_two_classes_is_refused_by_each_file(self, tmp_path):
+        found, _, notes, looks = infer_encoding(save(tmp_path, white, "jpg"), ABC)
+        assert notes == ["masks: taken as ids of the label map"] and not any(map(found.knows, looks.values()))
+
     @pytest.mark.parametrize(
         ("paint", "ending", "message"),
         [
             (lambda m: COLOURS[m], "jpg", r"hold \d+ colours.*(photographs|with loss)"),
-            (lambda m: m * 20, "jpg", r"hold \d+ grey values; they are stored with loss, as JPEG is, which invents"),
+            (lambda m: m * 5, "jpg", r"hold \d+ grey values; they are stored with loss, as JPEG is, which invents"),
             (lambda m: Image.fromarray(COLOURS[m]).resize((90, 70), 3), "png", r"colours; they were resized smoothly"),
             (lambda m, i: noise(i, 24, 32, 3), "png", "look like photographs: are images and masks swapped"),
             (lambda m, i: noise(i, 64, 64), "png", "look like photographs: are images and masks swapped"),

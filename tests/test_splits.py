@@ -56,6 +56,12 @@ class TestGroups:
         for split, share in (("val", 0.25), ("test", 0.15)):
             assert abs(len(found[split]) - share * len(FRAMES)) <= 7 / 2  # the largest group has 7 frames
 
+    @pytest.mark.parametrize("seed", range(5))
+    def test_of_few_every_split_has_one(self, seed):
+        names = [f"{group}_{i}.png" for group in "abc" for i in range(2)]
+        found, _ = split_names(names, groups="^.", val=0.5, test=0.33, seed=seed)
+        assert [len(chosen) for chosen in found.values()] == [2, 2, 2]
+
     def test_that_do_not_match_are_named(self):
         with pytest.raises(DataError, match=r"names without a group \(2\)(.|\n)*x\.png: groups='drive' does not match"):
             assign_splits([*FRAMES, "x.png", "y.png"], groups="drive")
@@ -98,9 +104,9 @@ class TestFolders:
             [f"{'train/' * (i > 2)}{i}.png" for i in range(20)],  # not all of them lie in one
             [f"train/{i}.png" for i in range(20)],  # that is no split
             [f"{('test', 'val')[i % 2]}/{i}.png" for i in range(20)],
-            [f"train/{('test', 'val')[i % 2]}/{i}.png" for i in range(20)],
+            [f"{('train/val', 'val/train')[i % 2]}/{i}.png" for i in range(20)],  # two of them
             [f"trainers/{i}.png" for i in range(20)],
-            [f"train_{i}.png" for i in range(20)],
+            [f"{('train', 'val')[i % 2]}_{i}.png" for i in range(20)],
         ],
     )
     def test_otherwise_shares_do(self, names):
@@ -135,7 +141,7 @@ class TestLists:
             ("C:\\set\\night\\0002.png", "night/0002.png"),
             ("0003", "day/0003.png"),
             ("0003.png 0003_L.png", "day/0003.png"),
-            ("0003,masks/0003.png", "day/0003.png"),
+            ("0003,masks/0003_L.png", "day/0003.png"),
             ("0003;1", "day/0003.png"),
             ("  0003\t-1 ", "day/0003.png"),
             ("photo 12.jpg", "photo 12.jpg"),

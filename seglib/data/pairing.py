@@ -252,7 +252,7 @@ def _take_kinds(mask_words, places):
 
     def rank(kind):  # the most images, then what is meant for machines, then few words and after the name
         words = kind.split()
-        return -len({i for i, _ in by_kind[kind]}), _is_shown(kind), words.count("…"), len(words), words[0] != "…", kind
+        return -len({i for i, _ in by_kind[kind]}), _is_shown(kind), len(words), words[0] != "…", kind
 
     of, kinds, used = {}, {}, set()
     for kind in sorted(by_kind, key=rank):
