@@ -147,7 +147,7 @@ class TestMostDecide:
 
     def test_one_jpeg(self, tmp_path):
         paths = save(tmp_path, lambda m: m)
-        Image.fromarray(draw(3)).save(tmp_path / "x.jpg")
+        Image.fromarray(draw(3) * 0).save(tmp_path / "x.jpg")
         found, labels, notes, looks = infer_encoding([*paths, str(tmp_path / "x.jpg")])
         assert notes == ["masks: ids 0–2"] and not found.knows(looks[str(tmp_path / "x.jpg")])
         with pytest.raises(DataError, match=r"x\.jpg: stored with loss, as JPEG is, which invents ids"):
@@ -192,7 +192,7 @@ class TestSpoiltMasks:
 
     def test_white_may_be_a_rare_level(self, tmp_path):
         def paint(m):
-            return np.where(np.arange(24)[:, None] == 0, np.uint8(255), m * 100)
+            return np.where(np.arange(24)[:, None] == 0, np.uint8(255), m * 100 * (np.arange(32) < 10))
 
         assert infer_encoding(save(tmp_path, paint))[1].names == ("grey 0", "grey 100", "grey 200", "grey 255")
 
