@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp")
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm")
 
 # Beyond this, some 13,000 × 13,000, Pillow takes a file for a decompression bomb.
 MAX_PIXELS = 2 * Image.MAX_IMAGE_PIXELS
@@ -105,7 +105,7 @@ def read_values(path):
 
     A palette of PNG or TIFF numbers the classes, so its indices are the values. Writers of GIF and BMP order the
     palette as they like, so there the colours are the values. Colours that are all grey become grey values. Alpha is
-    dropped; EXIF orientation is applied.
+    dropped, unless there is a single colour, so that only alpha can be the mask. EXIF orientation is applied.
 
     Returns:
         :class:`Values`.
@@ -120,7 +120,7 @@ def read_values(path):
         colours = np.reshape(picture.getpalette("RGB"), (-1, 3))
         palette[: len(colours)] = colours
     elif picture.mode not in ("1", "L", "I", "F", *_SIXTEEN_BITS):
-        picture = picture.convert("RGB")
+        picture = _drop_alpha(picture)
     pixels = np.asarray(picture)
     if pixels.dtype.kind == "f" or pixels.dtype.itemsize > 2:
         pixels = _whole(pixels, path)
@@ -173,6 +173,15 @@ def read_size(path):
         except Exception as error:
             raise ImageError(f"{path}: damaged or truncated: {error}") from error
     return (width, height) if turned else (height, width)
+
+
+def _drop_alpha(picture):
+    colours = picture.convert("RGB")
+    if picture.mode in ("RGBA", "LA", "PA") and colours.getcolors(1):
+        alpha = picture.convert("RGBA").getchannel("A")
+        if not alpha.getcolors(1):
+            return alpha
+    return colours
 
 
 def _whole(pixels, path):

@@ -48,7 +48,7 @@ def test_what_is_inferred_is_printed_and_kept(folders, capsys):
         "10 pairs by the same name, the first 00.png and 00.png",
         "left out: 1 image without a mask: x.png",
         "masks: ids 0–2, and 255 for void",
-        "splits: 10 groups, none of them in two splits",
+        "splits: drawn with seed 0, train 6, val 2, test 2, of 10 groups none in two",
     )
     assert dataset.unpaired == (str(folders[0] / "x.png"),)
     assert dataset.labels.names == ("class 0", "class 1", "class 2")
@@ -211,14 +211,14 @@ class TestBadPairs:
         for i in (2, 5, 7):
             save_mask(folders[1], f"{i:02}", np.zeros((10, 16)))
         notes = data.from_folder(*folders, MAP).notes
-        assert notes[-1].startswith("3 of 10 pairs cannot be used") and "masks/02.png" in notes[-1]
-        assert notes[-1] in capsys.readouterr().out
+        assert notes[-2].startswith("3 of 10 pairs cannot be used") and "masks/02.png" in notes[-2]
+        assert notes[-2] in capsys.readouterr().out
 
     def test_beyond_the_sample_are_refused_when_they_are_read(self, folders, monkeypatch, capsys):
         monkeypatch.setattr(encoding, "SAMPLE", 2)
         self.spoil(folders, "ids")
         dataset = data.from_folder(*folders, val=0, test=0)
-        assert dataset.notes[-1] == "masks: ids 0–2, and 255 for void (seen in 2 of 10)"
+        assert "masks: ids 0–2, and 255 for void (seen in 2 of 10)" in dataset.notes
         with pytest.raises(tf.errors.OpError, match=r"masks/03\.png: found ids outside the label map: 3"):
             list(dataset.train)
 
@@ -354,3 +354,19 @@ class TestBatches:
             dataset.batches("val", (12, 16), augment=lambda pair, seed: pair)
         with pytest.raises(ValueError, match="train, val, test"):
             dataset.batches("valid", (12, 16))
+
+
+def test_labels_may_be_a_list_of_names(folders):
+    assert data.from_folder(*folders, ["a", "b", "c"]).labels == MAP
+    with pytest.raises(DataError, match="labels= is a LabelMap or a list of names, got {0: 'a'}"):
+        data.from_folder(*folders, {0: "a"})
+
+
+def test_a_home_folder_is_found(folders, monkeypatch):
+    monkeypatch.setenv("HOME", str(folders[0].parent))
+    assert data.from_folder("~/images", "~/masks").counts["train"] == 6
+
+
+def test_a_file_is_no_folder(folders):
+    with pytest.raises(DataError, match="00.png: a file; wanted a folder"):
+        data.from_folder(folders[0] / "00.png", folders[1])

@@ -269,3 +269,37 @@ def test_what_the_sample_did_not_see_is_refused_when_it_is_read(tmp_path, monkey
     assert found.read(paths[5]).max() == 1
     with pytest.raises(DataError, match=r"3\.png: 15\.62% of .* without a class, such as 200; wanted one of 0, 255"):
         found.read(paths[3])
+
+
+class TestWithALabelMap:
+    """What is said of masks that fit a label map that was given, or do not."""
+
+    def note(self, tmp_path, paint, labels):
+        return infer_encoding(save(tmp_path, paint), labels)[2][0]
+
+    def test_black_and_white_is_said_to_be_void(self, tmp_path):
+        assert "255, which is void" in self.note(tmp_path, white, ABC)
+
+    def test_void_is_said(self, tmp_path):
+        note = self.note(tmp_path, lambda m: np.where(m == 2, np.uint8(255), m), ABC)
+        assert note == "masks: ids of the label map, and 255 for void"
+
+    def test_as_many_levels_as_classes_give_the_table(self, tmp_path):
+        note = self.note(tmp_path, lambda m: m * 40, ABC)
+        assert note.endswith("ids={0: 0, 40: 1, 80: 2}")
+
+    def test_colours_of_its_own_are_missed(self, tmp_path):
+        note = self.note(tmp_path, lambda m: COLOURS[m], ABC)
+        assert "not in the colours of the label map; found #" in note
+
+    def test_a_single_level_is_said(self, tmp_path):
+        assert "but only 0 occurs" in self.note(tmp_path, lambda m: m * 0, AB)
+
+
+def test_the_cut_through_black_and_white_is_told_and_works(tmp_path):
+    paths = save(tmp_path, lambda m: np.where(m > 0, 200, 20).astype(np.uint8))
+    encoding, *_ = infer_encoding(paths, ids={0: 0, 255: 1})
+    with pytest.raises(DataError, match=r"ids=\{v: int\(v >= 128\) for v in range\(256\)\}"):
+        encoding.read(paths[0])
+    encoding, *_ = infer_encoding(paths, ids={v: int(v >= 128) for v in range(256)})
+    np.testing.assert_array_equal(encoding.read(paths[0]), draw(0) > 0)

@@ -259,3 +259,14 @@ class TestResizing:
         np.testing.assert_array_equal(images.resize_mask(mask, (20, 45)), mask.repeat(2, axis=0).repeat(3, axis=1))
         np.testing.assert_array_equal(images.resize_mask(mask, (2, 5)), mask[2::5, 1::3])  # the middle of 5×3 pixels
         assert set(np.unique(images.resize_mask(mask, (7, 11)))) <= {0, 7, 255}
+
+
+def test_alpha_is_the_mask_where_there_is_a_single_colour(tmp_path, rng):
+    alpha = np.where(rng.random((6, 8)) < 0.5, 255, 0).astype(np.uint8)
+    for colour in ((0, 0, 0), (255, 0, 0)):
+        rgba = np.dstack([np.full((6, 8, 3), colour, np.uint8), alpha])
+        Image.fromarray(rgba).save(tmp_path / "mask.png")
+        np.testing.assert_array_equal(images.read_values(tmp_path / "mask.png").pixels, alpha)
+    rgba[0, 0, :3] = 0, 255, 0  # a second colour: alpha is only alpha
+    Image.fromarray(rgba).save(tmp_path / "mask.png")
+    assert images.read_values(tmp_path / "mask.png").pixels.shape == (6, 8, 3)

@@ -212,8 +212,8 @@ class TestReport:
     def test_splits_are_noted_and_a_name_can_be_given(self, nuclei, capsys):
         dataset = from_instances(nuclei, val=0.3, test=0.3, groups="^(.)", name="mine")
         assert dataset.counts == {"train": 1, "val": 1, "test": 1}
-        assert dataset.notes[-1] == "splits: 3 groups, none of them in two splits"
-        assert "mine: splits: 3 groups" in capsys.readouterr().out
+        assert dataset.notes[-1] == "splits: drawn with seed 0, train 1, val 1, test 1, of 3 groups none in two"
+        assert "mine: splits: drawn with seed 0" in capsys.readouterr().out
 
     def test_official_lists_name_the_folders(self, nuclei, tmp_path):
         (tmp_path / "train.txt").write_text("one\n")

@@ -302,3 +302,37 @@ def test_names_that_differ_by_one_word_are_all_paired(found, word):
         wanted = {f"i/x {stem}.png": f"m/x {stem}{word}.png" for stem in found}
         touch(root, [*wanted, *wanted.values()])
         assert not wanted or paired(root, "i", "m")[0] == wanted
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("r{0}_c{1}", "c{1}_r{0}"),
+        ("day{0}_site{1}", "site{1}_day{0}_mask"),
+        ("2021-03-{0:02}_site{1}", "site{1}_2021-03-{0:02}"),
+    ],
+)
+def test_numbers_in_another_order_are_told_apart_by_the_words_before_them(tmp_path, image, mask):
+    places = [(i, j) for i in range(1, 5) for j in range(1, 5)]
+    wanted = {f"i/{image.format(*place)}.jpg": f"m/{mask.format(*place)}.png" for place in places}
+    touch(tmp_path, [*wanted, *wanted.values()])
+    assert paired(tmp_path, "i", "m")[0] == wanted
+
+
+def test_a_folder_of_masks_for_each_image_is_for_from_instances(tmp_path):
+    touch(
+        tmp_path, [*(f"i/cell_{n}.png" for n in range(4)), *(f"m/cell_{n}/{k}.png" for n in range(4) for k in range(3))]
+    )
+    with pytest.raises(DataError, match="data.from_instances joins them"):
+        paired(tmp_path, "i", "m")
+
+
+def test_numbered_masks_of_an_image_may_be_objects(tmp_path):
+    touch(tmp_path, [*(f"i/{n:03}.png" for n in range(4)), *(f"m/{n:03}_{k}.png" for n in range(4) for k in range(3))])
+    assert any("data.from_instances" in note for note in paired(tmp_path, "i", "m")[1].notes)
+
+
+def test_jpeg_files_are_the_images_of_one_folder(tmp_path):
+    names = [f"x/Image_{n:02}{side}" for n in range(1, 4) for side in "LR"]
+    touch(tmp_path, [f"{name}{end}" for name in names for end in (".jpg", "_1stHO.png", "_2ndHO.png")])
+    assert paired(tmp_path, "x", None)[0] == {f"{name}.jpg": f"{name}_1stHO.png" for name in names}

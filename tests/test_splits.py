@@ -32,7 +32,8 @@ class TestShares:
         first = assign_splits(TWENTY, seed=1)
         assert assign_splits(TWENTY, seed=1) == first != assign_splits(TWENTY, seed=2)
         assert all(indices == sorted(indices) for indices in first[0].values())
-        assert first[1] == []
+        assert first[1] == ["splits: drawn with seed 1, train 14, val 3, test 3"]
+        assert assign_splits(TWENTY, val=0, test=0)[1] == []  # nothing was drawn
 
     @pytest.mark.parametrize("shares", [(0.6, 0.4), (0.7, 0.5), (-0.1, 0), (0, 1), (1, 0)])
     def test_that_leave_nothing_to_train_on_are_refused(self, shares):
@@ -52,7 +53,8 @@ class TestGroups:
         found, notes = split_names(FRAMES, groups=groups, val=0.25, test=0.15, seed=3)
         drives = {split: {name.split("_")[0] for name in names} for split, names in found.items()}
         assert sum(map(len, drives.values())) == len(set().union(*drives.values())) == 12
-        assert notes == ["splits: 12 groups, none of them in two splits"]
+        counts = ", ".join(f"{split} {len(names)}" for split, names in found.items())
+        assert notes == [f"splits: drawn with seed 3, {counts}, of 12 groups none in two"]
         for split, share in (("val", 0.25), ("test", 0.15)):
             assert abs(len(found[split]) - share * len(FRAMES)) <= 7 / 2  # the largest group has 7 frames
 
@@ -111,11 +113,20 @@ class TestFolders:
     )
     def test_otherwise_shares_do(self, names):
         found, notes = split_names(names)
-        assert [len(chosen) for chosen in found.values()] == [14, 3, 3] and notes == []
+        assert [len(chosen) for chosen in found.values()] == [14, 3, 3]
+        assert notes[0].startswith("splits: drawn with seed 0, train 14, val 3, test 3")
 
-    def test_shares_or_groups_that_are_said_come_first(self):
+    def test_shares_or_groups_that_are_said_come_first_and_that_is_told(self):
         for how in ({"val": 0.25}, {"test": 0.25}, {"groups": r"(\d)\.png"}):
-            assert not any("folders" in note for note in split_names(self.NAMES * 5, **how)[1])
+            (note,) = split_names(self.NAMES * 5, **how)[1]
+            assert note.endswith("; not by the folders Val-set, my_test, training")
+
+    @pytest.mark.parametrize(
+        "folders", ["traincrop valcrop testcrop", "trainset devset testset", "train_img dev x/test"]
+    )
+    def test_are_known_by_many_names(self, folders):
+        names = [f"{folder}/{i}.png" for folder in folders.split() for i in range(2)]
+        assert [len(chosen) for chosen in split_names(names)[0].values()] == [2, 2, 2]
 
 
 class TestLists:
@@ -206,3 +217,12 @@ def test_a_large_folder_is_dealt_in_a_moment():
     names = [f"{i}.png" for i in range(100_000)]
     split_of, _ = assign_splits(names)
     assert np.array_equal(np.sort(np.concatenate(list(split_of.values()))), np.arange(len(names)))
+
+    def test_trainval_stands_in_for_train(self, lists):
+        found, notes = split_names(self.NAMES, lists=lists(trainval="day/0001", test="day/0002"))
+        assert [len(chosen) for chosen in found.values()] == [1, 0, 1]
+        assert notes[0] == "splits: from trainval.txt, test.txt"
+
+    def test_without_a_pair_to_train_on_are_refused(self, lists):
+        with pytest.raises(DataError, match="no pair for train"):
+            split_names(self.NAMES, lists=lists(test="day/0001"))

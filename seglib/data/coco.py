@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from seglib.data.dataset import SPLITS, DataError, from_pairs, refuse, report
+from seglib.data.dataset import SPLITS, DataError, from_pairs, refuse, report, to_label_map
 from seglib.data.instances import check_void, list_below
 from seglib.data.shapes import Region, draw_mask, mask_api, read_shape
 from seglib.data.splits import assign_splits
@@ -94,7 +94,7 @@ def from_coco(
     sources = _read_sources(annotations, images)
     if sources[0].split and (val, test, groups, lists) != (None,) * 4:
         raise DataError("a file per split already says which image goes where; leave val=, test=, groups=, lists= out")
-    classes, notes = map_classes(sources, labels, others)
+    classes, notes = map_classes(sources, to_label_map(labels), others)
     pictures, unused, found = _read_pictures(sources, classes)
     name, notes = name or sources[0].path.stem, [*_describe(pictures, classes, void), *notes, *found]
     report(name, notes)

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from seglib.data.bridge import call_python
 from seglib.images import ImageError, open_image, read_size, resize_image, resize_mask
+from seglib.labels import LabelMap
 
 SPLITS = ("train", "val", "test")
 
@@ -35,6 +36,19 @@ def report(name, notes):
     """Prints what was inferred about a source, one note a line, before anything of it is read."""
     for note in notes:
         print(f"{name}: {note}", flush=True)
+
+
+def to_label_map(labels):
+    """A :class:`~seglib.labels.LabelMap` (or None) as it is, and one of a sequence of names.
+
+    Raises:
+        DataError: something else.
+    """
+    if labels is None or isinstance(labels, LabelMap):
+        return labels
+    if isinstance(labels, (list, tuple)) and all(isinstance(name, str) for name in labels):
+        return LabelMap(tuple(labels))
+    raise DataError(f"labels= is a LabelMap or a list of names, got {labels!r}")
 
 
 class Dataset:

@@ -53,9 +53,10 @@ class Encoding:
         if strange.any():
             found = ", ".join(self._show(code) for code in np.unique(codes[strange])[:8])
             lossy = "; it is stored with loss, as JPEG is, which invents values" if values.lossy else ""
+            cut = " (to cut in the middle: ids={v: int(v >= 128) for v in range(256)})" if self._is_binary() else ""
             raise DataError(
                 f"{path}: {strange.mean():.2%} of the pixels have values without a class, such as {found}{lossy}; "
-                f"wanted {self._known()}"
+                f"wanted {self._known()}{cut}"
             )
         return self._ids[place]
 
@@ -84,6 +85,9 @@ class Encoding:
             return self.labels.check_ids(values.pixels, name=path).astype(np.uint8)
         except ValueError as error:
             raise DataError(str(error)) from None
+
+    def _is_binary(self):
+        return not self.in_colour and self._keys.tolist() == [0, 255]
 
     def _known(self):
         known = ", ".join(self._show(key) for key in self._keys[:12])
@@ -228,13 +232,18 @@ def _infer(looks, labels):
 def _infer_painted(seen, labels):
     """``(table, label map, note)`` of masks in colour."""
     why = ", as their palettes differ from file to file" if seen.palettes_differ else ""
-    if labels is not None:
-        known = dict(
-            zip((*labels.colours, labels.void_colour), (*range(labels.num_classes), labels.ignore_id), strict=True)
-        )
-        known = {**known, **dict(zip(labels.colours, range(labels.num_classes), strict=True))}
-        return known, labels, f"painted in the colours of the label map{why}"
     total = sum(seen.colours.values())
+    if labels is not None:
+        classes = dict(zip(labels.colours, range(labels.num_classes), strict=True))
+        known = {labels.void_colour: labels.ignore_id, **classes}
+        strange = seen.colours.copy()
+        for colour in known:
+            del strange[int(_pack(colour))]
+        if 2 * sum(strange.values()) > total:
+            shown = ", ".join(_hex(_unpack(code)) for code, _ in strange.most_common(8))
+            note = f"painted, but not in the colours of the label map; found {shown}: give it its colours, or say ids="
+            return known, labels, note
+        return known, labels, f"painted in the colours of the label map{why}"
     tiny = sum(pixels < total / 2000 for pixels in seen.colours.values())
     if len(seen.colours) > MAX_CLASSES or tiny > max(6, len(seen.colours) / 2):
         return None, None, _hopeless(seen.colours, "colours", seen.lossy)
@@ -257,10 +266,10 @@ def _infer_grey(seen, labels):
         table = {value: int(value >= 128) for value in range(256)}
         return table, LabelMap(BINARY), "black and white, stored with loss: below 128 → class 0, from 128 → class 1"
     if two and set(found) <= {0, 255}:
-        return {0: 0, 255: 1}, LabelMap(BINARY), "black and white, 0 → class 0, 255 → class 1"
+        only = f", but only {found[0]} occurs" if len(found) == 1 else ""
+        return {0: 0, 255: 1}, LabelMap(BINARY), f"black and white, 0 → class 0, 255 → class 1{only}"
     if labels is not None:
-        fit = set(found) <= {*range(labels.num_classes), labels.ignore_id}
-        return None, labels, "ids of the label map" if fit else "taken as ids of the label map"
+        return None, labels, _describe_ids(found, labels)
     if seen.lossy:
         return None, None, _hopeless(seen.values, "grey values", True)
     ids = [value for value in found if value != 255]
@@ -280,6 +289,16 @@ def _infer_grey(seen, labels):
         )
         return {0: 0, 255: 1}, LabelMap(BINARY), note
     return None, None, _hopeless(seen.values, "grey values", False)
+
+
+def _describe_ids(found, labels):
+    """How values fit the ids of a label map that was given."""
+    if not set(found) <= {*range(labels.num_classes), labels.ignore_id}:
+        table = f"; a level for each class would be ids={dict(zip(found, range(len(found)), strict=True))}"
+        return "taken as ids of the label map" + (table if len(found) == labels.num_classes else "")
+    if found == [0, 255]:
+        return "ids of the label map: 0 and 255, which is void. If it is the foreground, give two names"
+    return "ids of the label map" + (f", and {labels.ignore_id} for void" if labels.ignore_id in found else "")
 
 
 def _hopeless(counts, what, lossy):

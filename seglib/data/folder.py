@@ -2,7 +2,7 @@
 
 import os
 
-from seglib.data.dataset import Dataset, from_pairs, read_pair, read_size_or_none, report
+from seglib.data.dataset import Dataset, from_pairs, read_pair, read_size_or_none, report, to_label_map
 from seglib.data.encoding import infer_encoding
 from seglib.data.pairing import find_pairs, root_and_pattern
 from seglib.data.splits import assign_splits
@@ -19,9 +19,10 @@ def from_folder(
 
     Args:
         images: folder of images, searched with the folders in it, or a pattern such as ``"scans/*_t1.tif"``. PNG,
-            JPEG, TIFF, BMP, GIF and WebP are read.
+            JPEG, TIFF, BMP, GIF, WebP, PPM and PGM are read.
         masks: folder or pattern of masks; None: they lie among the images (:func:`~seglib.data.pairing.find_pairs`).
-        labels: a :class:`~seglib.labels.LabelMap`; None names the classes after the ids or colours found.
+        labels: a :class:`~seglib.labels.LabelMap` or a list of names; None names the classes after the ids or colours
+            found.
         ids: what the values in the files mean: mapping from values, as in ``{0: 0, 255: 1}``, or from colours, as in
             ``{(0, 0, 0): 0, (128, 0, 0): 1}``, to class ids. None infers it: ids, black and white, levels of grey, a
             palette, or painted colours (those of ``labels``, if given).
@@ -40,6 +41,7 @@ def from_folder(
         mine: 40 pairs by the same name, the first 001.jpg and 001.png
         mine: masks: black and white, 0 → class 0, 255 → class 1
     """
+    labels = to_label_map(labels)
     name = name or os.path.basename(os.path.abspath(root_and_pattern(os.fspath(images))[0]))
     pairing = find_pairs(images, masks)
     report(name, pairing.notes)

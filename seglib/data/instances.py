@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seglib.data.dataset import DataError, from_pairs, refuse, report
+from seglib.data.dataset import DataError, from_pairs, refuse, report, to_label_map
 from seglib.data.splits import assign_splits
 from seglib.images import EXTENSIONS, read_size, read_values
 from seglib.labels import VOID, LabelMap
@@ -73,9 +73,9 @@ def from_instances(root, labels=None, void=(), val=None, test=None, seed=0, grou
         Caicedo et al. (2019), "Nucleus segmentation across imaging experiments: the 2018 Data Science Bowl",
         Nature Methods 16, 1247–1253.
     """
-    root = Path(root)
+    root = Path(root).expanduser()
     void = check_void(void, ("overlap", "touch"))
-    labels = LabelMap(("background", "object")) if labels is None else labels
+    labels = to_label_map(labels) or LabelMap(("background", "object"))
     if labels.num_classes != 2:
         raise DataError(f"instances have two classes, outside and inside; labels= has {', '.join(labels.names)}")
     cases, strange = find_cases(root)

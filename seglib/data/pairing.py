@@ -14,11 +14,11 @@ from seglib.images import EXTENSIONS
 
 # How masks are called where they share a tree with the images: words of their folder, a word that sets their name
 # apart from that of another file ("L" and "P" are too often something else in a folder), parts of any word.
-FOLDER_WORDS = ("gt", "seg", "lab", "lbl")
+FOLDER_WORDS = ("gt", "seg", "lab", "lbl", "target", "targets")
 NAME_WORDS = (*FOLDER_WORDS, "l", "p")
 MASK_PARTS = ("mask", "annot", "label", "truth", "segm", "manual", "trimap", "matte")
 # Kinds of masks that are for looking at, or hold something else than classes; taken only if nothing else is there.
-SHOWN = ("color", "colour", "vis", "overlay", "instance", "panoptic", "edge", "boundary")
+SHOWN = ("color", "colour", "human", "preview", "vis", "overlay", "instance", "panoptic", "edge", "boundary")
 
 _MASK_PART = re.compile("|".join(MASK_PARTS))
 
@@ -62,7 +62,7 @@ def find_pairs(images, masks=None):
     Args:
         images: a folder, searched with all that is in it, or a pattern such as ``"scans/*_t1.tif"``.
         masks: likewise; None: they lie among the images and are told apart by words such as *mask* or *annot*, or,
-            where a JPEG and a file of another kind share a name, by the ending.
+            where that tells nothing, by the ending: JPEG files are the images.
 
     Returns:
         A :class:`Pairing`.
@@ -71,6 +71,7 @@ def find_pairs(images, masks=None):
         DataError: a folder that is missing or without images, two files of one name, or no pair at all.
     """
     image_files, mask_files = _find_files(images, masks)
+    _refuse_instances(image_files, mask_files)
     best = _match(image_files, mask_files)
     if len(best.of) < len(mask_files):
         best = _by_kind_of_folder(image_files, mask_files, best)
@@ -90,6 +91,8 @@ def list_files(where):
     """
     where = os.fspath(where)
     root, pattern = root_and_pattern(where)
+    if os.path.isfile(root):
+        raise DataError(f"{root}: a file; wanted a folder, or a pattern such as '*.png'")
     if not os.path.isdir(root):
         raise DataError(f"{root}: no such folder")
     files, endings = [], Counter()
@@ -111,6 +114,7 @@ def list_files(where):
 
 def root_and_pattern(where):
     """``"a/b/*.png"`` → ``("a/b", "*.png")``; of a folder the pattern is ``"*"``, which fits everything below it."""
+    where = os.path.expanduser(where)
     if os.path.isdir(where) or not re.search(r"[*?\[]", where):
         return where, "*"
     parts = re.split(r"[/\\]", where)
@@ -135,16 +139,27 @@ def _find_files(images, masks):
     return files
 
 
+def _refuse_instances(images, masks):
+    """Refuses masks that lie in a folder for each image: a file for each object."""
+    places = [file.stem.split("/") for file in images]
+    names = {name for *above, name in places if above[-1:] != [name]}
+    folders = {place[-2] for place in (file.stem.split("/") for file in masks) if len(place) > 1}
+    if 2 * len(names & folders) > len(names):
+        raise DataError(
+            f"{os.path.dirname(masks[0].path)}: a folder of masks for each image, so a file for each object? "
+            "data.from_instances joins them"
+        )
+
+
 def _part(files, where):
     """Parts the files of one tree into images and masks: by their folders, or else by their names, or else endings."""
     shared = len(os.path.commonprefix([file.stem.split("/")[:-1] for file in files]))  # folders of all tell nothing
     places = [file.stem.lower().split("/")[shared:] for file in files]
     known = {(*above, *_split(name)) for *above, name in places}
-    twins = Counter(file.stem.lower() for file in files)  # 001.jpg and 001.png side by side
     for is_mask in (
         [_is_mask_folder(above) for *above, _ in places],
         [_is_mask_folder(above) or _is_mask_name(above, name, known) for *above, name in places],
-        [twins[f.stem.lower()] == 2 and not f.path.lower().endswith((".jpg", ".jpeg")) for f in files],
+        [not file.path.lower().endswith((".jpg", ".jpeg")) for file in files],  # 001.jpg and 001.png side by side
     ):
         if any(is_mask) and not all(is_mask):
             found = {
@@ -310,14 +325,23 @@ def _is_numbered(files):
 
 
 def _by_number(images, masks):
-    places = [_unique_numbers(files) for files in (images, masks)]
+    rows = [_read_numbers(files) for files in (images, masks)]
+    words = [{tuple(sorted(word for word, _ in row)) for row in side} for side in rows]
+    if words[0] == words[1]:  # r1_c2 and c2_r1: the word before a number says which it is
+        rows = [[sorted(row, key=lambda item: item[0]) for row in side] for side in rows]
+    places = [_unique_numbers([tuple(number for _, number in row) for row in side]) for side in rows]
     of = {i: places[1][number] for number, i in places[0].items() if number in places[1]}
     return _Match(dict(sorted(of.items())), "by the number in their names", {})
 
 
-def _unique_numbers(files):
+def _read_numbers(files):
+    """Of each name its numbers, each with the word before it: ``"day1_site02"`` → ``[("day", 1), ("site", 2)]``."""
+    names = [file.stem.rsplit("/", 1)[-1].lower() for file in files]
+    return [[(word, int(digits)) for word, digits in re.findall(r"([^\W\d_]*)[\W_]*(\d+)", name)] for name in names]
+
+
+def _unique_numbers(rows):
     """From the number (or numbers) in a name to the file's index; numbers that all names share do not count."""
-    rows = [tuple(int(digits) for digits in re.findall(r"\d+", file.stem.rsplit("/", 1)[-1])) for file in files]
     if len({len(row) for row in rows}) == 1:
         varying = [k for k in range(len(rows[0])) if len({row[k] for row in rows}) > 1 or len(rows) == 1]
         rows = [tuple(row[k] for k in varying) for row in rows]
@@ -334,7 +358,11 @@ def _to_pairing(match, images, masks):
         taken, left = (
             _count(kind for j, kind in match.kinds.items() if (j in used) == wanted) for wanted in (True, False)
         )
-        notes.append(f"several masks for an image: took {taken}; left {left} (choose others with a pattern in masks=)")
+        numbered = len({re.sub(r"\d+", "0", kind) for kind in match.kinds.values()}) < len({*match.kinds.values()})
+        hint = "; if each is one object, data.from_instances joins them" if numbered else ""
+        notes.append(
+            f"several masks for an image: took {taken}; left {left} (choose others with a pattern in masks={hint})"
+        )
     lone_images = [file.path for i, file in enumerate(images) if i not in match.of]
     lone_masks = [file.path for j, file in enumerate(masks) if j not in used and j not in match.kinds]
     for lone, what, partner in ((lone_images, "image", "a mask"), (lone_masks, "mask", "an image")):
@@ -350,4 +378,4 @@ def _count(kinds):
 
 
 def _example(files):
-    return os.path.basename(files[0].path)
+    return files[0].stem + os.path.splitext(files[0].path)[1]

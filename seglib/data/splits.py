@@ -11,7 +11,7 @@ from seglib.data.dataset import SPLITS, DataError, refuse
 # What folders and list files are called, lower case.
 SPLIT_NAMES = {
     "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
+    "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
 }
 SHARE = 0.15  # of val and of test, unless something else is said
@@ -56,8 +56,24 @@ def assign_splits(names, val=None, test=None, seed=0, groups=None, lists=None):
     for split, share in (("val", val), ("test", test), ("train", 1)):
         if share and not split_of[split]:
             what = f"{len(names)} pairs" if groups is None else f"{len(members)} groups ({len(names)} pairs)"
-            raise DataError(f"of {what} the {split!r} split would get none; change val= and test=")
-    return split_of, [] if groups is None else [f"splits: {len(members)} groups, none of them in two splits"]
+            raise DataError(f"of {what} the {split!r} split would get none; change val= and test= (0: no such split)")
+    return split_of, _describe_draw(names, split_of, groups is not None and len(members), seed)
+
+
+def _describe_draw(names, split_of, groups, seed):
+    if len(split_of["train"]) == len(names):
+        return []
+    dealt = ", ".join(f"{split} {len(indices)}" for split, indices in split_of.items() if indices)
+    unused = sorted({part for name in names for part in PurePosixPath(name).parts[:-1] if _splits_of(part)})
+    hint = f"; not by the folders {', '.join(unused[:4])}" if unused else ""
+    whole = f", of {groups} groups none in two" if groups else ""
+    return [f"splits: drawn with seed {seed}, {dealt}{whole}{hint}"]
+
+
+def _splits_of(folder):
+    """The splits that a folder may be named for: ``"train_img"``, ``"testset"``, ``"Validation"``."""
+    words = [re.sub("(set|crop|data|images?|imgs?)$", "", word) for word in re.split(r"[\W_]+", folder.lower())]
+    return [split for split in SPLITS if set(words).intersection(SPLIT_NAMES[split])]
 
 
 def _group(names, groups):
@@ -94,8 +110,7 @@ def _from_folders(names):
     split_of, folders = {split: [] for split in SPLITS}, Counter()
     for i, name in enumerate(names):
         parts = PurePosixPath(name).parts[:-1]
-        words = [(part, re.split(r"[\W_]+", part.lower())) for part in parts]
-        found = [(split, part) for part, of in words for split in SPLITS if set(of).intersection(SPLIT_NAMES[split])]
+        found = [(split, part) for part in parts for split in _splits_of(part)]
         if len({split for split, _ in found}) != 1:
             return None
         split_of[found[0][0]].append(i)
@@ -127,6 +142,8 @@ def _from_lists(names, lists):
                 seen[found[0]] = split
                 split_of[split].append(found[0])
     refuse(wrong, "lines in split lists that do not fit the pairs")
+    if not split_of["train"]:
+        raise DataError(f"{', '.join(map(str, files.values()))}: no pair for train; wanted a train.txt that names some")
     notes = [f"splits: from {', '.join(path.name for path in files.values())}"]
     if len(seen) < len(names):
         rest = [name for i, name in enumerate(names) if i not in seen]
@@ -157,9 +174,8 @@ def _read_lines(path):
 def _list_files(lists):
     if not isinstance(lists, dict):
         folder = Path(lists)
-        found = {
-            s: [folder / f"{name}.txt" for name in SPLIT_NAMES[s] if (folder / f"{name}.txt").is_file()] for s in SPLITS
-        }
+        known = {**SPLIT_NAMES, "train": (*SPLIT_NAMES["train"], "trainval")}
+        found = {s: [folder / f"{name}.txt" for name in known[s] if (folder / f"{name}.txt").is_file()] for s in SPLITS}
         lists = {split: paths[0] for split, paths in found.items() if paths}
         if not lists:
             raise DataError(f"{folder}: no train.txt, val.txt or test.txt in it")
