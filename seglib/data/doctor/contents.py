@@ -163,8 +163,15 @@ def _ids_hint(looks, case):
     if classes == 19 and strange and max(strange) <= 33:
         return "these look like Cityscapes' labelIds: say ids=labels.CITYSCAPES_IDS"
     if strange == {classes}:
-        void = "" if 0 in values else ", void=None"
-        return f"if the ids count from 1, say ids=labels.one_based({classes}{void}); if not, correct these masks"
+        if 0 not in values:
+            return (
+                f"if the ids count from 1, say ids=labels.one_based({classes}, void=None); if not, correct these masks"
+            )
+        ids = f"{{**{{i: i for i in range({classes})}}, {classes}: 255}}"
+        return (
+            f"which id is void? If {classes} is, say ids={ids}; if 0 is, and {case.labels.names[0]} is 1, say "
+            f"ids=labels.one_based({classes}); if neither, the label map lacks a name"
+        )
     if 2 * len(looks) > sum(look.readable for look in case.looks):
         return "say what the values mean, ids={value: class id, …}, or give a label map with as many classes"
     return "the other masks have no such values: correct these, or add the classes to the label map"

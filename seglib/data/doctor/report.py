@@ -127,7 +127,8 @@ def _tell(finding, root):
     names = {file: os.path.relpath(file, root) if root else file for file in finding.files}
     lines = [f"{finding.severity}: {finding.kind}", *_wrapped(finding.what)]
     if finding.details:
-        told = [f"{names[file]}: {text}".replace(root + os.sep, "") for file, text in finding.details.items()]
+        told = [f"{names[file]}: {text}" for file, text in finding.details.items()]
+        told = [text.replace(root + os.sep, "") for text in told] if root else told
         lines += [line for text in told[:SHOWN] for line in _wrapped(text, "    ")]
         lines += [f"    and {len(told) - SHOWN} more"] if len(told) > SHOWN else []
     elif finding.files:

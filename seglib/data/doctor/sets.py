@@ -24,7 +24,10 @@ def find_copies(case):
     alike = find_alike(thumbs, val, train) + find_alike(thumbs, test, train + val)
     copies = [(looks[found.one], looks[found.other], found.mirrored) for found in alike if found.is_copy]
     scenes = [(looks[found.one], looks[found.other], found.mirrored) for found in alike if not found.is_copy]
-    groups = "keep them in one split with groups=, as in from_folder(…, groups=r'^(\\w+?)_') for drive1_0007.png"
+    groups = (
+        "keep them in one split with groups=, as in from_folder(…, groups=r'^(\\w+?)_') for drive1_0007.png or "
+        "groups=r'^([^/]+)/' for drive1/0007.png"
+    )
     if copies:
         what = f"{count(copies, 'picture')} with a copy, or nearly one, in another split: scores would be too good"
         yield _doubles("near-duplicates across splits", "warning", copies, what, f"delete one of the two, or {groups}")
@@ -134,8 +137,12 @@ def find_blank(case):
     blank = {mask: case.labels.names[ids[0]] for mask, ids in classes.items() if len(ids) == 1}
     usual = np.median([len(ids) for ids in classes.values()]) if classes else 0
     if blank:
-        odd = usual >= 3 and len(blank) < 0.1 * len(classes)
-        what = f"{count(blank, 'mask')} of a single class" + (f"; the others hold {usual:g}" if odd else "")
+        whole = len(blank) == len(classes) > 1 and len(set(blank.values())) == 1
+        odd = usual >= 3 and len(blank) < 0.1 * len(classes) or whole
+        rest = (
+            "; the others hold " + f"{usual:g}" if odd and not whole else ", the same for all: nothing to learn" * whole
+        )
+        what = f"{count(blank, 'mask')} of a single class{rest}"
         do = "look at them: were they saved before they were drawn? If there is nothing else to see, go on"
         details = {mask: f"only {name}" for mask, name in blank.items()}
         yield make_finding("blank masks", "warning" if odd else "note", details, what, do)
@@ -164,7 +171,8 @@ def find_unpaired(case):
     if case.unpaired:
         what = f"{count(case.unpaired, 'file')} without a partner, left out"
         do = "add the missing file or correct its name; delete what is not needed"
-        yield Finding("unpaired files", "warning", tuple(map(str, case.unpaired)), what, do)
+        usual = len(case.unpaired) > len(case.looks)  # most images have no mask, as in PASCAL VOC: that is meant
+        yield Finding("unpaired files", "note" if usual else "warning", tuple(map(str, case.unpaired)), what, do)
 
 
 def find_small_splits(case):
