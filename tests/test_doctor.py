@@ -11,7 +11,7 @@ from PIL import Image
 
 from seglib import data
 from seglib.data.dataset import from_pairs
-from seglib.data.doctor import check
+from seglib.data.doctor import align, check, copies, examine
 from seglib.datasets.streets import LABELS, draw_scene
 from seglib.labels import BINARY_255, LabelMap
 
@@ -86,6 +86,16 @@ def assert_diagnosed(report, kind, files, severity, others=()):
 
 def resize(pixels, size, how=Image.Resampling.BILINEAR):
     return np.asarray(Image.fromarray(pixels).resize(size[::-1], how))
+
+
+def draw_crack(rng):
+    """A dark line of two pixels across rough ground, and a mask of it that is eight pixels wide."""
+    ground = rng.normal(140, 8, (64, 96))
+    mask = np.zeros((64, 96), np.uint8)
+    heights = np.clip(32 + np.cumsum(rng.normal(0, 0.8, 96)), 8, 54).astype(int)
+    for x, y in enumerate(heights):
+        ground[y : y + 2, x], mask[y - 3 : y + 5, x] = 60, 1
+    return np.repeat(ground.astype(np.uint8)[..., None], 3, -1), mask
 
 
 def shift(mask, down, right):
@@ -219,6 +229,15 @@ class TestMasksThatDoNotLieWhereTheyShould:
         found = assert_diagnosed(folder.check(), "shifted masks", files, "warning")
         assert set(found.details.values()) == {"4 px below and 5 px left of its image's edges"}
 
+    def test_masks_wider_than_the_thin_lines_they_stand_for_are_not_shifted(self, tmp_path, rng):
+        folder = Folder(tmp_path, [draw_crack(rng) for _ in range(COUNT)])
+        assert folder.check(LabelMap(("road", "crack"))).clean
+
+    def test_the_mask_of_another_image_is_never_sure_to_fit(self, scenes):
+        for i, (image, _) in enumerate(scenes[:12]):
+            fits = [align.find_fit(image, mask) for j, (_, mask) in enumerate(scenes) if j != i]
+            assert not any(fit.is_sure for fit in fits)
+
     def test_the_whole_set_shifted(self, folder):
         files = [folder.change("masks", i, lambda mask: shift(mask, 0, 3)) for i in range(COUNT)]
         found = assert_diagnosed(folder.check(), "shifted masks", files, "warning")
@@ -243,7 +262,7 @@ class TestPicturesThatAreThereTwice:
             lambda image: image,
             lambda image: (image * 0.7).astype(np.uint8),
             lambda image: resize(image, (80, 120)),
-            lambda image: resize(image[1:-1, 2:-1], (64, 96)),
+            lambda image: resize(image[2:, :-3], (64, 96)),
             np.fliplr,
         ],
         ids=["same", "darker", "larger", "cropped", "mirrored"],
@@ -259,7 +278,7 @@ class TestPicturesThatAreThereTwice:
 
     def test_frames_of_one_scene_are_a_note(self, folder):
         image, mask = (array.copy() for array in folder.scenes[2])
-        image[40:56, 30:54], mask[40:56, 30:54] = image[20:36, 2:26], 6
+        image[36:46, 60:74], mask[36:46, 60:74] = image[20:30, 2:16], 6  # something small has moved
         files = [folder.save("images", 20, image), folder.path("images", 2)]
         folder.save("masks", 20, mask)
         assert_diagnosed(folder.check(), "same scene across splits", files, "note")
@@ -328,6 +347,11 @@ class TestTheRest:
         files = [folder.change("images", 3, lambda image: image // 32), folder.change("images", 20, np.zeros_like)]
         assert_diagnosed(folder.check(), "empty images", files, "warning")
 
+    def test_dim_images_are_not_black(self, folder):
+        for i in range(COUNT):
+            folder.change("images", i, lambda image: image // 4)
+        assert folder.check().clean
+
     def test_unpaired_files(self, folder):
         image, mask = folder.path("masks", 5), folder.path("images", 6)
         image.unlink()
@@ -346,6 +370,30 @@ class TestTheRest:
         report = folder.check()
         assert [finding.kind for finding in report.findings[:2]] == ["unreadable images", "sizes differ"]
         assert report.verdict().startswith("2 errors") and report.of_kind("sizes differ")[0].files == (file,)
+
+
+class TestFacts:
+    def test_softness_is_the_share_of_edges_with_a_value_in_between(self):
+        # 0 0 5 9 9: the neighbours of the three in the middle differ, and only 5 lies strictly between its own.
+        row = np.array([0, 0, 5, 9, 9], np.uint8)
+        assert examine.find_softness(np.tile(row, (20, 1))) == pytest.approx(1 / 3)
+        assert examine.find_softness(np.tile(row, (4, 1))) == 0  # 12 edges are too few to tell
+        assert examine.find_softness(np.tile(np.array([0, 0, 9, 5, 5], np.uint8), (20, 1))) == 0
+        # Colours must lie between in every channel: (0, 9) – (5, 4) – (9, 0) does, (0, 9) – (5, 12) – (9, 0) does not.
+        for green, share in ((4, 1), (12, 0)):
+            colours = np.array([(0, 9, 0), (5, green, 0), (9, 0, 0)], np.uint8)
+            assert examine.find_softness(np.tile(colours, (60, 1, 1))) == share
+
+    def test_flatness_is_the_share_of_pixels_that_equal_their_right_neighbour(self):
+        assert examine.find_flatness(np.array([[1, 1, 2, 2, 2], [1, 2, 3, 4, 5]])) == 3 / 8
+
+    def test_compare_sees_through_light_size_and_place(self, scenes):
+        image = draw_scene(0, 128, 192).image
+        thumb = copies.make_thumbnail(image)
+        for changed in (255 * (image / 255) ** 1.5, image * 0.6 + 30, image[6:, :-8], image[::2, ::2]):
+            assert copies.compare(copies.make_thumbnail(changed.astype(np.uint8)), thumb)[0] > 0.91
+        others = [copies.compare(copies.make_thumbnail(other), thumb) for other, _ in scenes[1:]]
+        assert max(low for low, _ in others) < 0.5 and max(middle for _, middle in others) < 0.8
 
 
 class TestReport:

@@ -6,7 +6,7 @@ from hashlib import blake2b
 
 import numpy as np
 
-from seglib.data.doctor.align import CERTAIN, Fit, find_fit, find_flip
+from seglib.data.doctor.align import Fit, find_fit, find_flip
 from seglib.data.doctor.copies import make_thumbnail
 from seglib.images import read_image, read_values
 
@@ -83,7 +83,7 @@ def examine(look, read_mask, image=None, ids=None):
         look.mask_hash = _hash(ids)
     if image is not None and ids is not None and look.size == look.mask_size:
         look.fit = find_fit(image, ids)
-        if look.fit is not None and look.fit.certainty < CERTAIN:
+        if look.fit is not None and not look.fit.is_sure:
             look.flip = find_flip(image, ids)
     return look
 
