@@ -16,7 +16,7 @@ MOST = 2000  # comparisons, the likest first
 
 # A copy agrees everywhere: the correlation within nearly every block (5th percentile). On CamVid, copies by JPEG of
 # quality 20, to half the size, with brightness × 0.7 or × 1.3, with gamma 0.7 or 1.5, or cropped by up to 16 of 480
-# pixels all reached 0.915 or more (median 0.99); frames of a standing car one second apart at most 0.833, as something
+# pixels all reached 0.915 or more (median 0.99); frames of a standing car one second apart at most 0.862, as something
 # in them moves. What is merely of one scene agrees in most blocks (median); other scenes reached 0.73 at most.
 COPY = 0.91
 SCENE = 0.9
