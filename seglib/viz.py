@@ -4,6 +4,7 @@ Every function draws a new matplotlib figure, which a notebook shows at the end 
 """
 
 import math
+import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.patches import Patch
 
 from seglib.labels import VOID_COLOUR
 
-WRONG = (213, 94, 0)
+WRONG = (0, 0, 0)  # the palette has no black, and the photograph is faded
 SEVERITY_COLOURS = {"error": "#D55E00", "warning": "#0072B2", "note": "#555555"}
 MARKS = {"train": "o", "val": "s", "test": "^"}
 MOST_BARS = 24  # classes that show_report draws, the largest of many
@@ -63,7 +64,7 @@ def show_masks(images, masks, labels):
 
 
 def show_predictions(images, masks, preds, labels, titles=None):
-    """Rows of image, truth, prediction, and where they differ (wrong pixels in vermilion, void in light grey).
+    """Rows of image, truth, prediction, and where they differ (wrong pixels in black, void in light grey).
 
     Args:
         images: sequence of (height, width, 3) in 0–255.
@@ -114,24 +115,24 @@ def show_history(history, best=None):
 
 
 def show_confusion(matrix, labels):
-    """The confusion matrix, each row as shares of the true class: the diagonal is the recall of each class.
+    """The confusion matrix, each row in percent of the true class: the diagonal is the recall of each class.
 
     Args:
         matrix: (num_classes, num_classes) pixel counts, row: truth, column: prediction.
     """
-    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    shares = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     side = 1.6 + 0.55 * labels.num_classes
     figure, axis = plt.subplots(figsize=(side + 1, side), layout="constrained")
-    drawn = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    drawn = axis.imshow(shares, cmap="Blues", vmin=0, vmax=100)
     for (row, column), share in np.ndenumerate(shares):
-        if share >= 0.005:
-            colour = "white" if share > 0.5 else "black"
-            axis.text(column, row, f"{100 * share:.0f}", ha="center", va="center", color=colour, fontsize=8)
+        if share >= 0.5:
+            colour = "white" if share > 50 else "black"
+            axis.text(column, row, f"{share:.0f}", ha="center", va="center", color=colour, fontsize=8)
     ticks = range(labels.num_classes)
     axis.set_xticks(ticks, labels.names, rotation=45, ha="right")
     axis.set_yticks(ticks, labels.names)
     axis.set(xlabel="predicted class", ylabel="true class")
-    figure.colorbar(drawn, label="share of the true class (numbers: %)", shrink=0.8)
+    figure.colorbar(drawn, label="share of the true class (%)", shrink=0.8)
 
 
 def show_class_shares(pixels, labels):
@@ -159,22 +160,23 @@ def show_report(report):
     Args:
         report: a :class:`~seglib.data.doctor.Report`.
     """
-    rows = math.ceil(len(report.pictures) / 2)
+    count = len(report.pictures)
+    rows, columns = math.ceil(count / 2), min(count, 2)
     classes = min(report.labels.num_classes, MOST_BARS) + 1
-    size = (11 if report.pictures else 5.5, max(1.1 + 0.28 * classes, 0.5 + 1.55 * rows))
+    size = (4.5 + 3.4 * columns if count else 5.5, max(1.1 + 0.28 * classes, 0.5 + 1.55 * rows))
     figure = plt.figure(figsize=size, layout="constrained")
     figure.suptitle(f"{report.name}: {report.verdict()}", x=0.01, ha="left", fontsize=11)
-    left, *right = figure.subfigures(1, 2, width_ratios=(1, 1.6)) if report.pictures else [figure]
+    left, *right = figure.subfigures(1, 2, width_ratios=(4.5, 3.4 * columns)) if count else [figure]
     _draw_shares(left.subplots(), report)
     if right:
-        axes = right[0].subplots(rows, 4, squeeze=False)
+        axes = right[0].subplots(rows, 2 * columns, squeeze=False)
         for axis in axes.flat:
             axis.set_axis_off()
         for picture, pair in zip(report.pictures, axes.reshape(-1, 2), strict=False):
             _draw_finding(*pair, picture)
-        more = len(report.findings) - len(report.pictures)
-        if more:
-            right[0].supxlabel(f"and {more} more: print(report)", x=0.01, ha="left", fontsize=9)
+        more = len(report.findings) - count
+        text = f"and {more} more: print(report)" if more else " "  # room for the last captions in either case
+        right[0].supxlabel(text, x=0.01, ha="left", fontsize=9)
 
 
 def _draw_shares(axis, report):
@@ -218,7 +220,8 @@ def _draw_finding(left, right, picture):
     severity = picture.finding.severity
     title = f"{severity}: {picture.finding.kind}"
     left.set_title(title, loc="left", fontsize=9, color=SEVERITY_COLOURS[severity], weight="bold")
-    left.text(0, -0.03, picture.caption, transform=left.transAxes, va="top", fontsize=7.5)
+    below = left.text(0, -0.03, textwrap.fill(picture.caption, 48), transform=left.transAxes, va="top", fontsize=7.5)
+    below.set_in_layout(False)  # it runs on below the right picture
 
 
 def show_image(axis, image):
@@ -234,7 +237,7 @@ def overlay(image, mask, labels, alpha=0.55):
 
 
 def error_map(image, mask, pred, ignore_id):
-    """(height, width, 3) uint8: the image faded to grey, wrong pixels in vermilion, void pixels in light grey."""
+    """(height, width, 3) uint8: the image faded to grey, wrong pixels in black, void pixels in light grey."""
     grey = to_uint8(image).mean(-1, keepdims=True)
     picture = np.repeat(0.5 * grey + 0.5 * 255, 3, axis=-1)
     picture[(mask != pred) & (mask != ignore_id)] = WRONG
