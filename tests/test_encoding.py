@@ -303,3 +303,10 @@ def test_the_cut_through_black_and_white_is_told_and_works(tmp_path):
         encoding.read(paths[0])
     encoding, *_ = infer_encoding(paths, ids={v: int(v >= 128) for v in range(256)})
     np.testing.assert_array_equal(encoding.read(paths[0]), draw(0) > 0)
+
+
+def test_ids_with_loss_are_not_taken_for_black_and_white(tmp_path):
+    """Ids up to 7 are all near 0, and void is 255."""
+    paths = save(tmp_path, lambda m, i: np.where(m == 2, 255, noise(i, 24, 32) % 8).astype(np.uint8), "jpg", quality=95)
+    with pytest.raises(DataError, match="stored with loss"):
+        infer_encoding(paths)

@@ -75,7 +75,7 @@ def test_history_marks_the_best_epoch():
 
 def test_confusion_and_class_shares_with_an_absent_class():
     viz.show_confusion(np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]]), MAP)
-    np.testing.assert_allclose(plt.gcf().axes[0].images[0].get_array()[0], [0.75, 0.25, 0])
+    np.testing.assert_allclose(plt.gcf().axes[0].images[0].get_array()[0], [75, 25, 0])
     viz.show_class_shares(np.array([300, 100, 0]), MAP)
     assert [t.get_text().strip() for t in plt.gcf().axes[0].texts] == ["75.0%", "25.0%", "0.0%"]
     plt.gcf().canvas.draw()

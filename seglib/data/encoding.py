@@ -262,7 +262,9 @@ def _infer_grey(seen, labels):
     found, total = sorted(seen.values), sum(seen.values.values())
     ends = sum(pixels for value, pixels in seen.values.items() if value <= NEAR or 255 - NEAR <= value <= 255) / total
     two = labels is None or labels.num_classes == 2
-    if two and seen.lossy and 128 <= max(found) <= 255 and ends > 0.9:
+    low = sum(pixels for value, pixels in seen.values.items() if value <= NEAR)
+    # Of black with loss most is still 0; ids with loss are small too, but spread.
+    if two and seen.lossy and 128 <= max(found) <= 255 and ends > 0.9 and seen.values[0] >= 0.45 * low:
         table = {value: int(value >= 128) for value in range(256)}
         return table, LabelMap(BINARY), "black and white, stored with loss: below 128 → class 0, from 128 → class 1"
     if two and set(found) <= {0, 255}:
