@@ -5,6 +5,8 @@ import pytest
 from PIL import Image
 
 from seglib import data
+from seglib.datasets.streets import LABELS as STREETS
+from seglib.datasets.streets import draw_scene
 from seglib.labels import LabelMap, one_based
 
 ABC = LabelMap(("a", "b", "c"))
@@ -71,3 +73,17 @@ def test_more_images_without_a_mask_than_with_one_are_meant(write, tmp_path):
         mine = data.from_folder("images", "masks", ABC, val=0, test=0)
         severity = find(data.check(mine), "unpaired files").severity
         assert severity == ("note" if i - 11 > 12 else "warning")
+
+
+@pytest.mark.parametrize("by", [1, -1])
+def test_pairs_that_slipped_by_one_are_not_told_to_move(tmp_path, by):
+    scenes = [draw_scene(seed, 128, 192) for seed in range(14)]
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    for i in range(1, 13):
+        Image.fromarray(scenes[i].image).save(tmp_path / "images" / f"{i:02}.png")
+        Image.fromarray(scenes[i + by].mask).save(tmp_path / "masks" / f"{i:02}.png")
+    report = data.check(data.from_folder(tmp_path / "images", tmp_path / "masks", STREETS, val=0.2, test=0))
+    found = find(report, "pairs out of step")
+    assert f"the pair {'before' if by > 0 else 'after'} it" in found.what and len(found.files) == 24
+    assert [finding.kind for finding in report.findings if finding.severity != "note"] == ["pairs out of step"]

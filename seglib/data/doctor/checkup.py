@@ -32,7 +32,9 @@ def check(dataset):
     """
     looks = _look_at_all(dataset)
     case = Case(dataset.labels, looks, dataset.unpaired)
-    findings = [finding for find in FINDERS for finding in find(case)]
+    out_of_step = list(places.find_out_of_step(dataset, looks))
+    finders = [find for find in FINDERS if not (out_of_step and find in places.FINDERS)]
+    findings = out_of_step + [finding for find in finders for finding in find(case)]
     findings = tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)))
     return Report(
         name=dataset.name,

@@ -1,9 +1,13 @@
 """Findings about where masks lie: shifted, turned, or another image's."""
 
+import os
+
 import numpy as np
 
+from seglib.data.doctor.align import CERTAIN, find_fit
 from seglib.data.doctor.case import count, is_featureless, make_finding
 from seglib.data.doctor.report import Finding
+from seglib.images import read_image
 
 SHIFTED = 2.5  # pixels; the masks of CamVid that fit with certainty lie within 1.4 of where they should
 SET_SHIFTED = 2  # pixels in the median of all
@@ -11,6 +15,37 @@ SET_SHIFTED = 2  # pixels in the median of all
 # further off than SHIFTED none did.
 UNRELATED = 4.2
 FEW = 10  # pairs
+SAMPLE = 12  # pairs whose neighbours are tried
+
+
+def find_out_of_step(dataset, looks):
+    """Pairs that slipped by one: masks that fit the image before or after their own in the order of the names.
+
+    Only looked for where most masks do not fit their own image with certainty.
+    """
+    rows = sorted((look.image, look.mask) for look in looks if look.fit and os.path.isfile(look.image))
+    if len(rows) < FEW or np.median([look.fit.certainty for look in looks if look.fit]) >= CERTAIN:
+        return
+    places = np.linspace(1, len(rows) - 2, SAMPLE).astype(int)
+    fits = {by: np.median([_fit(rows[i][0], rows[i + by][1], dataset.read_mask) for i in places]) for by in (-1, 1)}
+    by = max(fits, key=fits.get)
+    if fits[by] >= CERTAIN:
+        yield Finding(
+            "pairs out of step",
+            "warning",
+            tuple(file for row in rows for file in row),
+            f"each image is fitted by the mask of the pair {'after' if by > 0 else 'before'} it, not by its own",
+            "pair them anew: the numbers of images and masks start differently, or a file is missing from a list",
+        )
+
+
+def _fit(image, mask, read_mask):
+    try:
+        image, ids = read_image(image), read_mask(mask)
+    except ValueError:
+        return 0.0
+    fit = find_fit(image, ids) if image.shape[:2] == ids.shape else None
+    return fit.certainty if fit else 0.0
 
 
 def find_misplaced(case):
