@@ -87,3 +87,23 @@ def test_pairs_that_slipped_by_one_are_not_told_to_move(tmp_path, by):
     found = find(report, "pairs out of step")
     assert f"the pair {'before' if by > 0 else 'after'} it" in found.what and len(found.files) == 24
     assert [finding.kind for finding in report.findings if finding.severity != "note"] == ["pairs out of step"]
+
+
+def test_masks_that_follow_no_edge_are_a_note(tmp_path, rng):
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    for i in range(12):
+        Image.fromarray(rng.integers(0, 256, (64, 96, 3), np.uint8)).save(tmp_path / "images" / f"{i:02}.png")
+        Image.fromarray(draw_scene(i, 64, 96).mask).save(tmp_path / "masks" / f"{i:02}.png")
+    report = data.check(data.from_folder(tmp_path / "images", tmp_path / "masks", STREETS, val=0, test=0))
+    assert find(report, "masks off the edges").severity == "note"
+
+
+def test_a_class_that_val_lacks_is_a_note(write):
+    mine = write(lambda i: bands(i, [0, 1, 2]))
+    val = mine.files["train"][-3:]
+    for _, mask in val:
+        Image.fromarray(bands(0, [0, 1])).save(mask)
+    mine.files["val"], mine.files["train"] = val, mine.files["train"][:-3]
+    found = find(data.check(mine), "classes missing from val or test")
+    assert found.severity == "note" and "val lacks c" in found.what
