@@ -56,6 +56,8 @@ def test_runs_of_other_profiles_do_not_mix(monkeypatch, plain_run, tmp_path):
 )
 def test_make_course_hands_the_dataset_on(plain_run, monkeypatch, said, exported, wanted):
     monkeypatch.setenv("SEGLIB_DATASET", exported)
+    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # what `make test` hands to a make within it
+        monkeypatch.delenv(name, raising=False)
     command = ["make", "--dry-run", "--always-make", "course", *said.split()]
     printed = subprocess.run(command, cwd=lesson.data_dir().parent, capture_output=True, text=True, check=True).stdout
     assert f'SEGLIB_DATASET="{wanted}" ' in printed.splitlines()[-1]
