@@ -15,7 +15,6 @@ CACHE_BYTES = 512 * 2**20
 # Of up to so many pairs of files the sizes are read from the headers; larger splits would not be cached anyway.
 MAX_HEADERS = 4096
 
-
 # So many encoded examples (some 100 kilobytes each) are held to draw the next one from.
 MAX_HELD = 4096
 
@@ -113,7 +112,7 @@ class Dataset:
         self.split(split)  # refuses a split that is not there
         (items, read), count, parallel = self._splits[split], self.counts[split], tf.data.AUTOTUNE
         if augment is None:
-            load, cached = lambda *item: read(*item, size=size), 4 * count * size[0] * size[1] <= CACHE_BYTES
+            load, cached = lambda *item: read(*item, size=size), _fits_in_memory([size] * count)
         else:
             load, cached = read, self.is_cached(split)
         if cached:
@@ -138,7 +137,7 @@ class Dataset:
     def is_cached(self, split):
         """Whether ``batches`` with an ``augment`` keeps this split's decoded pairs in memory (``CACHE_BYTES``)."""
         sizes = self.sizes.get(split)
-        return sizes is not None and 4 * sum(height * width for height, width in sizes) <= CACHE_BYTES
+        return sizes is not None and _fits_in_memory(sizes)
 
     def class_pixels(self, split="train"):
         """How many pixels of the split belong to each class: (num_classes,) int64; void is not counted."""
@@ -218,6 +217,11 @@ def resize_pair(pair, size):
 
 def _call_resize(resize, pixels, size, empty):
     return call_python(lambda pixels: resize(pixels, size), [pixels], tf.uint8, empty)
+
+
+def _fits_in_memory(sizes):
+    """Whether decoded pairs of these sizes may be kept."""
+    return 4 * sum(height * width for height, width in sizes) <= CACHE_BYTES
 
 
 def _augmented(augment, pair, draw, size):

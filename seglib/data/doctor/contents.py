@@ -17,7 +17,7 @@ def find_unreadable(case):
     """Files that are missing, empty, truncated or no pictures."""
     do = "fetch or export these files again, or delete the pairs"
     images = {look.image: _reason(look.image_error, look.image) for look in case.looks if look.image_error}
-    masks = {look.mask: _reason(look.mask_error, look.mask) for look in case.looks if not look.readable}
+    masks = _mask_reasons(look for look in case.looks if not look.readable)
     if images:
         yield make_finding("unreadable images", "error", images, f"{count(images, 'image')} cannot be read", do)
     if masks:
@@ -138,7 +138,7 @@ def _tell_colours(looks, case):
     return make_finding(
         "unknown colours",
         "error",
-        {look.mask: _reason(look.mask_error, look.mask) for look in looks},
+        _mask_reasons(looks),
         f"{count(looks, 'painted mask')} with colours that stand for no class",
         "correct these pixels, or add the colours: ids={(red, green, blue): class id, …}, or colours= of the labels",
     )
@@ -148,7 +148,7 @@ def _tell_ids(looks, case):
     return make_finding(
         "ids out of range",
         "error",
-        {look.mask: _reason(look.mask_error, look.mask) for look in looks},
+        _mask_reasons(looks),
         f"{count(looks, 'mask')} with values that stand for no class; there are {list_names(case.labels.names)}",
         _ids_hint(looks, case),
     )
@@ -189,6 +189,10 @@ _CONTENTS = {
 
 def _severity(looks):
     return "error" if any(look.mask_error for look in looks) else "warning"
+
+
+def _mask_reasons(looks):
+    return {look.mask: _reason(look.mask_error, look.mask) for look in looks}
 
 
 def _reason(message, path):

@@ -4,10 +4,10 @@ import os
 
 import numpy as np
 
+from seglib.data.dataset import read_pair
 from seglib.data.doctor.align import CERTAIN, find_fit
 from seglib.data.doctor.case import count, is_featureless, make_finding
 from seglib.data.doctor.report import Finding
-from seglib.images import read_image
 
 SHIFTED = 2.5  # pixels; the masks of CamVid that fit with certainty lie within 1.4 of where they should
 SET_SHIFTED = 2  # pixels in the median of all
@@ -41,10 +41,9 @@ def find_out_of_step(dataset, looks):
 
 def _fit(image, mask, read_mask):
     try:
-        image, ids = read_image(image), read_mask(mask)
+        fit = find_fit(*read_pair(image, mask, read_mask))
     except ValueError:
         return 0.0
-    fit = find_fit(image, ids) if image.shape[:2] == ids.shape else None
     return fit.certainty if fit else 0.0
 
 
