@@ -1,0 +1,132 @@
+"""Where each pixel of a crop comes from: one random transform an image, and the one resampling that applies it."""
+
+import math
+
+import numpy as np
+from keras import ops
+
+# The elastic field is drawn at points so many pixels apart and is smooth between them.
+CELL = 32
+
+
+def draw_affine(draws, source, size, flip, scale, rotation, shear, translation):
+    """A random affine transform an image, as the map from the pixels of the crop to those of the source.
+
+    With centred coordinates (y, x) it is ``source = centre + M · crop``,
+
+    ``M = (1 / scale) · rotate(angle) · [[1, 0], [tan(shear), ±1]]``
+
+    Args:
+        draws: :class:`~seglib.augment.draws.Draws`.
+        source: ``(height, width)`` of the images, numbers or scalar tensors.
+        size: ``(height, width)`` of the crop.
+        flip: probability of mirroring left and right.
+        scale: (low, high) factors, drawn so that halving is as likely as doubling; at 1, a pixel stays a pixel.
+        rotation, shear: largest angles, in degrees, to either side.
+        translation: largest shift to either side, as a share of the crop's height and width.
+
+    Returns:
+        ``(matrix, centre)``: (batch, 2, 2) and (batch, 2) float32. The centre is anywhere where the crop lies inside of
+        the image, or, if it is larger than that, the image inside of the crop; the shift then comes on top.
+    """
+    mirror = ops.where(draws.happens("flip", flip), -1.0, 1.0)
+    zoom = ops.exp(draws.uniform("scale", math.log(scale[0]), math.log(scale[1])))
+    angle = draws.uniform("rotation", -math.radians(rotation), math.radians(rotation))
+    slope = ops.tan(draws.uniform("shear", -math.radians(shear), math.radians(shear)))
+    cos, sin = ops.cos(angle) / zoom, ops.sin(angle) / zoom
+    rows = [[cos - sin * slope, -sin * mirror], [sin + cos * slope, cos * mirror]]
+    matrix = ops.stack([ops.stack(row, axis=-1) for row in rows], axis=-2)
+    source = ops.stack([ops.cast(n, "float32") for n in source])
+    seen = ops.divide(np.array(size, np.float32), zoom[:, None])  # what the crop shows, before it is turned
+    free = ops.abs(source - seen) / 2
+    shift = free * draws.uniform("crop", -1, 1, (2,)) + seen * draws.uniform("shift", -translation, translation, (2,))
+    return matrix, source / 2 + shift
+
+
+def bend(places, draws, elastic):
+    """Moves each place by a smooth random field (Simard et al. 2003; Ronneberger et al. 2015, section 3.1).
+
+    The field is drawn at points ``CELL`` pixels of the crop apart, normally distributed, and interpolated by cubics.
+
+    Args:
+        places: (batch, height, width, 2) float32, as from :func:`locate`.
+        elastic: the standard deviation of the field at those points, in pixels of the image.
+    """
+    rows, columns = (interpolate_cubic(length) for length in places.shape[1:3])
+    field = draws.normal("elastic", (rows.shape[1], columns.shape[1], 2))
+    return places + elastic * ops.einsum("yi,xj,bijc->byxc", rows, columns, field)
+
+
+def interpolate_cubic(length):
+    """The matrix (length, points) that interpolates values at points ``CELL`` pixels apart, the first and the last of
+    them beyond the border, at each pixel (Catmull and Rom 1974; Keys 1981 with a = −½)."""
+    points = math.ceil(length / CELL) + 3
+    distance = np.abs((np.arange(length)[:, None] + 0.5) / CELL + 1 - np.arange(points))
+    near = 1.5 * distance**3 - 2.5 * distance**2 + 1
+    far = -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
+    return np.where(distance < 1, near, np.where(distance < 2, far, 0)).astype("float32")
+
+
+def draw_rectangle(draws, size, largest):
+    """A rectangle an image, anywhere in it: (batch, height, width) bool.
+
+    Args:
+        largest: the longest that its sides may be, as a share of ``size``; they are drawn from that down to a third.
+    """
+    inside = True
+    for axis, (name, length) in enumerate(zip(("top", "left"), size, strict=True)):
+        place = ops.reshape(ops.arange(length, dtype="float32"), [1, -1, 1] if axis == 0 else [1, 1, -1])
+        length = ops.cast(length, "float32")
+        side = (length * draws.uniform(name + ", side", largest / 3, largest))[:, None, None]
+        start = draws.uniform(name)[:, None, None] * (length - side)
+        inside = (place >= start) & (place < start + side) & inside
+    return inside
+
+
+def locate(matrix, centre, size):
+    """The place in the source of each pixel of the crop: (batch, height, width, 2) float32 (y, x), counted from the
+    middle of the source's first pixel."""
+    grid = np.stack(np.meshgrid(*(np.arange(n) + 0.5 - n / 2 for n in size), indexing="ij"), axis=-1)
+    places = ops.matmul(np.reshape(grid, (1, -1, 2)).astype("float32"), ops.swapaxes(matrix, 1, 2))
+    return ops.reshape(places + centre[:, None] - 0.5, (-1, *size, 2))
+
+
+def resample(images, masks, places):
+    """Takes both from the same places: the image bilinearly, the mask from the nearest pixel.
+
+    So a label is never further than half a pixel from what the image shows, and no id is invented. A place outside of
+    the image has no data; both are there what they are at the border, for the caller to hide.
+
+    Args:
+        images: (batch, h, w, 3) of any dtype.
+        masks: (batch, h, w) of any integer dtype.
+        places: (batch, height, width, 2) float32, as from :func:`locate`.
+
+    Returns:
+        (batch, height, width, 3) float32, (batch, height, width) of the masks' dtype, and (batch, height, width) bool:
+        where the places lie inside of the image.
+    """
+    count, height, width = ops.shape(images)[:3]
+    first = ops.reshape(ops.arange(count, dtype="int32") * (height * width), (-1, 1, 1))
+    images, masks = ops.reshape(images, (-1, 3)), ops.reshape(masks, (count * height * width,))
+    y, x = places[..., 0], places[..., 1]
+
+    def index(place, length):  # beyond the border, the pixel on the border
+        return ops.clip(ops.cast(place, "int32"), 0, length - 1)
+
+    def blend(a, b, share):
+        a, b = ops.cast(a, "float32"), ops.cast(b, "float32")
+        return a + (b - a) * share[..., None]
+
+    top, left = ops.floor(y), ops.floor(x)
+    columns = index(left, width), index(left + 1, width)
+    edges = []
+    for row in (top, top + 1):
+        start = first + index(row, height) * width
+        edges.append(blend(*(ops.take(images, start + column, axis=0) for column in columns), x - left))
+    image = blend(*edges, y - top)
+
+    row, column = ops.floor(y + 0.5), ops.floor(x + 0.5)  # the nearest pixel
+    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    mask = ops.take(masks, first + index(row, height) * width + index(column, width), axis=0)
+    return image, mask, inside
