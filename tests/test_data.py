@@ -1,5 +1,10 @@
+import os
 import re
+import subprocess
+import sys
+import time
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -254,19 +259,9 @@ class TestBatches:
         np.testing.assert_array_equal(batches[0][0][1], pairs_of(dataset.val)[1]["image"])
         assert [len(i) for i, _ in dataset.batches("train", (12, 16), 4).as_numpy_iterator()] == [4]
         assert [len(i) for i, _ in dataset.batches("train", (12, 16), 64).as_numpy_iterator()] == [7]
-
-    def test_train_is_shuffled_anew_in_every_epoch_and_alike_in_every_run(self, folders):
-        dataset = data.from_folder(*folders, MAP, val=0, test=0)
-
-        def two_epochs(seed):
-            batches = dataset.batches("train", (12, 16), 10, seed=seed)
-            return [next(batches.as_numpy_iterator())[0] for _ in range(2)]
-
-        first, second = two_epochs(0)
-        assert not np.array_equal(first, second)
-        np.testing.assert_array_equal(np.sort(first, axis=0), np.sort(second, axis=0))
-        np.testing.assert_array_equal(two_epochs(0), [first, second])
-        assert not np.array_equal(two_epochs(1)[0], first)
+        assert [len(dataset.batches(split, (12, 16), 2)) for split in ("train", "val")] == [3, 2]
+        shapes = [spec.shape for spec in dataset.batches("train", (6, 8), 2, augment=show).element_spec]
+        assert shapes == [(2, 2, 4, 3), (2, 2, 4)]
 
     def test_resizing_invents_no_id(self, folders):
         dataset = data.from_folder(*folders, MAP, val=0, test=0)
@@ -294,11 +289,6 @@ class TestBatches:
             rows, columns = ((np.arange(n) + 0.5) * m / n for n, m in ((height, 37), (width, 50)))
             nearest = mask[rows.astype(int)][:, columns.astype(int)]
             np.testing.assert_array_equal(pair["mask"], nearest)
-            floats = data.resize_pair(
-                {"image": tf.constant(image / 2, tf.float32), "mask": tf.constant(mask)}, (height, width)
-            )
-            assert floats["image"].dtype == tf.float32 and floats["image"].shape == (height, width, 3)
-            np.testing.assert_allclose(floats["image"], exact / 2, atol=1e-3)
 
     def test_batches_are_resized_like_pairs(self, folders):
         dataset = data.from_folder(*folders, MAP, val=0.3, test=0)
@@ -308,52 +298,282 @@ class TestBatches:
             np.testing.assert_array_equal(image, wanted["image"])
             np.testing.assert_array_equal(mask, wanted["mask"])
 
-    def test_augment_sees_the_pair_at_its_own_size_and_is_seeded(self, folders):
+    def test_augment_gets_pairs_of_the_size_and_may_return_another(self, folders):
         dataset = data.from_folder(*folders, MAP, val=0, test=0)
-        shapes = []
+        given = []
 
-        def augment(pair, seed):
-            shapes.append(tuple(pair["image"].shape))
-            noise = tf.random.stateless_uniform([], seed, 0, 255)
-            return {"image": tf.cast(pair["image"][:6], tf.float32) * 0 + noise, "mask": pair["mask"][:6]}
+        def crop(pair, seed):
+            given.append({key: (tuple(value.shape), value.dtype.name) for key, value in pair.items()})
+            given.append((tuple(seed.shape), seed.dtype.name))
+            return {
+                "images": tf.cast(pair["images"][1:5], tf.float32) / 2,
+                "segmentation_masks": pair["segmentation_masks"][1:5],
+            }
 
-        def noises():
-            batches = dataset.batches("train", size=(4, 4), batch_size=5, augment=augment, seed=7)
-            epochs = [np.concatenate([i[:, 0, 0, 0] for i, _ in batches.as_numpy_iterator()]) for _ in range(2)]
-            return np.array(epochs)
+        batches = dataset.batches("train", (6, 8), 10, augment=crop)
+        assert given[:2] == [{"images": ((6, 8, 3), "uint8"), "segmentation_masks": ((6, 8), "uint8")}, ((2,), "int32")]
+        images, masks = next(batches.as_numpy_iterator())
+        assert images.dtype == np.float32 and masks.dtype == np.uint8
+        whole = [data.resize_pair(pair, (6, 8)) for pair in dataset.train]
+        wanted = {(pair["image"].numpy()[1:5] / 2).tobytes(): pair["mask"].numpy()[1:5].tobytes() for pair in whole}
+        found = {(image.astype(float)).tobytes(): mask.tobytes() for image, mask in zip(images, masks, strict=True)}
+        assert found == wanted and len(wanted) == 10
 
-        drawn = noises()
-        assert set(shapes) == {(12, 16, 3)}
-        assert drawn.shape == (2, 10) and len(np.unique(drawn)) == 20
-        np.testing.assert_array_equal(noises(), drawn)
+    def test_without_a_size_augment_gets_pairs_at_their_own(self, folders):
+        Image.new("RGB", (20, 12)).save(folders[0] / "03.png")
+        save_mask(folders[1], "03", np.ones((12, 20)))
+        dataset = data.from_folder(*folders, MAP, val=0.2, test=0)
+        for split in ("train", "val"):
+            with pytest.raises(ValueError, match="size=None leaves pairs at their own sizes; it wants an augment"):
+                dataset.batches(split, None)
 
-    @pytest.mark.parametrize("augment", [None, lambda pair, seed: pair])
-    def test_what_is_too_large_to_cache_is_shuffled_before_it_is_read(self, folders, monkeypatch, augment):
-        monkeypatch.setattr(dataset_module, "CACHE_BYTES", 0)
+        def width(pair, seed):
+            pixels = tf.zeros((1, 1, 3), tf.uint8) + tf.cast(tf.shape(pair["images"])[1], tf.uint8)
+            return {"images": pixels, "segmentation_masks": pixels[..., 0]}
+
+        images, _ = next(dataset.batches("train", None, 8, augment=width).as_numpy_iterator())
+        assert sorted(images.ravel()[::3]) == [16] * 7 + [20]
+        with pytest.raises(tf.errors.InvalidArgumentError, match="Cannot batch tensors with different shapes"):
+            list(dataset.batches("train", None, 8, augment=lambda pair, seed: pair))
+
+    def test_masks_that_are_no_ids_any_more_are_refused(self, folders):
         dataset = data.from_folder(*folders, MAP, val=0, test=0)
-        assert not dataset.is_cached("train")
-        batches = dataset.batches("train", (12, 16), 10, augment=augment)
-        first, second = (next(batches.as_numpy_iterator())[0] for _ in range(2))
-        assert not np.array_equal(first, second)
-        np.testing.assert_array_equal(np.sort(first, axis=0), np.sort(second, axis=0))
-        in_order = np.stack([pair["image"] for pair in pairs_of(dataset.train)])
-        np.testing.assert_array_equal(np.sort(first, axis=0), np.sort(in_order, axis=0))
 
-    def test_augment_is_given_two_numbers_of_31_bits(self, folders):
+        def blur(pair, seed):
+            return {**pair, "segmentation_masks": tf.cast(pair["segmentation_masks"], tf.float32)}
+
+        for how in ({"augment": blur}, {"mix": blur}):
+            with pytest.raises(TypeError, match="are to return segmentation_masks in uint8, got float32"):
+                dataset.batches("train", (12, 16), **how)
+
+    def test_augment_may_branch(self, folders):
+        """Conditions on tensors in plain Python, as AutoGraph understands them."""
         dataset = data.from_folder(*folders, MAP, val=0, test=0)
 
-        def show(pair, seed):
-            return {"image": pair["image"][:1, :2], "mask": tf.cast(tf.bitwise.right_shift(seed, 23), tf.uint8)[None]}
+        def blacken(pair, seed):
+            images = pair["images"]
+            if seed[0] % 2 == 0:
+                images = images * 0
+            return {**pair, "images": images}
 
-        for _, masks in dataset.batches("train", size=(1, 2), batch_size=10, augment=show):
-            assert (np.ptp(masks.numpy(), axis=0) > 20).all()
+        images, _ = next(dataset.batches("train", (12, 16), 10, augment=blacken).as_numpy_iterator())
+        assert 0 < (images.max(axis=(1, 2, 3)) == 0).sum() < 10
 
     def test_augmenting_what_is_measured_is_refused(self, folders):
         dataset = data.from_folder(*folders, MAP)
-        with pytest.raises(ValueError, match="augment is for the train split"):
-            dataset.batches("val", (12, 16), augment=lambda pair, seed: pair)
+        for split, how in (("val", "augment"), ("val", "mix"), ("test", "augment"), ("test", "mix")):
+            with pytest.raises(ValueError, match=f"augment and mix are for the train split; '{split}'"):
+                dataset.batches(split, (12, 16), **{how: lambda pair, seed: pair})
         with pytest.raises(ValueError, match="train, val, test"):
             dataset.batches("valid", (12, 16))
+
+
+def show(pair, seed):
+    """An ``augment`` that gives a corner of the image, and as the mask the bytes of the seed."""
+    return {"images": pair["images"][:2, :4], "segmentation_masks": tf.bitcast(seed, tf.uint8)}
+
+
+def look(batches):
+    """One pass over batches of ``show``: for each pair the bytes of its corner and the seed."""
+    return [
+        (i.tobytes(), *m.view("<i4").ravel())
+        for batch in batches.as_numpy_iterator()
+        for i, m in zip(*batch, strict=True)
+    ]
+
+
+def mark(batch, seed):
+    """A ``mix`` that writes the bytes of its seed into the first channel of all images."""
+    seen = tf.zeros_like(batch["images"][..., :1]) + tf.bitcast(seed, tf.uint8)[None, ..., None]
+    return {**batch, "images": tf.concat([seen, batch["images"][..., 1:]], axis=-1)}
+
+
+# Prints a digest of two passes for each of the program's own seeds.
+DIGEST = """
+import hashlib, sys
+import tensorflow as tf
+from seglib import data
+
+def draw(pair, seed):
+    noise = tf.random.stateless_uniform(tf.shape(pair["images"]), seed, maxval=256)
+    return {**pair, "images": tf.cast(pair["images"], tf.float32) + noise}
+
+def mix(batch, seed):
+    return {**batch, "images": batch["images"] * tf.random.stateless_uniform([], seed)}
+
+def digest(folders):
+    mine = data.from_folder(*folders, ["a", "b", "c"], val=0, test=0)
+    batches = mine.batches("train", (6, 8), 4, draw, mix, seed=5, epoch=3)
+    arrays = [array.tobytes() for _ in range(2) for batch in batches.as_numpy_iterator() for array in batch]
+    return hashlib.sha256(b"".join(arrays)).hexdigest()
+
+if __name__ == "__main__":
+    for number in sys.argv[3:]:
+        tf.random.set_seed(int(number))
+        print("digest", digest(sys.argv[1:3]))
+"""
+
+
+class TestPasses:
+    """Order and draws are a function of the seed, the number of the pass and the pair."""
+
+    @pytest.fixture
+    def pairs(self, folders):
+        return data.from_folder(*folders, MAP, val=0, test=0)
+
+    @pytest.fixture(params=["kept", "read anew"])
+    def memory(self, request, monkeypatch):
+        if request.param == "read anew":
+            monkeypatch.setattr(dataset_module, "CACHE_BYTES", 0)
+
+    @pytest.fixture
+    def reads(self, monkeypatch):
+        """One number for each pair that was read."""
+        found, really = [], dataset_module.read_pair
+        monkeypatch.setattr(dataset_module, "read_pair", lambda *args: (found.append(1), really(*args))[1])
+        return found
+
+    def test_differ_and_hold_the_same_pairs(self, pairs, memory):
+        batches = pairs.batches("train", (12, 16), 10, augment=show)
+        passes = [look(batches) for _ in range(3)]
+        orders = [[image for image, *_ in seen] for seen in passes]
+        assert sorted(orders[0]) == sorted(orders[1]) == sorted(orders[2])
+        assert orders[0] != orders[1] != orders[2] != orders[0]
+        other = look(pairs.batches("train", (12, 16), 10, augment=show, seed=1))
+        assert orders[0] != [image for image, *_ in other] and not set(other) & set(passes[0])
+
+    @pytest.mark.parametrize("augment", [None, show])
+    def test_go_on_where_a_run_ended(self, pairs, memory, augment):
+        def batches(epoch):
+            return pairs.batches("train", (2, 4), 4, augment=augment, mix=mark, seed=7, epoch=epoch)
+
+        whole = batches(0)
+        passes = [look(whole) for _ in range(4)]
+        resumed = batches(2)
+        assert [look(resumed), look(resumed)] == passes[2:]
+        assert look(batches(1)) == passes[1]
+
+    def test_are_alike_in_every_process_whatever_the_program_is_seeded_with(self, folders):
+        space = {"__name__": "digest"}
+        exec(DIGEST, space)
+        command = [sys.executable, "-c", DIGEST, *map(str, folders), "0", "1"]
+        env = {**os.environ, "PYTHONHASHSEED": "random"}
+        run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=100)
+        found = [line for line in run.stdout.splitlines() if line.startswith("digest")]
+        assert found == [f"digest {space['digest'](folders)}"] * 2, run.stderr
+
+    def test_what_a_pair_draws_does_not_depend_on_its_place(self, pairs, memory, monkeypatch):
+        there = look(pairs.batches("train", (12, 16), 10, augment=show))
+        monkeypatch.setattr(dataset_module, "ORDER", 99)
+        moved = look(pairs.batches("train", (12, 16), 10, augment=show))
+        assert there != moved and sorted(there) == sorted(moved)
+
+    def test_no_two_seeds_are_alike(self, pairs):
+        batches = pairs.batches("train", (12, 16), 2, augment=show, mix=mark)
+        of_pairs, of_batches = [], []
+        for batch in (batch for _ in range(3) for batch in batches.as_numpy_iterator()):
+            of_pairs += [mask.tobytes() for mask in batch[1]]
+            of_batches += {image[..., 0].astype(np.uint8).tobytes() for image in batch[0]}
+        assert len(of_pairs) == 30 and len(of_batches) == 15
+        assert len({*of_pairs, *of_batches}) == 45
+
+    def test_seeds_are_two_numbers_of_31_bits_that_differ_all_over(self, pairs):
+        for _ in range(3):
+            seeds = np.array([seed for _, *seed in look(pairs.batches("train", (12, 16), 10, augment=show))])
+            assert seeds.shape == (10, 2) and (seeds >= 0).all()
+            for shift in (0, 8, 16, 23):
+                assert (np.ptp(seeds >> shift & 255, axis=0) > 20).all()
+
+    def test_mix_gets_whole_batches_as_augment_left_them(self, pairs):
+        given = []
+
+        def mix(batch, seed):
+            given.append([(tuple(value.shape), value.dtype.name) for value in (*batch.values(), seed)])
+            return {key: value[::-1] for key, value in batch.items()}
+
+        def halve(pair, seed):
+            return {**pair, "images": tf.cast(pair["images"], tf.float32) / 2}
+
+        mixed = pairs.batches("train", (12, 16), 4, mix=mix)
+        plain = pairs.batches("train", (12, 16), 4)
+        for here, there in zip(mixed, plain, strict=True):
+            for i in (0, 1):
+                np.testing.assert_array_equal(here[i], there[i][::-1])
+        assert given[0] == [((4, 12, 16, 3), "uint8"), ((4, 12, 16), "uint8"), ((2,), "int32")]
+        pairs.batches("train", (12, 16), 4, augment=halve, mix=mix)
+        assert given[-1][0] == ((4, 12, 16, 3), "float32")
+
+    @pytest.mark.parametrize("how", [{}, {"augment": show}, {"augment": show, "size": None}, {"mix": mark}])
+    def test_read_once_what_is_kept(self, pairs, reads, how):
+        batches = pairs.batches("train", **{"size": (2, 4), "batch_size": 4, **how})
+        len(batches), batches.cardinality()
+        for _ in batches.take(1):  # a look
+            pass
+        for _ in range(3):
+            look(batches)
+        assert len(reads) == 10
+
+    def test_read_anew_what_is_too_large_to_keep(self, pairs, reads, monkeypatch):
+        monkeypatch.setattr(dataset_module, "CACHE_BYTES", 4 * 2 * 4 * 10)
+        for size, wanted in (((2, 4), 10), ((2, 5), 30)):
+            assert pairs.is_cached("train", size) == (wanted == 10)
+            batches = pairs.batches("train", size, 4)
+            for _ in range(3):
+                list(batches)
+            assert len(reads) == wanted
+            reads.clear()
+
+    def test_a_look_counts_and_so_does_each_of_two_at_once(self, pairs):
+        def batches():
+            return pairs.batches("train", (12, 16), 5, augment=show)
+
+        whole, looked, two = batches(), batches(), batches()
+        passes = [look(whole), look(whole)]
+        assert look(looked.take(1)) == passes[0][:5] and look(looked) == passes[1]
+        first, second = two.as_numpy_iterator(), two.as_numpy_iterator()
+        seen = [[next(first), next(second)] for _ in range(2)]
+        found = [np.concatenate([masks.view("<i4")[:, :, 0] for _, masks in one]) for one in zip(*seen, strict=True)]
+        np.testing.assert_array_equal(found, [[seed for _, *seed in one] for one in passes])
+
+    def test_keep_their_order_whoever_is_read_first(self, pairs, monkeypatch):
+        wanted = look(pairs.batches("train", (12, 16), 5, augment=show))
+        monkeypatch.setattr(dataset_module, "CACHE_BYTES", 0)
+        really, rng = dataset_module.read_pair, np.random.default_rng()
+        monkeypatch.setattr(
+            dataset_module, "read_pair", lambda *args: (time.sleep(rng.random() / 20), really(*args))[1]
+        )
+        assert look(pairs.batches("train", (12, 16), 5, augment=show)) == wanted
+
+    def test_one_in_each_epoch_of_fit(self, pairs):
+        seen = []
+
+        def note(images, masks):
+            with tf.control_dependencies([tf.numpy_function(lambda masks: seen.extend(masks), [masks], [])]):
+                return tf.identity(images), masks
+
+        model = keras.Sequential([keras.layers.Conv2D(256, 1)])
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        fitted, seen_by_us = (pairs.batches("train", (12, 16), 5, augment=show) for _ in range(2))
+        model.fit(fitted.map(note), epochs=3, verbose=0, shuffle=False)
+        wanted = [seed for _ in range(3) for _, *seed in look(seen_by_us)]
+        np.testing.assert_array_equal([mask.view("<i4").ravel() for mask in seen], wanted)
+
+    def test_of_encoded_examples_only_some_are_held(self, monkeypatch):
+        monkeypatch.setattr(dataset_module, "CACHE_BYTES", 0)
+        monkeypatch.setattr(dataset_module, "MAX_HELD", 4)
+
+        def read(number, size=None):
+            ids = tf.fill(size or (1, 1), tf.cast(number, tf.uint8))
+            return {"image": tf.stack([ids] * 3, -1), "mask": ids}
+
+        examples = (tf.data.Dataset.range(20), read)
+        served = data.Dataset("served", MAP, {"train": examples}, {"train": 20}, {"train": None})
+        batches = served.batches("train", (1, 1), 20, epoch=1)
+        passes = [next(batches.as_numpy_iterator())[1].ravel().tolist() for _ in range(2)]
+        assert passes[0] != passes[1] and all(sorted(order) == list(range(20)) for order in passes)
+        assert all(number < place + 4 for order in passes for place, number in enumerate(order))
+        again = served.batches("train", (1, 1), 20, epoch=2)
+        assert next(again.as_numpy_iterator())[1].ravel().tolist() == passes[1]
 
 
 def test_labels_may_be_a_list_of_names(folders):

@@ -1,5 +1,7 @@
 """A dataset is one value, the same whatever its source: splits of pairs, their label map, and batches for training."""
 
+import itertools
+
 import numpy as np
 import tensorflow as tf
 
@@ -17,6 +19,9 @@ MAX_HEADERS = 4096
 
 # So many encoded examples (some 100 kilobytes each) are held to draw the next one from.
 MAX_HELD = 4096
+
+# What is drawn in a pass over the training pairs: their order, what ``augment`` does, what ``mix`` does.
+ORDER, PAIRS, BATCHES = range(3)
 
 
 class DataError(ValueError):
@@ -71,7 +76,7 @@ class Dataset:
         self.name, self.labels, self.counts, self.sizes = name, labels, dict(counts), dict(sizes)
         self.files, self.read_mask = dict(files or {}), read_mask
         self.notes, self.unpaired = tuple(notes), tuple(unpaired)
-        # Per split a tf.data of what is cheap to shuffle, and ``read(*item, size=None)``, which makes a pair of it.
+        # Per split a tf.data of what is cheap to shuffle, and ``read(item, size=None)``, which makes a pair of it.
         self._splits = dict(splits)
 
     train = property(lambda self: self.split("train"))
@@ -88,55 +93,72 @@ class Dataset:
         items, read = self._splits[split]
         return items.map(read, num_parallel_calls=tf.data.AUTOTUNE)
 
-    def batches(self, split, size, batch_size=8, augment=None, seed=0):
+    def batches(self, split, size, batch_size=8, augment=None, mix=None, seed=0, epoch=0):
         """Batches for ``model.fit`` and for evaluation.
+
+        The order of the training pairs is a function of ``seed`` and epoch alone, what ``augment`` draws one of these
+        and of the pair (wherever it stands in the order), what ``mix`` draws one of these and of the batch's number.
 
         Args:
             split: ``"train"`` is shuffled anew in every epoch and loses an incomplete last batch, so that all
                 batches have one shape (a split smaller than a batch is one batch); ``"val"`` and ``"test"`` keep
                 their order and every pair.
-            size: ``(height, width)`` of the batch. Images are resized bilinearly (with antialiasing), masks by
-                nearest neighbour.
+            size: ``(height, width)`` that every pair is resized to as it is read, before all else: images bilinearly
+                (with antialiasing), masks by nearest neighbour. None, only with an ``augment``: as they are.
             batch_size: pairs in a batch.
-            augment: a function ``(pair, seed) -> pair`` in TensorFlow, only for ``"train"``. It is given the pair at
-                its own size and two int32 to draw its randomness from, and may return any size.
-            seed: decides, with that of :func:`seglib.train.seed`, the order and all that ``augment`` draws; the
-                same seeds give the same batches in every run.
+            augment: ``(pair, seed) -> pair`` in TensorFlow, a function or a layer, only for ``"train"``. A pair is
+                ``{"images": (height, width, 3) uint8, "segmentation_masks": (height, width) uint8}``, ``seed`` two
+                int32 from 0 for ``tf.random.stateless_uniform`` and the like. The images it returns may be float32,
+                and of another size, which then is the batch's.
+            mix: ``(batch, seed) -> batch``, the same for a whole batch, whose pairs come from ``augment``.
+            seed: another one gives another order and other draws; the same gives the same batches in every run.
+            epoch: the number that the first pass over these batches counts as; each further pass counts one on. A run
+                that is resumed after n epochs asks for ``epoch=n`` and gets the very batches it would have seen. Val
+                and test batches ignore it. A look at ``.take(1)`` counts as a pass. ``fit`` makes one in each epoch;
+                with ``steps_per_epoch`` it goes on within a pass, but with ``.take(steps)`` it begins a new one.
 
         Returns:
             A ``tf.data.Dataset`` of ``(images, masks)``: (batch, height, width, 3) float32 in 0–255 and
             (batch, height, width) uint8.
+
+        Raises:
+            ValueError: ``augment`` or ``mix`` for what is to be measured, or no ``size`` without an ``augment``.
         """
-        if augment is not None and split != "train":
-            raise ValueError(f"augment is for the train split; {split!r} is to be measured as it is")
+        if split != "train" and (augment is not None or mix is not None):
+            raise ValueError(f"augment and mix are for the train split; {split!r} is to be measured as it is")
+        if size is None and augment is None:
+            raise ValueError("size=None leaves pairs at their own sizes; it wants an augment that brings them to one")
         self.split(split)  # refuses a split that is not there
         (items, read), count, parallel = self._splits[split], self.counts[split], tf.data.AUTOTUNE
-        if augment is None:
-            load, cached = lambda *item: read(*item, size=size), _fits_in_memory([size] * count)
+
+        def load(item):
+            pair = read(item, size=size)
+            return {"images": pair["image"], "segmentation_masks": pair["mask"]}
+
+        cached = self.is_cached(split, size)
+        pairs = items.map(load, num_parallel_calls=parallel).cache() if cached else items
+        if split == "train":
+            # Encoded examples of TFDS, whose order on disk is random already, are held only in part.
+            held = count if cached or self.files else min(count, MAX_HELD)
+            pairs = _shuffle_anew(pairs, count, held, seed, epoch)
         else:
-            load, cached = read, self.is_cached(split)
-        if cached:
-            pairs = items.map(load, num_parallel_calls=parallel).cache()
-            pairs = self._shuffle(pairs, split, seed)
-        else:  # what is shuffled is held in memory: shuffle before the pairs are read
-            pairs = self._shuffle(items, split, seed).map(load, num_parallel_calls=parallel)
+            pairs = tf.data.Dataset.zip((pairs,))  # tuples, too
+        if not cached:  # what is shuffled is held in memory: only then are the pairs read
+            pairs = pairs.map(lambda item, *draws: (load(item), *draws), num_parallel_calls=parallel)
         if augment is not None:
-            draws = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2)
-            pairs = tf.data.Dataset.zip(pairs, draws)
-            pairs = pairs.map(lambda pair, draw: _augmented(augment, pair, draw, size), num_parallel_calls=parallel)
-        pairs = pairs.batch(min(batch_size, count), drop_remainder=split == "train")
-        return pairs.map(_to_fit, num_parallel_calls=parallel).prefetch(parallel)
+            pairs = pairs.map(lambda pair, draw, *rest: (augment(pair, draw), draw, *rest), num_parallel_calls=parallel)
+        batches = pairs.batch(min(batch_size, count), drop_remainder=split == "train")
+        if mix is not None:
 
-    def _shuffle(self, items, split, seed):
-        if split != "train":
-            return items
-        # Encoded examples of TFDS, whose order on disk is random already, are held only in part; paths weigh nothing.
-        held = self.counts[split] if self.files else min(self.counts[split], MAX_HELD)
-        return items.shuffle(held, seed=seed, reshuffle_each_iteration=True)
+            def mixed(number, batch):
+                return (mix(batch[0], _draw_seeds(1, seed, batch[2][0], BATCHES, number)[0]),)
 
-    def is_cached(self, split):
-        """Whether ``batches`` with an ``augment`` keeps this split's decoded pairs in memory (``CACHE_BYTES``)."""
-        sizes = self.sizes.get(split)
+            batches = batches.enumerate().map(mixed, num_parallel_calls=parallel)
+        return batches.map(_to_fit, num_parallel_calls=parallel).prefetch(parallel)
+
+    def is_cached(self, split, size=None):
+        """Whether ``batches`` of this size keeps the split's decoded pairs in memory (``CACHE_BYTES``)."""
+        sizes = self.sizes.get(split) if size is None else [size] * self.counts[split]
         return sizes is not None and _fits_in_memory(sizes)
 
     def class_pixels(self, split="train"):
@@ -199,24 +221,20 @@ def resize_pair(pair, size):
     """Resizes a pair to ``size = (height, width)``: the image bilinearly with antialiasing, the mask by nearest.
 
     Args:
-        pair: ``{"image": (h, w, 3) uint8 or float32, "mask": (h, w) uint8}``.
+        pair: ``{"image": (h, w, 3) uint8, "mask": (h, w) uint8}``.
 
     Returns:
-        The pair, the image uint8 if it was and else float32. Every id of the result stood in the mask.
+        The pair. Every id of the result stood in the mask.
     """
     image, mask = pair["image"], pair["mask"]
     if tuple(image.shape[:2]) == tuple(size):
         return {"image": image, "mask": mask}
-    if image.dtype == tf.uint8:  # Pillow's is the same filter as TensorFlow's for floats, and faster
-        image = _call_resize(resize_image, image, size, lambda: _empty(*size)[0])
-    else:
-        image = tf.image.resize(image, size, method="bilinear", antialias=True)
-    mask = _call_resize(resize_mask, mask, size, lambda: _empty(*size)[1])
+
+    def resize(image, mask):
+        return resize_image(image, size), resize_mask(mask, size)
+
+    image, mask = call_python(resize, [image, mask], (tf.uint8, tf.uint8), lambda: _empty(*size))
     return {"image": tf.ensure_shape(image, (*size, 3)), "mask": tf.ensure_shape(mask, size)}
-
-
-def _call_resize(resize, pixels, size, empty):
-    return call_python(lambda pixels: resize(pixels, size), [pixels], tf.uint8, empty)
 
 
 def _fits_in_memory(sizes):
@@ -224,12 +242,48 @@ def _fits_in_memory(sizes):
     return 4 * sum(height * width for height, width in sizes) <= CACHE_BYTES
 
 
-def _augmented(augment, pair, draw, size):
-    return resize_pair(augment(pair, tf.cast(draw % 2**31, tf.int32)), size)
+def _shuffle_anew(items, count, held, seed, epoch):
+    """The items in another order in each pass, as ``(item, the seed of its draws, number of the pass)``.
+
+    Args:
+        items: a ``tf.data.Dataset`` in a fixed order.
+        count: how many items there are.
+        held: from how many of them the next one is drawn.
+        seed, epoch: as for :meth:`Dataset.batches`.
+    """
+    counter = itertools.count(epoch)
+
+    def next_pass(_):
+        return tf.ensure_shape(call_python(lambda: np.int64(next(counter)), [], tf.int64, lambda: np.int64(0)), ())
+
+    def one_pass(number):
+        # Every shuffle mixes in a seed of the graph: the program's, unless this function's own graph gets one.
+        tf.compat.v1.get_default_graph().seed = 1
+        order = tf.cast(_draw_seeds(1, seed, number, ORDER)[0, 0], tf.int64)
+        draws = tf.data.Dataset.from_tensor_slices(_draw_seeds(count, seed, number, PAIRS))
+        numbers = tf.data.Dataset.from_tensors(number).repeat()
+        return tf.data.Dataset.zip(items, draws, numbers).shuffle(held, seed=order, reshuffle_each_iteration=False)
+
+    passes = tf.data.Dataset.from_tensors(0).map(next_pass)
+    return passes.flat_map(one_pass).apply(tf.data.experimental.assert_cardinality(count))
 
 
-def _to_fit(pair):
-    return tf.cast(pair["image"], tf.float32), pair["mask"]
+def _draw_seeds(count, seed, epoch, *numbers):
+    """(count, 2) int32 from 0: seeds that are a function of the numbers alone, and as good as random themselves.
+
+    What ``fold_in`` gives is not: ``[a hash of the seed, number]``, all but the same for neighbours.
+    """
+    folded = tf.stack([tf.constant(seed, tf.int64), epoch])
+    for number in numbers:
+        folded = tf.random.fold_in(folded, tf.cast(number, tf.int64))
+    return tf.random.stateless_uniform((count, 2), folded, 0, tf.int32.max, tf.int32)
+
+
+def _to_fit(pair, *_):
+    images, masks = pair["images"], pair["segmentation_masks"]
+    if masks.dtype != tf.uint8:
+        raise TypeError(f"augment and mix are to return segmentation_masks in uint8, got {masks.dtype.name}")
+    return tf.cast(images, tf.float32), masks
 
 
 def read_size_or_none(image):
@@ -244,19 +298,21 @@ def _tf_pairs(files, sizes, read_mask):
     """The files as a ``tf.data.Dataset``, and the function that reads a pair of them."""
     own_size = sizes[0] if sizes and len(set(sizes)) == 1 else (None, None)  # static where it can be
 
-    def to_pair(image, mask, size=None):
+    def to_pair(paths, size=None):
         def read(image, mask):
             return read_pair(image.decode(), mask.decode(), read_mask, size)
 
         height, width = size or own_size
-        pixels, ids = call_python(read, [image, mask], (tf.uint8, tf.uint8), lambda: _empty(height or 1, width or 1))
+        pixels, ids = call_python(
+            read, [paths["image"], paths["mask"]], (tf.uint8, tf.uint8), lambda: _empty(height or 1, width or 1)
+        )
         return {
             "image": tf.ensure_shape(pixels, (height, width, 3)),
             "mask": tf.ensure_shape(ids, (height, width)),
         }
 
-    columns = tuple(list(column) for column in zip(*files, strict=True))
-    return tf.data.Dataset.from_tensor_slices(columns), to_pair
+    images, masks = (list(column) for column in zip(*files, strict=True))
+    return tf.data.Dataset.from_tensor_slices({"image": images, "mask": masks}), to_pair
 
 
 def _empty(height, width):
