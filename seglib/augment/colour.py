@@ -8,6 +8,12 @@ from keras import ops
 # NTSC's YIQ: a luminance, and two chroma axes around which the hue turns.
 YIQ = np.array([[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]], np.float32)
 
+# What a row (red, green, blue) is multiplied by for its grey, for its colour, and for its colour turned by 90°.
+GREY, COLOUR, TURNED = (
+    (np.linalg.inv(YIQ) @ np.array(part, np.float32) @ YIQ).T
+    for part in (np.diag([1, 0, 0]), np.diag([0, 1, 1]), [[0, 0, 0], [0, 0, -1], [0, 1, 0]])
+)
+
 
 def change_colour(images, draws, brightness, contrast, saturation, hue):
     """All four as one affine map of (red, green, blue), drawn for each image.
@@ -22,14 +28,13 @@ def change_colour(images, draws, brightness, contrast, saturation, hue):
     """
     angle = draws.uniform("hue", -math.radians(hue), math.radians(hue))
     chroma = draws.uniform("saturation", 1 - saturation, 1 + saturation)
-    cos, sin, zero = chroma * ops.cos(angle), chroma * ops.sin(angle), ops.zeros_like(angle)
-    rows = [[zero + 1, zero, zero], [zero, cos, -sin], [zero, sin, cos]]
-    turn = ops.stack([ops.stack(row, axis=-1) for row in rows], axis=-2)
-    factor = draws.uniform("contrast", 1 - contrast, 1 + contrast)[:, None]
-    matrix = factor[..., None] * ops.matmul(np.linalg.inv(YIQ), ops.matmul(turn, YIQ))
-    offset = 127.5 * (1 - factor) + draws.uniform("brightness", -brightness, brightness)[:, None]
+    factor = draws.uniform("contrast", 1 - contrast, 1 + contrast)[:, None, None]
+    light = draws.uniform("brightness", -brightness, brightness)[:, None, None]
+    cos, sin = ((chroma * part)[:, None, None] for part in (ops.cos(angle), ops.sin(angle)))
+    matrix = factor * (cos * COLOUR + sin * TURNED + GREY)
+    offset = 127.5 * (1 - factor) + light
     height, width = images.shape[1:3]
-    flat = ops.matmul(ops.reshape(images, (-1, height * width, 3)), ops.swapaxes(matrix, 1, 2)) + offset[:, None]
+    flat = ops.matmul(ops.reshape(images, (-1, height * width, 3)), matrix) + offset
     return ops.reshape(flat, (-1, height, width, 3))
 
 
@@ -92,7 +97,8 @@ def lose_detail(images, draws, quality):
     own = draws.uniform("jpeg", quality, 95)
     percent = ops.where(own < 50, 5000 / own, 200 - 2 * own)
     tables = np.stack([LUMA, CHROMA, CHROMA], axis=-1).astype("float32")
-    step = ops.maximum(percent[:, None, None, None] / 100 * tables, 1)[:, None, None]  # (batch, 1, 1, 8, 8, 3)
+    step = ops.floor(percent[:, None, None, None] / 100 * tables + 0.5)
+    step = ops.clip(step, 1, 255)[:, None, None]  # (batch, 1, 1, 8, 8, 3)
     whole = [np.minimum(np.arange(n + -n % 8), n - 1) for n in (height, width)]  # the last row and column again
     pixels = ops.take(ops.take(images, whole[0], axis=1), whole[1], axis=2)
     pixels = ops.matmul(pixels - 128, YCBCR.T)

@@ -43,18 +43,19 @@ def draw_affine(draws, source, size, flip, scale, rotation, shear, translation):
     return matrix, source / 2 + shift
 
 
-def bend(places, draws, elastic):
+def bend(places, draws, elastic, matrix):
     """Moves each place by a smooth random field (Simard et al. 2003; Ronneberger et al. 2015, section 3.1).
 
     The field is drawn at points ``CELL`` pixels of the crop apart, normally distributed, and interpolated by cubics.
 
     Args:
-        places: (batch, height, width, 2) float32, as from :func:`locate`.
-        elastic: the standard deviation of the field at those points, in pixels of the image.
+        places: (batch, 2, height, width) float32, as from :func:`locate`.
+        elastic: the standard deviation of the field at those points, in pixels of the crop.
+        matrix: (batch, 2, 2) float32, as from :func:`draw_affine`, which turns them into pixels of the image.
     """
-    rows, columns = (interpolate_cubic(length) for length in places.shape[1:3])
+    rows, columns = (interpolate_cubic(length) for length in places.shape[2:])
     field = draws.normal("elastic", (rows.shape[1], columns.shape[1], 2))
-    return places + elastic * ops.einsum("yi,xj,bijc->byxc", rows, columns, field)
+    return places + elastic * ops.einsum("yi,xj,bijc,bdc->bdyx", rows, columns, field, matrix)
 
 
 def interpolate_cubic(length):
@@ -75,7 +76,7 @@ def draw_rectangle(draws, size, largest):
     """
     inside = True
     for axis, (name, length) in enumerate(zip(("top", "left"), size, strict=True)):
-        place = ops.reshape(ops.arange(length, dtype="float32"), [1, -1, 1] if axis == 0 else [1, 1, -1])
+        place = ops.reshape(ops.arange(length, dtype="float32") + 0.5, [1, -1, 1] if axis == 0 else [1, 1, -1])
         length = ops.cast(length, "float32")
         side = (length * draws.uniform(name + ", side", largest / 3, largest))[:, None, None]
         start = draws.uniform(name)[:, None, None] * (length - side)
@@ -84,11 +85,11 @@ def draw_rectangle(draws, size, largest):
 
 
 def locate(matrix, centre, size):
-    """The place in the source of each pixel of the crop: (batch, height, width, 2) float32 (y, x), counted from the
+    """The place in the source of each pixel of the crop: (batch, 2, height, width) float32, y and x, counted from the
     middle of the source's first pixel."""
-    grid = np.stack(np.meshgrid(*(np.arange(n) + 0.5 - n / 2 for n in size), indexing="ij"), axis=-1)
-    places = ops.matmul(np.reshape(grid, (1, -1, 2)).astype("float32"), ops.swapaxes(matrix, 1, 2))
-    return ops.reshape(places + centre[:, None] - 0.5, (-1, *size, 2))
+    grid = np.stack(np.meshgrid(*(np.arange(n) + 0.5 - n / 2 for n in size), indexing="ij")).astype("float32")
+    places = ops.matmul(matrix, grid.reshape(2, -1)) + (centre - 0.5)[..., None]
+    return ops.reshape(places, (-1, 2, *size))
 
 
 def resample(images, masks, places):
@@ -100,7 +101,7 @@ def resample(images, masks, places):
     Args:
         images: (batch, h, w, 3) of any dtype.
         masks: (batch, h, w) of any integer dtype.
-        places: (batch, height, width, 2) float32, as from :func:`locate`.
+        places: (batch, 2, height, width) float32, as from :func:`locate`.
 
     Returns:
         (batch, height, width, 3) float32, (batch, height, width) of the masks' dtype, and (batch, height, width) bool:
@@ -109,10 +110,14 @@ def resample(images, masks, places):
     count, height, width = ops.shape(images)[:3]
     first = ops.reshape(ops.arange(count, dtype="int32") * (height * width), (-1, 1, 1))
     images, masks = ops.reshape(images, (-1, 3)), ops.reshape(masks, (count * height * width,))
-    y, x = places[..., 0], places[..., 1]
+    y, x = places[:, 0], places[:, 1]
 
     def index(place, length):  # beyond the border, the pixel on the border
         return ops.clip(ops.cast(place, "int32"), 0, length - 1)
+
+    def take(values, at):  # in one row, as a single index would lose its axis on torch
+        values = ops.take(values, ops.reshape(at, (-1,)), axis=0)
+        return ops.reshape(values, (-1, *y.shape[1:], *values.shape[1:]))
 
     def blend(a, b, share):
         a, b = ops.cast(a, "float32"), ops.cast(b, "float32")
@@ -123,10 +128,10 @@ def resample(images, masks, places):
     edges = []
     for row in (top, top + 1):
         start = first + index(row, height) * width
-        edges.append(blend(*(ops.take(images, start + column, axis=0) for column in columns), x - left))
+        edges.append(blend(*(take(images, start + column) for column in columns), x - left))
     image = blend(*edges, y - top)
 
-    row, column = ops.floor(y + 0.5), ops.floor(x + 0.5)  # the nearest pixel
-    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    mask = ops.take(masks, first + index(row, height) * width + index(column, width), axis=0)
-    return image, mask, inside
+    row, column = (ops.cast(ops.floor(place + 0.5), "int32") for place in (y, x))  # the nearest pixel
+    nearest = index(row, height), index(column, width)
+    inside = (row == nearest[0]) & (column == nearest[1])
+    return image, take(masks, first + nearest[0] * width + nearest[1]), inside

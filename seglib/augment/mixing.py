@@ -99,11 +99,11 @@ class CopyPaste(Mixture):
     def __init__(self, ids, **kwargs):
         super().__init__(**kwargs)
         self.ids = [int(i) for i in ids]
-        if not self.ids or self.ignore_id in self.ids:
+        if not self.ids or self.ignore_id in self.ids or min(self.ids) < 0:
             raise ValueError(f"ids must be class ids without the ignore id {self.ignore_id}, got {self.ids}")
 
     def change(self, images, masks, draws):
-        wanted = ops.any(masks[..., None] == ops.cast(self.ids, masks.dtype), axis=-1)
+        wanted = ops.any(ops.cast(masks, "int32")[..., None] == ops.convert_to_tensor(list(self.ids), "int32"), axis=-1)
         has = ops.cast(ops.any(wanted, axis=(1, 2)), "int32")
         givers = ops.argsort(1 - has)  # those that have some come first
         which = ops.cast(draws.uniform("partner") * ops.cast(ops.sum(has), "float32"), "int32")

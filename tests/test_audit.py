@@ -1,0 +1,557 @@
+import keras
+import keras_cv
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers, ops
+from scipy import ndimage
+
+from seglib.augment.audit import audit
+
+VOID = 255
+
+
+def change(images=lambda x: x, masks=lambda x: x):
+    """A layer made of two functions of arrays, (batch, height, width, channels)."""
+    return lambda pair: {
+        "images": images(np.array(pair["images"])),
+        "segmentation_masks": masks(np.array(pair["segmentation_masks"])),
+    }
+
+
+def give(image, mask):
+    """A layer that returns this one pair, (height, width) greys and ids, whatever it is fed."""
+    image, mask = np.asarray(image), np.asarray(mask)
+    return change(lambda _: np.repeat(image[None, ..., None], 3, axis=-1), lambda _: mask[None, ..., None])
+
+
+def in_dataset(layer):
+    """As in ``dataset.map(layer)``, where Keras makes everything float32."""
+    return lambda pair: next(iter(tf.data.Dataset.from_tensors(pair).map(layer)))
+
+
+def on_floats(layer):
+    return lambda pair: layer({key: ops.cast(value, "float32") for key, value in pair.items()})
+
+
+def exchange_tones(image):
+    return np.where(image == 48, 208, 48)
+
+
+class Spy:
+    """Hands pairs on and keeps them."""
+
+    def __init__(self):
+        self.batches = []
+
+    def __call__(self, pair):
+        self.batches.append({key: np.array(value) for key, value in pair.items()})
+        return pair
+
+    @property
+    def images(self):
+        return np.concatenate([batch["images"] for batch in self.batches])
+
+    @property
+    def masks(self):
+        return np.concatenate([batch["segmentation_masks"][..., 0] for batch in self.batches])
+
+
+def fed(**kwargs):
+    """What a layer is fed: images (pairs, height, width, 3) and masks (pairs, height, width)."""
+    spy = Spy()
+    audit(spy, **kwargs)
+    return spy.images, spy.masks
+
+
+def find_inner(masks):
+    """SciPy's idea of the labelled pixels away from boundaries."""
+    inner = ndimage.minimum_filter(masks, (1, 3, 3)) == ndimage.maximum_filter(masks, (1, 3, 3))
+    frame = np.ones(masks.shape, bool)
+    frame[:, 1:-1, 1:-1] = False
+    return inner & ~frame & (masks != VOID)
+
+
+class TestWhatIsFed:
+    def test_the_image_shows_the_class_of_each_pixel(self):
+        images, masks = fed(pairs=40)
+        assert (images.shape, masks.shape) == ((40, 96, 128, 3), (40, 96, 128))
+        assert (images.dtype, masks.dtype) == (np.uint8, np.uint8)
+        assert (images == images[..., :1]).all()
+        assert set(images[masks == 10].flat) == {48} and set(images[masks == 200].flat) == {208}
+        assert set(images[masks == VOID].flat) == {48, 208}  # void hides a class
+        assert set(masks.flat) == {10, 200, VOID}
+        assert 0.02 < np.mean(masks == VOID) < 0.08
+        assert 0.45 < np.mean(images == 208) < 0.55
+
+    def test_tiles_have_16_pixels_and_an_offset_of_their_own(self):
+        images, _ = fed(pairs=8)
+        for axis, other in ((1, 2), (2, 1)):
+            steps = (np.diff(images[..., 0].astype(int), axis=axis) != 0).any(axis=other)  # (pairs, position)
+            offsets = [set(np.flatnonzero(row) % 16) for row in steps]
+            assert all(len(offset) == 1 for offset in offsets)
+            assert len(set().union(*offsets)) > 2
+
+    def test_batches(self):
+        spy, other = Spy(), Spy()
+        audit(spy, pairs=5, batch_size=2)
+        audit(other, pairs=5, batch_size=5)
+        assert [len(batch["images"]) for batch in spy.batches] == [2, 2, 1]
+        assert spy.batches[0]["segmentation_masks"].shape == (2, 96, 128, 1)
+        np.testing.assert_array_equal(spy.images, other.images)
+        np.testing.assert_array_equal(spy.masks, other.masks)
+
+    def test_size_and_ids_as_asked_for(self):
+        images, masks = fed(pairs=8, size=(40, 50), ids=(3, 2), ignore_id=0)
+        assert images.shape == (8, 40, 50, 3)
+        assert set(masks.flat) == {0, 2, 3}
+        assert set(images[masks == 3].flat) == {48}
+
+    def test_training_is_said_to_what_takes_it(self):
+        class Layer(layers.Layer):
+            def call(self, pair, training=None):
+                seen.append(training)
+                return pair
+
+        class Plain(layers.Layer):
+            def call(self, pair):
+                seen.append("plain")
+                return pair
+
+        def function(pair, training=False):
+            seen.append(training)
+            return pair
+
+        seen = []
+        for layer in (Layer(), Plain(), function):
+            audit(layer, pairs=1)
+        assert seen == [True, "plain", True]
+
+    def test_no_random_state_is_touched(self):
+        def draw():
+            return np.random.random(), float(keras.random.uniform(()))
+
+        keras.utils.set_random_seed(1)
+        undisturbed = draw()
+        keras.utils.set_random_seed(1)
+        audit(lambda pair: pair, pairs=2)
+        assert draw() == undisturbed
+
+
+class TestByHand:
+    # Dark, class 10, on the left and bright, class 200, on the right, in 6 rows and 8 columns. Boundary pixels (b) are
+    # the frame and columns 3 and 4; the other 16 are inner pixels.
+    #
+    #     b b b b | b b b b
+    #     b . . b | b . . b   × 4
+    #     b b b b | b b b b
+    mask = np.repeat([[10] * 4 + [200] * 4], 6, axis=0)
+    image = np.where(mask == 10, 48, 208)
+
+    def test_one_inner_pixel(self):
+        image = self.image.copy()
+        image[2, 1] = 208
+        found = audit(give(image, self.mask), pairs=1)
+        assert (found.mislabelled, found.at_boundaries, found.judged) == (1 / 16, 0, 1)
+        assert found.reach == 2  # (2, 0) belongs to the frame and counts 1
+        assert not found.in_step
+
+    def test_two_boundary_pixels(self):
+        image = self.image.copy()
+        image[2, 3], image[0, 7] = 129, 127  # between the tones 48 and 208 lies 128
+        found = audit(give(image, self.mask), pairs=1)
+        assert (found.mislabelled, found.at_boundaries) == (0, 2 / 32)
+        assert found.reach == 1
+        assert found.in_step
+
+    def test_void_makes_a_boundary_and_does_not_count(self):
+        image, mask = self.image.copy(), self.mask.copy()
+        mask[2, 6] = VOID  # six inner pixels fewer: rows 1–3 of columns 5 and 6
+        image[2, 6], image[1, 1] = 48, 208
+        found = audit(give(image, mask), pairs=1)
+        assert (found.mislabelled, found.at_boundaries) == (1 / 10, 0)
+        assert found.void_after == 1 / 48
+
+    def test_reach_is_a_chessboard_distance(self):
+        image, mask = (np.repeat(np.repeat(x, 3, axis=0), 3, axis=1) for x in (self.image, self.mask))
+        image[8, 6] = 208  # of 18 × 24: the nearest boundary pixel is 5 columns away, in column 11
+        assert audit(give(image, mask), pairs=1).reach == 1 + 5
+        image, mask = (np.repeat(np.repeat(x, 6, axis=0), 10, axis=1) for x in (self.image, self.mask))
+        mask[15, 15] = VOID
+        image[20, 21] = 208  # of 36 × 80: the nearest boundary pixel is (16, 16), 4 rows and 5 columns away
+        assert audit(give(image, mask), pairs=1).reach == 1 + 5
+
+    def test_values_that_were_never_fed(self):
+        mask = self.mask.astype(float)
+        mask[2, 1], mask[2, 2], mask[3, 6] = 10.5, 11, np.nan  # inner pixels left: (4, 1), (4, 2), (1, 5), (1, 6)
+        found = audit(give(self.image, mask), pairs=1)
+        assert found.new_ids[:2] == (10.5, 11) and np.isnan(found.new_ids[2])
+        assert found.new_id_count == 3
+        assert (found.mislabelled, found.at_boundaries) == (0, 3 / 44)
+        assert not found.in_step
+
+    def test_nearly_an_id_is_another(self):
+        found = audit(give(self.image, np.where(self.mask == 200, 199.9999, 10)), pairs=1)
+        assert found.new_ids == (199.9999,) and "new: 199.9999;" in str(found)
+        assert not found.in_step
+
+    def test_a_new_id_is_wrong_whatever_the_image_shows(self):
+        found = audit(give(np.full((6, 8), 48), np.full((6, 8), 7)), pairs=1)
+        assert (found.mislabelled, found.at_boundaries, found.judged) == (1, 1, 1)
+
+    def test_void_alone(self):
+        found = audit(give(self.image, np.full((6, 8), VOID)), pairs=1)
+        assert np.isnan([found.mislabelled, found.at_boundaries, found.judged]).all()
+        assert found.lost_ids == (10, 200) and found.void_after == 1
+        assert not found.in_step
+
+    @pytest.mark.parametrize("nowhere", [np.nan, np.inf])
+    def test_an_image_without_numbers_shows_no_class(self, nowhere):
+        image = self.image.astype(float)
+        image[1, 1] = nowhere
+        assert audit(give(image, self.mask), pairs=1).mislabelled == 1 / 16
+        assert audit(give(image + nowhere, self.mask), pairs=1).mislabelled == 1
+
+
+class TestInStep:
+    def test_the_layer_that_does_nothing(self):
+        found = audit(lambda pair: pair)
+        assert (found.mislabelled, found.at_boundaries, found.reach, found.judged) == (0, 0, 0, 1)
+        assert (found.new_ids, found.new_id_count, found.lost_ids) == ((), 0, ())
+        assert found.void_before == found.void_after > 0.02
+        assert found.image_shape == ((96, 128, 3), (96, 128, 3)) and found.mask_shape == ((96, 128, 1), (96, 128, 1))
+        assert found.image_dtype == found.mask_dtype == ("uint8", "uint8")
+        assert not found.worst[2].any()
+        assert found.in_step
+
+    def test_both_flipped(self):
+        found = audit(change(lambda images: images[:, :, ::-1], lambda masks: masks[:, :, ::-1]))
+        assert (found.mislabelled, found.at_boundaries) == (0, 0)
+
+    @pytest.mark.parametrize(
+        "form",
+        [
+            lambda masks: masks[..., 0],
+            lambda masks: masks.astype("int32"),
+            lambda masks: masks.astype("float16"),
+            lambda masks: ops.cast(masks, "bfloat16"),
+            # one-hot: channel 1 and 2, and none where void
+            lambda masks: np.eye(3, dtype="uint8")[masks[..., 0] % VOID] * (masks != VOID),
+            lambda masks: np.eye(3, dtype="float32")[masks[..., 0] % VOID] * (masks != VOID),
+        ],
+    )
+    def test_every_form_of_mask(self, form):
+        found = audit(change(masks=form), ids=(1, 2), pairs=8)
+        assert found.in_step and found.at_boundaries == 0 and found.lost_ids == ()
+        assert found.void_after == found.void_before
+        assert found.mask_shape[1] == tuple(form(np.zeros((1, 96, 128, 1), np.uint8)).shape[1:])
+        found = audit(change(lambda images: images[:, :, ::-1], form), ids=(1, 2), pairs=8)
+        assert 0.35 < found.mislabelled < 0.65
+
+    @pytest.mark.parametrize(
+        "layer",
+        [
+            layers.RandomBrightness(0.2, seed=0),
+            layers.RandomContrast(0.5, seed=0),
+            layers.RandomSaturation(0.5, seed=0),
+            layers.RandomHue(0.3, seed=0),
+            layers.RandomGaussianBlur(1.0, kernel_size=3, sigma=1.0, seed=0),
+        ],
+        ids=lambda layer: layer.name,
+    )
+    def test_changes_of_light_colour_and_sharpness(self, layer):
+        spy = Spy()
+        found = audit(lambda pair: spy(in_dataset(layer)(pair)), pairs=16)
+        assert found.in_step and found.judged == 1
+        # It did something; of hue and saturation grey has none.
+        assert len(np.unique(spy.images)) > 2 or layer.name in ("random_hue", "random_saturation")
+
+    @pytest.mark.parametrize(
+        "light",
+        [
+            lambda images: images / 127.5 - 1,
+            lambda images: images / 1e6,
+            lambda images: 255 * (images / 255) ** 3,
+            lambda images: images + np.random.default_rng(0).normal(scale=8, size=images.shape),
+            lambda images: 0.3 * images + np.random.default_rng(0).normal(scale=8, size=images.shape),
+            lambda images: ndimage.gaussian_filter(images.astype(float), (0, 1.5, 1.5, 0)),
+            lambda images: images[..., :1],
+        ],
+        ids=["to ±1", "to nearly 0", "gamma", "noise", "dull and noise", "blur", "one channel"],
+    )
+    def test_other_ranges_noise_and_blur(self, light):
+        found = audit(change(light), pairs=16)
+        assert found.in_step and found.judged == 1
+
+    @pytest.mark.parametrize("fill", [0, 127, 255])
+    @pytest.mark.parametrize("contrast", [1, 0.3])
+    def test_void_borders_of_any_grey(self, fill, contrast):
+        def move(pixels, order, fill):
+            return ndimage.shift(pixels, (0, 21.4, -13.3, 0), order=order, mode="grid-constant", cval=fill)
+
+        found = audit(change(lambda x: contrast * move(x.astype(float), 1, fill), lambda x: move(x, 0, VOID)), pairs=16)
+        assert found.in_step and found.judged == 1
+        assert found.void_after > 0.25 > found.void_before
+        assert found.at_boundaries < 0.05
+
+    def test_deep_zoom_in_leaves_images_of_one_tone_unjudged(self):
+        def enlarge(pixels):
+            return np.repeat(np.repeat(pixels[:, 40:44, 60:64], 24, axis=1), 32, axis=2)
+
+        noise = np.random.default_rng(0).normal(scale=8, size=(1, 96, 128, 3))
+        found = audit(change(lambda images: enlarge(images) + noise, enlarge))
+        assert found.mislabelled == 0
+        assert 0 < found.judged < 0.7
+
+    def test_a_rare_tone_is_a_tone(self, rng):
+        mask = np.full((40, 50), 10)
+        mask[3:9, 4:11] = 200  # 42 of 2,000 pixels
+        found = audit(give(np.where(mask == 10, 48, 208) + rng.normal(scale=8, size=mask.shape), mask), pairs=1)
+        assert (found.mislabelled, found.judged) == (0, 1)
+
+    @pytest.mark.parametrize("tone", ["flat", "noise", "even noise", "beside black"])
+    def test_one_tone_is_no_tone(self, rng, tone):
+        image, mask = np.full((60, 80), 60.0), np.full((60, 80), 200)
+        if tone == "noise":
+            image += rng.normal(scale=8, size=image.shape)
+        if tone == "even noise":
+            image = rng.uniform(0, 255, size=image.shape)
+        if tone == "beside black":
+            image[:, :20], mask[:, :20] = 0, VOID
+            image = ndimage.gaussian_filter(image, 1)
+        found = audit(give(image, mask), pairs=1)
+        assert found.judged == 0 and np.isnan(found.mislabelled) and found.reach == 0
+        assert not found.in_step and str(found).startswith("image and mask cannot be compared\n")
+
+
+class TestOutOfStep:
+    def test_image_flipped_and_mask_not(self):
+        found = audit(change(lambda images: images[:, :, ::-1]))
+        assert 0.4 < found.mislabelled < 0.6 and 0.4 < found.at_boundaries < 0.6
+        assert found.reach > 8
+        assert not found.in_step
+
+    @pytest.mark.parametrize("axis", [1, 2])
+    def test_offsets(self, axis):
+        found = {n: audit(change(lambda images, n=n: np.roll(images, n, axis))) for n in (1, 2, 3, 5)}
+        assert found[1].mislabelled == 0 and found[1].at_boundaries > 0.15
+        assert 0 < found[2].mislabelled < found[3].mislabelled < found[5].mislabelled < 0.3
+        assert [found[n].reach for n in found] == [1, 2, 3, 5]
+        assert [found[n].in_step for n in found] == [True, False, False, False]
+
+    def test_exactly_the_share_of_pixels_that_show_the_other_class(self, rng):
+        _, masks = fed(pairs=16)
+        inner = find_inner(masks)
+        blocks = np.kron(rng.random((16, 24, 32)) < 0.06, np.ones((1, 4, 4))).astype(bool) & inner
+        wrong = iter(blocks.reshape(2, 8, 96, 128))
+        found = audit(change(lambda images: np.where(next(wrong)[..., None], exchange_tones(images), images)), pairs=16)
+        assert found.mislabelled == pytest.approx(blocks.sum() / inner.sum(), abs=1e-12)
+        assert 0.03 < found.mislabelled < 0.09
+        assert found.at_boundaries == 0
+
+    @pytest.mark.parametrize(("fill", "found_in"), [(0, 200), (127, 200), (255, 10)])
+    def test_erased_from_the_image_alone(self, fill, found_in):
+        def erase(images):
+            images[:, 30:60, 40:80] = fill
+            return images
+
+        _, masks = fed(pairs=16)
+        inner, patch = find_inner(masks), np.zeros(masks.shape, bool)
+        patch[:, 30:60, 40:80] = True
+        found = audit(change(erase), pairs=16)
+        assert found.mislabelled == pytest.approx((inner & patch & (masks == found_in)).sum() / inner.sum(), abs=1e-12)
+        assert found.mislabelled > 0.03
+
+    def test_a_few_white_specks_do_not_move_what_is_bright(self, rng):
+        _, masks = fed(pairs=8)
+        inner, specks = find_inner(masks), rng.random(masks.shape) < 0.002
+        found = audit(change(lambda images: np.where(specks[..., None], 255, 100 + images // 4)), pairs=8)
+        assert found.mislabelled == pytest.approx((inner & specks & (masks == 10)).sum() / inner.sum(), abs=1e-12)
+
+    def test_ids_exchanged(self):
+        found = audit(change(masks=lambda masks: np.where(masks == VOID, VOID, 210 - masks)))
+        assert (found.mislabelled, found.at_boundaries) == (1, 1)
+        assert (found.new_ids, found.lost_ids) == ((), ())
+
+    def test_a_dtype_too_small(self):
+        found = audit(change(masks=lambda masks: masks.astype("int8")))
+        assert (found.new_ids, found.lost_ids) == ((200 - 256, 255 - 256), (200, 255))
+        assert (found.mask_dtype, found.void_after) == (("uint8", "int8"), 0)
+        # The dark class is left, and nothing bright to tell it from: what is judged are the ids that were never fed.
+        assert found.mislabelled == 1 and 0.4 < found.judged < 0.7
+
+    def test_every_batch_is_remembered(self):
+        offsets, ids = iter([5, 0, 0]), iter([9, 7, 9])
+
+        def relabel(masks):
+            masks[0, 50, 50] = next(ids)
+            return masks
+
+        found = audit(change(lambda images: np.roll(images, next(offsets), axis=1), relabel), pairs=24)
+        assert (found.new_ids, found.new_id_count, found.reach) == ((7, 9), 2, 5)
+
+    def test_a_lost_class(self):
+        found = audit(change(masks=lambda masks: np.where(masks == 200, 10, masks)))
+        assert found.lost_ids == (200,)
+        assert 0.4 < found.mislabelled < 0.6
+
+    def test_a_mask_resized_bilinearly(self):
+        def resize(pixels):
+            return np.array(ops.image.resize(pixels.astype("float32"), (72, 96), data_format="channels_last"))
+
+        found = audit(change(resize, resize), pairs=16)
+        assert found.new_id_count > len(found.new_ids) == 20
+        assert list(found.new_ids) == sorted(found.new_ids) and 10 < found.new_ids[0] < 20
+        assert f"… ({found.new_id_count} in all)" in str(found)
+        assert not found.in_step
+
+    def test_the_worst_pair(self):
+        sides = iter([0, 4, 0, 12, 6, 0])
+
+        def spoil(images):
+            for image in images:
+                side = next(sides)
+                image[30 : 30 + side, 30 : 30 + side] = exchange_tones(image[30 : 30 + side, 30 : 30 + side])
+            return images
+
+        images, masks = fed(pairs=6, batch_size=2)
+        image, mask, misfit = audit(change(spoil), pairs=6, batch_size=2).worst
+        np.testing.assert_array_equal(mask, masks[3])
+        np.testing.assert_array_equal(misfit, (image != images[3]).any(axis=-1) & (mask != VOID))
+        assert 0 < misfit.sum() <= 144
+
+
+class TestWhatDoesNotFit:
+    @pytest.mark.parametrize(
+        ("form", "after"),
+        [
+            (lambda masks: masks[:, 1:], (95, 128, 1)),
+            (lambda masks: masks[:-1], (96, 128, 1)),
+            (lambda masks: masks[0], (128, 1)),
+            (lambda masks: np.repeat(masks, 3, axis=-1), (96, 128, 3)),  # as Keras's CutMix does
+            (lambda masks: np.repeat(masks % 2, 3, axis=-1), (96, 128, 3)),
+            (lambda masks: np.eye(4)[masks[..., 0] % 4] * 0.9, (96, 128, 4)),
+        ],
+        ids=["a row short", "a mask short", "no batch", "three ids", "three bits", "probabilities"],
+    )
+    def test_masks_without_one_id_for_each_pixel(self, form, after):
+        found = audit(change(masks=form), pairs=2)
+        assert np.isnan([found.mislabelled, found.at_boundaries, found.reach]).all()
+        assert (found.judged, found.worst, found.in_step) == (0, None, False)
+        assert found.mask_shape == ((96, 128, 1), after)
+        assert str(found).startswith("image and mask cannot be compared\n")
+
+    def test_one_batch_out_of_three_is_enough(self):
+        rows = iter([0, 3, 0])
+        found = audit(change(masks=lambda masks: masks[:, next(rows) :]), pairs=24)
+        assert np.isnan(found.mislabelled)
+        assert found.mask_shape[1] == (93, 128, 1)
+
+
+class TestLayersOfOthers:
+    """What should hold in any version: they stay in step, or fail as their source says."""
+
+    def test_keras_flip(self):
+        found = audit(layers.RandomFlip("horizontal_and_vertical", seed=0), pairs=16)
+        assert (found.mislabelled, found.at_boundaries, found.in_step) == (0, 0, True)
+
+    @pytest.mark.parametrize("kind", [layers.RandomRotation, layers.RandomZoom, layers.RandomTranslation])
+    def test_keras_geometry(self, kind):
+        factors = {"height_factor": 0.2, "width_factor": 0.2} if kind is layers.RandomTranslation else {}
+        factors = factors or {"factor" if kind is layers.RandomRotation else "height_factor": 0.1}
+        mirrored = audit(kind(**factors, seed=0), pairs=16)
+        assert mirrored.mislabelled == 0 and mirrored.at_boundaries < 0.02 and mirrored.in_step
+        # Filled by the default 0, what lies beyond the image is labelled class 0; filled by 255, it is void.
+        zeros = audit(kind(**factors, fill_mode="constant", seed=0), pairs=16)
+        assert zeros.new_ids == (0,) and zeros.mislabelled > 0.01
+        void = audit(kind(**factors, fill_mode="constant", fill_value=VOID, seed=0), pairs=16)
+        assert void.in_step and void.void_after > void.void_before + 0.01
+
+    def test_keras_elastic_transform_bends_image_and_mask_differently(self):
+        found = audit(on_floats(layers.RandomElasticTransform(seed=0)), pairs=8, size=(48, 64))
+        assert found.mislabelled > 0.005
+
+    def test_keras_cutmix(self):
+        assert not audit(layers.CutMix(seed=0), pairs=8).in_step
+
+    def test_keras_erasing_leaves_the_mask(self):
+        found = audit(layers.RandomErasing(fill_value=0.0, seed=0), pairs=16)
+        assert found.mislabelled > 0.005 and found.new_id_count == 0
+
+    def test_keras_cv(self):
+        assert audit(keras_cv.layers.RandomFlip(seed=0), pairs=16).at_boundaries == 0
+        padded = audit(keras_cv.layers.JitteredResize((96, 128), scale_factor=(0.7, 0.8), seed=0), pairs=8)
+        assert padded.new_ids == (0,) and padded.mislabelled > 0.05
+        assert audit(keras_cv.layers.Resizing(48, 64), pairs=8).mask_shape[1] == (48, 64, 1)
+
+
+def test_the_same_seed_gives_the_same_report():
+    def layer():
+        return change(lambda images: np.roll(images, 3, axis=1))
+
+    found, again, other = (audit(layer(), pairs=8, seed=seed) for seed in (0, 0, 1))
+    assert found == again and str(found) == str(again)
+    assert all((a == b).all() for a, b in zip(found.worst, again.worst, strict=True))
+    assert found.mislabelled != other.mislabelled
+
+
+def test_the_report_in_words():
+    image, mask = TestByHand.image.copy(), TestByHand.mask.copy()
+    # Of 15 inner pixels (not (1, 1), beside a new id) one misfits, (4, 6); of 33 boundary pixels that of the new id.
+    image[4, 6], mask[0, 0] = 48, 7
+    layer = give(image.astype("float32"), mask.astype("int32"))
+    # With this seed the one tile that is fed is not void.
+    assert str(audit(layer, pairs=1, size=(4, 5), seed=1)).splitlines() == [
+        "image and mask are NOT in step",
+        "  mislabelled      6.67% of the pixels away from label boundaries; farthest misfit: 2 px from one",
+        "  at boundaries    3.03% of the pixels there",
+        "  judged         100.00% of the labelled pixels",
+        "  void             0.00% before, 0.00% after",
+        "  ids            new: 7; lost: none",
+        "  image          (4, 5, 3) uint8 → (6, 8, 3) float32",
+        "  mask           (4, 5, 1) uint8 → (6, 8, 1) int32",
+    ]
+
+
+def test_what_the_layer_raises_comes_through():
+    error = KeyError("mine")
+
+    def fail(pair):
+        raise error
+
+    with pytest.raises(KeyError) as raised:
+        audit(fail)
+    assert raised.value is error
+
+
+@pytest.mark.parametrize(
+    ("returned", "told"),
+    [
+        (lambda pair: pair["images"], "returned a .*Tensor"),
+        (lambda pair: (pair["images"], pair["segmentation_masks"]), "returned a tuple"),
+        (lambda pair: {"images": pair["images"], "labels": 1}, r"a dict with \['images', 'labels'\]"),
+    ],
+)
+def test_layers_that_return_something_else(returned, told):
+    with pytest.raises(ValueError, match=f"must return a dict with 'images' and 'segmentation_masks', .*{told}"):
+        audit(returned)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"pairs": 0}, "pairs and batch_size must be at least 1, got 0 and 8"),
+        ({"batch_size": 0}, "got 64 and 0"),
+        ({"size": (0, 8)}, r"size must be .* got \(0, 8\)"),
+        ({"size": (8,)}, r"size must be .* got \(8,\)"),
+        ({"ids": (3, 3)}, r"three different ids in 0–255, got \(3, 3\) and 255"),
+        ({"ids": (3, 255)}, r"three different ids in 0–255, got \(3, 255\) and 255"),
+        ({"ids": (3, 256)}, "three different ids"),
+        ({"ids": (3, 4, 5)}, "three different ids"),
+        ({"ids": (0.5, 4)}, "three different ids"),
+        ({"ignore_id": -1}, "three different ids"),
+    ],
+)
+def test_arguments_out_of_range(arguments, told):
+    with pytest.raises(ValueError, match=told):
+        audit(lambda pair: pair, **arguments)

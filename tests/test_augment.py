@@ -1,0 +1,965 @@
+import importlib.util
+import io
+import math
+import os
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from scipy import ndimage, stats
+
+from seglib import augment
+from seglib.augment import Augment, CopyPaste, CutMix, Mosaic, colour, geometry
+from seglib.augment.draws import Draws, mix_bits
+
+PRESETS = {"light": augment.light, "standard": augment.standard, "strong": augment.strong}
+MIXTURES = {"CutMix": CutMix(chance=1), "Mosaic": Mosaic(chance=1), "CopyPaste": CopyPaste([1, 2], chance=1)}
+GREY = 127.5
+
+presets = pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
+mixtures = pytest.mark.parametrize("mixture", MIXTURES.values(), ids=MIXTURES)
+
+
+class Chosen(Draws):
+    """Draws whose shares of the ranges are told by name: 0 the lowest, 1 the highest, the middle where none is told."""
+
+    def __init__(self, count=1, **shares):
+        super().__init__(np.zeros((count, 2), np.int32))
+        self.count, self.shares = count, shares
+
+    def uniform(self, name, low=0.0, high=1.0, shape=()):
+        return low + (high - low) * np.full((self.count, *shape), self.shares.get(name, 0.5), np.float32)
+
+
+@pytest.fixture
+def images(rng):
+    return rng.integers(0, 256, (4, 32, 48, 3), np.uint8)
+
+
+@pytest.fixture
+def masks(rng):
+    return rng.choice(np.array([*range(8), 255], np.uint8), (4, 32, 48))
+
+
+def view(layer, images, masks, seed=(1, 2), **options):
+    """What the layer makes of images and masks, as arrays."""
+    pair = {"images": images, "segmentation_masks": masks}
+    pair = layer(pair, seed=seed if seed is None else np.array(seed, np.int32), **options)
+    return np.array(pair["images"]), np.array(pair["segmentation_masks"])
+
+
+def copies(array, count):
+    return np.repeat(np.asarray(array)[None], count, axis=0)
+
+
+def assert_same(pair, other):
+    for a, b in zip(pair, other, strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+def make_map(height, width):
+    """An image that shows, in its first two channels, where each of its pixels is: a view of it tells its places."""
+    y, x = np.mgrid[:height, :width]
+    return np.stack([y, x, 0 * x], axis=-1).astype(np.float32)
+
+
+# Random numbers
+
+
+def lowbias32(x):
+    """Wellons' hash as he prints it, on whole numbers that never wrap by themselves."""
+    x %= 2**32
+    x ^= x >> 16
+    x = x * 0x7FEB352D % 2**32
+    x ^= x >> 15
+    x = x * 0x846CA68B % 2**32
+    return x ^ x >> 16
+
+
+def to_signed(x):
+    return x - 2**32 if x >= 2**31 else x
+
+
+def test_mix_bits_is_the_published_hash(rng):
+    numbers = [0, 1, -1, 2**31 - 1, -(2**31), *rng.integers(-(2**31), 2**31, 1000).tolist()]
+    expected = [to_signed(lowbias32(x)) for x in numbers]
+    assert np.array(mix_bits(np.array(numbers, np.int32))).tolist() == expected
+    assert expected[:3] == [0, 1753845952, 1734902346]
+
+
+@pytest.mark.parametrize(
+    ("seed", "known"),
+    [
+        ((0, 0), [1274078924, -540739265, 388419477, -1321747216]),
+        ((3, 4), [-1662298491, 731863090, -783553014, -2048568957]),
+        ((-(2**31), 2**31 - 1), [-447489496, -478399686, 1640989352, -1565877371]),
+    ],
+)
+def test_known_answers(seed, known):
+    # Whoever changes these changes every augmented batch of everybody's runs.
+    bits = np.array(Draws(np.array([seed])).bits("scale", (2, 2)))
+    assert bits.dtype == np.int32 and bits.ravel().tolist() == known
+    state = lowbias32(lowbias32(seed[0] + zlib.crc32(b"scale")) + seed[1])
+    golden = 0x9E3779B9  # 2³² divided by the golden ratio
+    assert known == [to_signed(lowbias32(lowbias32(state + place * golden))) for place in range(4)]
+
+
+def neighbours(draw):
+    """Long sequences of draws whose seeds, places or names are neighbours."""
+    number = np.arange(20_000, dtype=np.int32)
+    yield np.array(draw(Draws(np.stack([number, 0 * number], axis=1)), "a", ()))
+    yield np.array(draw(Draws(np.stack([0 * number, number], axis=1)), "a", ()))
+    yield np.array(draw(Draws(np.array([[1, 2]])), "a", (20_000,)))[0]
+    fewer = Draws(np.stack([number[:400]] * 2, axis=1))
+    yield np.stack([draw(fewer, f"name {i}", ()) for i in range(50)], axis=1).ravel()
+
+
+def test_uniform_numbers_are_uniform_and_strangers_to_their_neighbours():
+    for numbers in neighbours(lambda draws, name, shape: draws.uniform(name, -3, 5, shape)):
+        n = len(numbers)
+        assert numbers.dtype == np.float32 and -3 <= numbers.min() and numbers.max() < 5
+        # the mean is 1, the variance 8² / 12; four standard errors of each
+        assert numbers.mean() == pytest.approx(1, abs=4 * 8 / math.sqrt(12 * n))
+        assert numbers.var() == pytest.approx(8**2 / 12, rel=4 * math.sqrt(0.8 / n))
+        assert stats.kstest(numbers, stats.uniform(-3, 8).cdf).pvalue > 0.001
+        assert abs(np.corrcoef(numbers[1:], numbers[:-1])[0, 1]) < 4 / math.sqrt(n)
+
+
+def test_every_bit_is_set_in_half_of_the_draws():
+    for bits in neighbours(lambda draws, name, shape: draws.bits(name, shape)):
+        share = [(bits >> i & 1).mean() for i in range(32)]
+        np.testing.assert_allclose(share, 0.5, atol=4 * 0.5 / math.sqrt(len(bits)))
+
+
+def test_two_names_are_strangers():
+    draws = Draws(np.stack([np.arange(20_000)] * 2, axis=1))
+    assert abs(np.corrcoef(draws.uniform("blur"), draws.uniform("noise"))[0, 1]) < 4 / math.sqrt(20_000)
+
+
+def test_normal_numbers_are_normal():
+    for numbers in neighbours(lambda draws, name, shape: draws.normal(name, shape)):
+        n = len(numbers)
+        assert numbers.mean() == pytest.approx(0, abs=4 / math.sqrt(n))
+        assert numbers.std() == pytest.approx(1, abs=4 / math.sqrt(2 * n))
+        assert stats.kstest(numbers, "norm").pvalue > 0.001
+        assert abs(np.corrcoef(numbers[1:], numbers[:-1])[0, 1]) < 4 / math.sqrt(n)
+
+
+def test_what_is_certain_always_happens_and_what_is_impossible_never():
+    draws = Draws(np.stack([np.arange(20_000)] * 2, axis=1))
+    assert not np.any(draws.happens("flip", 0)) and np.all(draws.happens("flip", 1))
+    assert np.mean(draws.happens("flip", 0.3)) == pytest.approx(0.3, abs=4 * math.sqrt(0.3 * 0.7 / 20_000))
+
+
+def test_one_draw_more_changes_no_other(images, masks):
+    plain = view(Augment((24, 40), rotation=20, cutout=0.5, chance=1), images, masks)
+    more = dict(brightness=20, hue=20, blur=1, noise=5, jpeg=50)
+    assert_same(plain[1:], view(Augment((24, 40), rotation=20, cutout=0.5, chance=1, **more), images, masks)[1:])
+    # and by default nothing but the crop is drawn
+    assert not np.array_equal(plain[1], view(Augment((24, 40)), images, masks)[1])
+
+
+# Geometry
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_by_default_every_bit_stays(images, masks, dtype):
+    layer = Augment((32, 48))
+    images = images.astype(dtype)
+    assert_same(view(layer, images, masks), (images.astype(np.float32), masks))
+    assert_same(view(layer, images[0], masks[0]), (images[0].astype(np.float32), masks[0]))
+
+
+def test_flipped_is_read_from_the_right_and_twice_flipped_is_itself(images, masks):
+    layer = Augment((32, 48), flip=1.0)
+    once = view(layer, images, masks)
+    assert_same(once, (images[:, :, ::-1].astype(np.float32), masks[:, :, ::-1]))
+    assert_same(view(layer, *once), (images.astype(np.float32), masks))
+
+
+def test_half_of_the_views_are_flipped():
+    images, masks = np.zeros((400, 1, 2, 3)), copies([[0, 1]], 400)
+    flipped = view(Augment((1, 2), flip=0.5), images, masks)[1][:, 0, 0]
+    assert flipped.mean() == pytest.approx(0.5, abs=4 * 0.5 / math.sqrt(400))
+
+
+def test_twice_the_size_by_hand():
+    image = np.array([[0, 100], [40, 140]])[..., None] + [0, 1, 2]
+    # the four pixels of a row lie at −¼, ¼, ¾ and 1¼ of the image's: 0 + 100 · (0, ¼, ¾, 1), and the same down
+    expected = np.add.outer([0, 10, 30, 40], [0, 25, 75, 100])[..., None] + [0, 1, 2]
+    seen, mask = view(Augment((4, 4), scale=(2, 2)), image.astype(np.uint8), np.array([[1, 2], [3, 4]]))
+    np.testing.assert_allclose(seen, expected, atol=1e-4)
+    assert mask.tolist() == [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]]
+
+
+def test_half_the_size_by_hand():
+    # the two pixels of a row lie at ½ and 2½ of the image's: the means of 0, 10 and of 20, 30; a tie goes up
+    image = np.add.outer([0, 40, 80, 120], [0, 10, 20, 30])[..., None] + [0, 1, 2]
+    seen, mask = view(Augment((2, 2), scale=(0.5, 0.5)), image.astype(np.uint8), np.arange(16).reshape(4, 4))
+    np.testing.assert_allclose(seen, np.add.outer([20, 100], [5, 25])[..., None] + [0, 1, 2], atol=1e-4)
+    assert mask.tolist() == [[5, 7], [13, 15]]
+
+
+SIN, COS = 1 / 2, math.sqrt(3) / 2  # of 30°
+
+
+@pytest.mark.parametrize(
+    ("ranges", "shares", "dot", "expected"),
+    [
+        (dict(rotation=30), dict(rotation=1), (0, 10), (10 * SIN, 10 * COS)),  # from the right downwards: clockwise
+        (dict(rotation=30), dict(rotation=0), (0, 10), (-10 * SIN, 10 * COS)),
+        (dict(rotation=30, scale=(1.5, 1.5)), dict(rotation=1), (0, 10), (15 * SIN, 15 * COS)),
+        (dict(rotation=30, flip=1), dict(rotation=1), (0, 10), (10 * SIN, -10 * COS)),
+        (dict(shear=45), dict(shear=1), (10, 3), (10, 3 - 10)),
+        (dict(shear=45), dict(shear=0), (10, 3), (10, 3 + 10)),
+        (dict(scale=(0.5, 2)), dict(scale=1), (5, 7), (10, 14)),
+        (dict(scale=(0.5, 2)), dict(scale=0), (6, 8), (3, 4)),
+        (dict(scale=(0.5, 2)), dict(scale=0.5), (6, 8), (6, 8)),  # the middle of halving and doubling is 1
+        (dict(flip=1), {}, (3, 5), (3, -5)),
+        (dict(translation=0.25), dict(shift=1), (2, 0), (2 - 10, 0 - 15)),
+        (dict(translation=0.25), dict(shift=0), (2, 0), (2 + 10, 0 + 15)),
+        (dict(translation=0.25, scale=(2, 2)), dict(shift=1), (2, 0), (4 - 10, 0 - 15)),  # a share of what is seen
+    ],
+)
+def test_a_dot_goes_where_trigonometry_says(ranges, shares, dot, expected):
+    size, middle = (40, 60), np.array([19.5, 29.5])
+    images, masks = np.zeros((1, *size, 3), np.uint8), np.zeros((1, *size), np.uint8)
+    for array, value in ((images, 240), (masks, 1)):
+        array[0, 19 + dot[0] : 21 + dot[0], 29 + dot[1] : 31 + dot[1]] = value
+    still = dict(flip=0, scale=(1, 1), rotation=0, shear=0, translation=0)
+    matrix, centre = geometry.draw_affine(Chosen(**shares), size, size, **still | ranges)
+    image, mask, _ = geometry.resample(images, masks, geometry.locate(matrix, centre, size))
+    np.testing.assert_allclose(ndimage.center_of_mass(np.array(image)[0, ..., 0]) - middle, expected, atol=0.05)
+    np.testing.assert_allclose(ndimage.center_of_mass(np.array(mask)[0]) - middle, expected, atol=0.51)
+
+
+def test_all_at_once_is_the_formula():
+    draws = Draws(np.stack([np.arange(50)] * 2, axis=1))
+    ranges = dict(flip=0.5, scale=(0.5, 2), rotation=40, shear=20, translation=0.2)
+    matrix, centre = map(np.array, geometry.draw_affine(draws, (50, 90), (40, 60), **ranges))
+    mirror, scale = np.where(draws.happens("flip", 0.5), -1, 1), 2 ** np.array(draws.uniform("scale", -1, 1))
+    angle, slope = (np.radians(draws.uniform(*of)) for of in (("rotation", -40, 40), ("shear", -20, 20)))
+    for i in range(50):
+        turn = [[np.cos(angle[i]), -np.sin(angle[i])], [np.sin(angle[i]), np.cos(angle[i])]]
+        np.testing.assert_allclose(
+            matrix[i], np.array(turn) @ [[1, 0], [np.tan(slope[i]), mirror[i]]] / scale[i], atol=1e-5
+        )
+    seen = np.array([40, 60]) / scale[:, None]
+    assert np.all(np.abs(centre - [25, 45]) <= np.abs([50, 90] - seen) / 2 + 0.2 * seen + 1e-4)
+
+
+def test_halving_is_as_likely_as_doubling():
+    draws = Draws(np.stack([np.arange(4000)] * 2, axis=1))
+    ranges = dict(flip=0, scale=(0.5, 2), rotation=30, shear=30, translation=0)
+    matrix, _ = geometry.draw_affine(draws, (50, 50), (50, 50), **ranges)
+    doublings = -np.log2(np.linalg.det(matrix)) / 2  # neither a rotation nor a shear changes areas
+    assert stats.kstest(doublings, stats.uniform(-1, 2).cdf).pvalue > 0.001
+
+
+def test_a_small_crop_lies_in_the_image_and_comes_everywhere():
+    masks = copies(np.arange(12 * 14).reshape(12, 14), 2000).astype(np.int32)
+    seen, crops = view(Augment((8, 9), ignore_id=999), copies(make_map(12, 14), 2000), masks)
+    assert not np.any(crops == 999)
+    # (12 − 8 + 1) · (14 − 9 + 1) places, and all four corners of the image among them
+    corner = crops[:, 0, 0]
+    assert set(corner) == {14 * y + x for y in range(12 - 8 + 1) for x in range(14 - 9 + 1)}
+    assert np.all(crops == corner[:, None, None] + (14 * np.arange(8)[:, None] + np.arange(9)))
+    y, x = np.divmod(crops, 14)
+    np.testing.assert_array_less(np.abs(seen[..., :2] - np.stack([y, x], axis=-1)), 0.5 + 1e-4)
+
+
+def test_a_crop_twice_enlarged_lies_in_the_image_too():
+    images, masks = copies(np.full((12, 14, 3), 200), 500), np.ones((500, 12, 14), np.uint8)
+    for size, scale in (((24, 28), 2), ((20, 20), 2), ((6, 7), 0.5)):
+        seen, crops = view(Augment(size, scale=(scale, scale)), images, masks)
+        assert np.all(crops == 1) and np.all(seen == 200)
+
+
+def test_a_large_crop_holds_the_whole_image_and_grey_void_around_it(rng):
+    masks = rng.integers(0, 5, (300, 8, 9)).astype(np.uint8)
+    images = np.repeat(masks[..., None], 3, axis=-1) * 0 + 200
+    seen, crops = view(Augment((12, 14)), images, masks)
+    for before, after in zip(masks, crops, strict=True):
+        assert np.bincount(before.ravel(), minlength=5).tolist() == np.bincount(after[after < 5], minlength=5).tolist()
+    assert np.all(seen[crops != 255] == 200) and np.all(seen[crops == 255] == GREY)
+    assert {int(np.argmax(crop[:, 7] < 5)) for crop in crops} == set(range(12 - 8 + 1))  # how far down it lies
+
+
+def test_resampling_agrees_with_scipy(rng):
+    images, masks = rng.uniform(0, 255, (3, 20, 30, 3)).astype(np.float32), rng.integers(0, 400, (3, 20, 30))
+    places = rng.uniform(-6, 36, (3, 2, 25, 35)).astype(np.float32)
+    image, mask, inside = map(np.array, geometry.resample(images, masks, places))
+    y, x = places[:, 0], places[:, 1]
+    np.testing.assert_array_equal(inside, (y >= -0.5) & (y < 19.5) & (x >= -0.5) & (x < 29.5))
+    tie = np.any(np.abs(places % 1 - 0.5) < 1e-3, axis=1)
+    assert tie.mean() < 0.01
+    for i in range(3):
+        nearest = ndimage.map_coordinates(masks[i], places[i], order=0, mode="nearest")
+        np.testing.assert_array_equal(mask[i][~tie[i]], nearest[~tie[i]])
+        for channel in range(3):
+            linear = ndimage.map_coordinates(images[i, ..., channel], places[i], order=1, mode="nearest")
+            np.testing.assert_allclose(image[i, ..., channel], linear, atol=1e-2)
+
+
+@presets
+@pytest.mark.parametrize(("dtype", "more"), [(np.uint8, 200), (np.int16, 300), (np.int32, 70_000), (np.int64, 300)])
+def test_no_id_is_invented_and_none_is_squeezed_into_a_byte(preset, dtype, more, images, rng):
+    ids = [*range(8), 255, more]
+    masks = rng.choice(np.array(ids, dtype), (4, 32, 48))
+    seen = [view(preset((32, 48)), images, masks, seed=(0, seed))[1] for seed in range(2)]
+    assert all(mask.dtype == dtype for mask in seen)
+    assert set(np.unique(seen)) == set(ids)
+
+
+def test_void_is_where_there_is_no_image_and_nowhere_else():
+    images, masks = np.full((50, 32, 48, 3), 200, np.uint8), np.full((50, 32, 48), 300, np.int32)
+    ranges = dict(flip=0.5, scale=(0.5, 2), rotation=45, shear=20, translation=0.3, elastic=4, cutout=0.4)
+    seen, mask = view(Augment((32, 48), **ranges, ignore_id=7), images, masks)
+    assert set(np.unique(mask)) == {7, 300}
+    assert np.all(seen[mask == 300] == 200) and np.all(seen[mask == 7] == GREY)
+
+
+@presets
+def test_the_audit_finds_every_preset_in_step(preset):
+    found = augment.audit(preset((96, 128), seed=0), pairs=16)
+    assert found.mislabelled == 0 and found.new_ids == () and found.judged > 0.5
+
+
+def bent(count, size=(96, 128), **ranges):
+    """The places that many views, elastic as far as is allowed, take their pixels from; far from any border."""
+    images = copies(make_map(256, 256), count)
+    seen, mask = view(Augment(size, elastic=4, chance=1, **ranges), images, np.zeros((count, 256, 256), np.uint8))
+    # Within a pixel of the border, the image shows the border and not where it is.
+    known = np.all((seen[..., :2] > 0) & (seen[..., :2] < 255), axis=-1) & (mask != 255)
+    return np.where(known[..., None], seen[..., :2], np.nan)
+
+
+def fold(places):
+    """The least change of area at a pixel, as a share of the mean; below 0 the picture is folded over."""
+    down, across = np.diff(places, axis=1)[:, :, :-1], np.diff(places, axis=2)[:, :-1]
+    area = down[..., 0] * across[..., 1] - down[..., 1] * across[..., 0]
+    return np.nanmin(area) / np.nanmean(area)
+
+
+def test_elastic_moves_as_far_as_it_says():
+    places = bent(40)
+    moved = places - places.mean(axis=(1, 2), keepdims=True)
+    moved -= make_map(96, 128)[..., :2] - [95 / 2, 127 / 2]
+    # Between its points a field that is interpolated varies less than at them, where its sd is 4.
+    share = np.mean(geometry.interpolate_cubic(128) ** 2) * geometry.interpolate_cubic(128).shape[1]
+    assert np.nanstd(moved) == pytest.approx(4 * share, rel=0.1)
+
+
+def test_elastic_goes_through_its_points():
+    weights = geometry.interpolate_cubic(97)
+    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
+    # Pixels 15 and 16 lie at (15 + ½) / 32 and (16 + ½) / 32; a straight line stays one, whatever its slope.
+    line = weights @ (np.arange(weights.shape[1]) - 1.0) * geometry.CELL
+    np.testing.assert_allclose(line, np.arange(97) + 0.5, atol=1e-3)
+    np.testing.assert_allclose(weights[31] @ np.eye(weights.shape[1])[2], 1, atol=1e-3)
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_elastic_does_not_fold_the_image(scale):
+    assert fold(bent(60, size=(128, 128), scale=(scale, scale))) > 0
+
+
+def test_elastic_moves_image_and_mask_together():
+    assert augment.audit(Augment((96, 128), elastic=4, chance=1), pairs=16).mislabelled == 0
+
+
+# Colour, lens, sensor, file
+
+STILL = dict(brightness=0, contrast=0, saturation=0, hue=0)
+
+
+def recolour(images, count=1, ranges=STILL, **shares):
+    return np.array(colour.change_colour(np.float32(images), Chosen(count, **shares), **STILL | ranges))
+
+
+def test_brightness_agrees_with_tensorflow(images):
+    brighter = recolour(images, 4, dict(brightness=20), brightness=1)
+    np.testing.assert_allclose(brighter, tf.image.adjust_brightness(np.float32(images), 20), atol=1e-3)
+    np.testing.assert_allclose(recolour(images, 4, dict(brightness=20), brightness=0), images - 20.0, atol=1e-3)
+
+
+def test_contrast_by_hand():
+    pixel = np.array([[[[100, 127.5, 200]]]])
+    # 127.5 + 1.5 · (100 − 127.5) = 86.25 and 127.5 + 1.5 · (200 − 127.5) = 236.25
+    np.testing.assert_allclose(
+        recolour(pixel, 1, dict(contrast=0.5), contrast=1), [[[[86.25, 127.5, 236.25]]]], atol=1e-3
+    )
+    np.testing.assert_allclose(
+        recolour(pixel, 1, dict(contrast=1), contrast=0), np.full((1, 1, 1, 3), 127.5), atol=1e-3
+    )
+
+
+def test_no_saturation_is_the_luminance(images):
+    grey = recolour(images, 4, dict(saturation=1), saturation=0)
+    np.testing.assert_allclose(grey, np.repeat(images @ [[0.299], [0.587], [0.114]], 3, axis=-1), atol=1e-2)
+    np.testing.assert_allclose(grey[..., :1], tf.image.rgb_to_grayscale(np.float32(images)), atol=0.1)
+
+
+def test_hue_and_saturation_agree_with_tensorflows_chroma(images):
+    seen = recolour(images, 4, dict(hue=40, saturation=0.5), hue=1, saturation=1)
+    chroma = np.array(tf.image.rgb_to_yiq(np.float32(images)))
+    turned = 1.5 * np.exp(1j * np.radians(40)) * (chroma[..., 1] + 1j * chroma[..., 2])
+    expected = tf.image.yiq_to_rgb(np.stack([chroma[..., 0], turned.real, turned.imag], axis=-1).astype(np.float32))
+    np.testing.assert_allclose(seen, expected, atol=0.5)  # its matrices have four digits
+
+
+def test_grey_stays_grey_whatever_the_hue_and_saturation():
+    greys = copies(np.arange(256)[:, None, None] + np.zeros((1, 1, 3)), 8)
+    draws = Draws(np.stack([np.arange(8)] * 2, axis=1))
+    seen = colour.change_colour(np.float32(greys), draws, **STILL | dict(hue=180, saturation=0.9))
+    np.testing.assert_allclose(seen, greys, atol=1e-2)
+
+
+def test_all_colours_at_once_are_the_formula(images):
+    one = recolour(images, 4, dict(saturation=0.5, hue=40), saturation=1, hue=0)
+    two = recolour(one, 4, dict(contrast=0.4), contrast=0)
+    three = recolour(two, 4, dict(brightness=30), brightness=1)
+    ranges = dict(brightness=30, contrast=0.4, saturation=0.5, hue=40)
+    seen = recolour(images, 4, ranges, brightness=1, contrast=0, saturation=1, hue=0)
+    np.testing.assert_allclose(seen, three, atol=1e-2)
+
+
+@pytest.mark.parametrize("height", [30, 3])
+def test_blur_agrees_with_scipy(rng, height):
+    images = rng.uniform(0, 255, (2, height, 40, 3)).astype(np.float32)
+    seen = np.array(colour.blur(images, Chosen(2, blur=0.75), 2.0))
+    # The reach fits the widest blur, ⌈2.5 · 2⌉ = 5 pixels, also where one of σ = 1.5 is drawn.
+    expected = ndimage.gaussian_filter(images, 1.5, mode="nearest", radius=5, axes=(1, 2))
+    np.testing.assert_allclose(seen, expected, atol=1e-3)
+    np.testing.assert_allclose(colour.blur(images, Chosen(2, blur=0), 2.0), images, atol=1e-4)
+
+
+def test_each_image_is_blurred_by_its_own_draw(images):
+    draws = Draws(np.stack([np.arange(4)] * 2, axis=1))
+    seen, own = np.array(colour.blur(np.float32(images), draws, 2.0)), np.array(draws.uniform("blur", 0, 2))
+    for i in range(4):
+        expected = ndimage.gaussian_filter(np.float32(images[i]), own[i], mode="nearest", radius=5, axes=(0, 1))
+        np.testing.assert_allclose(seen[i], expected, atol=1e-2)
+
+
+def test_noise_is_as_strong_as_it_says():
+    grey = np.full((2, 100, 150, 3), 100, np.float32)
+    noise = np.array(colour.add_noise(grey, Chosen(2, **{"noise level": 0.5}), 16)) - grey
+    assert noise.mean() == pytest.approx(0, abs=4 * 8 / math.sqrt(noise.size))
+    assert noise.std() == pytest.approx(8, rel=0.02)
+    assert stats.skew(noise, axis=None) == pytest.approx(0, abs=0.05)
+    assert stats.kurtosis(noise, axis=None) == pytest.approx(-1.2 / 4, abs=0.05)  # a sum of four even draws
+    for a, b in ((noise[:, 1:], noise[:, :-1]), (noise[:, :, 1:], noise[:, :, :-1]), (noise[..., 1:], noise[..., :-1])):
+        assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 4 / math.sqrt(a.size)
+    np.testing.assert_array_equal(colour.add_noise(grey, Chosen(2, **{"noise level": 0}), 16), grey)
+
+
+@pytest.mark.parametrize(("quality", "share"), [(2, 0.1), (10, 0.1), (30, 0.25), (75, 0.4), (95, 0.7)])
+@pytest.mark.parametrize("size", [(64, 80), (61, 77)], ids=str)
+def test_jpeg_agrees_with_pillow(quality, share, size, rng):
+    smooth = ndimage.gaussian_filter(rng.normal(size=(*size, 3)), (3, 3, 0.5))
+    image = (127 + 900 * smooth).clip(20, 235).round().astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=quality, subsampling=0)
+    theirs = np.array(Image.open(file), np.float32)
+    ours = np.array(colour.lose_detail(np.float32(image)[None], Chosen(jpeg=0), quality))[0].clip(0, 255)
+    assert ours.shape == theirs.shape
+    # Pillow also rounds to whole levels three times, which weighs more the less is lost.
+    assert np.abs(ours - theirs).mean() < share * np.abs(image - theirs).mean()
+
+
+def test_jpeg_draws_up_to_quality_95(images):
+    best = np.array(colour.lose_detail(np.float32(images), Chosen(4, jpeg=1), 10))
+    np.testing.assert_array_equal(best, colour.lose_detail(np.float32(images), Chosen(4, jpeg=0), 95))
+
+
+def test_values_stay_in_range_and_are_not_rounded(images, masks):
+    ranges = dict(brightness=255, contrast=0.9, noise=100, chance=1)
+    seen, _ = view(Augment((32, 48), **ranges), images, masks)
+    assert seen.min() == 0 and seen.max() == 255 and seen.dtype == np.float32
+    assert np.any(seen != np.round(seen))
+
+
+def test_cutout_hides_a_rectangle_and_nothing_else():
+    images, masks = np.full((300, 40, 60, 3), 200, np.uint8), np.ones((300, 40, 60), np.uint8)
+    seen, mask = view(Augment((40, 60), cutout=0.6, chance=1), images, masks)
+    hidden = mask == 255
+    assert np.all(seen[hidden] == GREY) and np.all(seen[~hidden] == 200) and np.all(mask[~hidden] == 1)
+    rows, columns = hidden.any(axis=2), hidden.any(axis=1)
+    np.testing.assert_array_equal(hidden, rows[:, :, None] & columns[:, None, :])
+    for lines, length in ((rows, 40), (columns, 60)):
+        assert_spans(lines, 0.6 * length / 3, 0.6 * length)
+
+
+def assert_spans(lines, shortest, longest):
+    """Each row of ``lines`` is one span of so many pixels, and all of them together reach both ends and all lengths."""
+    edges = np.abs(np.diff(lines.astype(int), axis=1, prepend=0, append=0))
+    assert np.all(edges.sum(axis=1) == 2)
+    # The border of a span cuts through pixels: it holds one more or one less.
+    sides = lines.sum(axis=1)
+    assert shortest - 1 <= sides.min() < 1.2 * shortest and 0.9 * longest < sides.max() <= longest + 1
+    assert lines.any(axis=0).all()
+
+
+SOMETIMES = dict(elastic=4, blur=2, noise=20, jpeg=10, cutout=0.5)
+
+
+@pytest.mark.parametrize("name", SOMETIMES)
+def test_chance(name, images, masks):
+    images, masks = copies(images[0], 64), copies(masks[0], 64)
+
+    def find_changed(chance):
+        seen, mask = view(Augment((32, 48), **{name: SOMETIMES[name]}, chance=chance), images, masks)
+        return np.any(seen != images, axis=(1, 2, 3)) | np.any(mask != masks, axis=(1, 2))
+
+    assert not find_changed(0).any()
+    assert find_changed(1).sum() > 0.9 * 64  # a blur of less than a tenth of a pixel leaves every bit
+    assert 64 / 2 - 4 * 4 <= find_changed(0.5).sum() <= 64 / 2 + 4 * 4  # 4 = √(64 · ½ · ½), four times
+
+
+def test_whether_one_change_happens_says_nothing_of_another():
+    draws = Draws(np.stack([np.arange(2000)] * 2, axis=1))
+    happens = np.stack([draws.happens(name, 0.5) for name in SOMETIMES])
+    np.testing.assert_allclose(np.corrcoef(happens), np.eye(len(SOMETIMES)), atol=4 / math.sqrt(2000))
+
+
+# The layer
+
+# Run here and in other processes: one batch, seen by every layer.
+SCRIPT = """
+import numpy as np
+from keras import ops
+from seglib import augment
+
+rng = np.random.default_rng(0)
+batch = {
+    "images": rng.integers(0, 256, (6, 32, 48, 3), np.uint8),
+    "segmentation_masks": rng.integers(0, 8, (6, 32, 48), np.uint8),
+}
+layers = [preset((24, 40)) for preset in (augment.light, augment.standard, augment.strong)]
+layers += [augment.CutMix(chance=1), augment.Mosaic(chance=1), augment.CopyPaste([3, 5], chance=1)]
+views = {}
+for layer in layers:
+    for key, value in layer(batch, seed=np.array([3, 4], np.int32)).items():
+        views[f"{key} of {len(views) // 2}"] = ops.convert_to_numpy(value)
+    empty = layer({key: value[:0] for key, value in batch.items()}, seed=np.array([3, 4], np.int32))
+    assert [len(value) for value in empty.values()] == [0, 0]
+"""
+
+
+def views_in_another_process(path, **environment):
+    command = [sys.executable, "-c", f"{SCRIPT}\nnp.savez({str(path)!r}, **views)"]
+    root = Path(augment.__file__).parents[2]  # Python's -c looks for packages in the working directory first
+    subprocess.run(command, env=os.environ | environment, cwd=root, check=True, timeout=120)
+    return dict(np.load(path))
+
+
+def views_here():
+    space = {}
+    exec(SCRIPT, space)
+    assert len(space["views"]) == 12
+    return space["views"]
+
+
+def test_another_process_sees_the_same_bytes(tmp_path):
+    there = views_in_another_process(tmp_path / "views.npz", PYTHONHASHSEED="1")
+    for name, value in views_here().items():
+        np.testing.assert_array_equal(there[name], value, err_msg=name)
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_another_backend_sees_the_same(backend, tmp_path):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed, so Keras cannot run on it")
+    there = views_in_another_process(tmp_path / "views.npz", KERAS_BACKEND=backend)
+    for name, value in views_here().items():
+        assert there[name].dtype == value.dtype
+        np.testing.assert_allclose(there[name], value, atol=1e-2 if "images" in name else 0, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("preset", "known"), [(augment.light, True), *((preset, False) for preset in PRESETS.values())]
+)
+def test_a_pair_and_a_seed_give_the_same_bytes_everywhere(preset, known, rng):
+    layer, sizes = preset((24, 40)), [(32, 48)] * 6 if known else [(32 + i, 48 - 2 * i) for i in range(6)]
+    pairs = [(rng.integers(0, 256, (*size, 3), np.uint8), rng.integers(0, 8, size, np.uint8)) for size in sizes]
+    seeds = rng.integers(0, 2**31, (6, 2)).astype(np.int32)
+    alone = [view(layer, *pair, seed) for pair, seed in zip(pairs, seeds, strict=True)]
+    for (image, mask), seed, expected in zip(pairs, seeds, alone, strict=True):
+        assert_same([x[0] for x in view(layer, image[None], mask[None], seed)], expected)
+    height, width = (32, 48) if known else (None, None)
+    signature = tf.TensorSpec((height, width, 3), tf.uint8), tf.TensorSpec((height, width), tf.uint8)
+    dataset = tf.data.Dataset.from_generator(lambda: iter(pairs), output_signature=signature)
+    dataset = tf.data.Dataset.zip(dataset, tf.data.Dataset.from_tensor_slices(seeds))
+
+    def change(pair, seed):
+        return layer({"images": pair[0], "segmentation_masks": pair[1]}, seed)
+
+    dataset = dataset.map(change, num_parallel_calls=4)
+    assert dataset.element_spec["images"].shape == (24, 40, 3)
+    assert dataset.element_spec["segmentation_masks"].shape == (24, 40)
+    for pair, expected in zip(dataset.as_numpy_iterator(), alone, strict=True):
+        assert_same((pair["images"], pair["segmentation_masks"]), expected)
+
+
+@pytest.mark.parametrize(
+    ("preset", "shape", "channel"),
+    [(augment.strong, (None, None, None), False), (augment.light, (None, 32, 48), True)],
+    ids=["unknown size", "known size"],
+)
+def test_a_traced_batch_is_the_same_batch(preset, shape, channel, images, masks):
+    masks = masks[..., None] if channel else masks
+    for layer in (preset((24, 40)), *MIXTURES.values()):
+        signature = [tf.TensorSpec((*shape, 3), tf.uint8), tf.TensorSpec(shape + (1,) * channel, tf.uint8)]
+        traced = tf.function(lambda i, m, s, layer=layer: layer({"images": i, "segmentation_masks": m}, s))
+        traced = traced.get_concrete_function(*signature, tf.TensorSpec((2,), tf.int32))
+        pair = traced(tf.constant(images), tf.constant(masks), tf.constant([1, 2]))
+        expected = view(layer, images, masks)
+        # TensorFlow may turn sums and products around when it traces.
+        np.testing.assert_allclose(pair["images"], expected[0], atol=1e-2)
+        np.testing.assert_array_equal(pair["segmentation_masks"], expected[1])
+
+
+def test_the_axis_of_channels_of_masks_stays(images, masks):
+    for layer in (augment.standard((24, 40)), *MIXTURES.values()):
+        plain, channel = view(layer, images, masks), view(layer, images, masks[..., None])
+        assert_same(channel, (plain[0], plain[1][..., None]))
+        plain, channel = view(layer, images[0], masks[0]), view(layer, images[0], masks[0][..., None])
+        assert_same(channel, (plain[0], plain[1][..., None]))
+
+
+def test_images_of_a_batch_have_nothing_to_do_with_each_other(images, masks):
+    layer = augment.strong((24, 40))
+    batch, others = view(layer, images, masks), [np.concatenate([0 * x[:2], x[2:]]) for x in (images, masks)]
+    assert_same([x[2:] for x in batch], [x[2:] for x in view(layer, *others)])
+    alone = view(layer, images[0], masks[0])
+    # TensorFlow may multiply one matrix in another way than four.
+    np.testing.assert_allclose(alone[0], batch[0][0], atol=1e-2)
+    np.testing.assert_array_equal(alone[1], batch[1][0])
+
+
+def test_views_differ_within_a_batch_and_with_either_seed(images, masks):
+    layer, images, masks = augment.light((24, 40)), copies(images[0], 4), copies(masks[0], 4)
+    seen = [mask for seed in ((1, 2), (1, 3), (2, 2)) for mask in view(layer, images, masks, seed)[1]]
+    assert len({mask.tobytes() for mask in seen}) == 12
+
+
+def test_without_a_seed_the_layers_own_goes_on_from_call_to_call(images, masks):
+    images, masks = copies(images[0], 4), copies(masks[0], 4)
+    first, second, other = (augment.light((24, 40), seed=seed) for seed in (3, 3, 4))
+    calls = [view(first, images, masks, seed=None) for _ in range(3)]
+    for call in calls:
+        assert_same(call, view(second, images, masks, seed=None))
+    assert not np.array_equal(calls[0][1], view(other, images, masks, seed=None)[1])
+    assert not np.array_equal(calls[0][1], calls[1][1])
+
+
+def test_no_view_of_one_call_comes_back_in_the_next(images, masks):
+    layer, images, masks = augment.light((24, 40), seed=3), copies(images[0], 4), copies(masks[0], 4)
+    seen = [mask for _ in range(3) for mask in view(layer, images, masks, seed=None)[1]]
+    assert len({mask.tobytes() for mask in seen}) == 12
+
+
+def test_other_keys_are_handed_on_and_the_inputs_stay_as_they_are(images, masks):
+    for layer in (augment.light((24, 40)), *MIXTURES.values()):
+        inputs = {"images": images, "segmentation_masks": masks, "labels": np.array([5, 6, 7, 8])}
+        before = {key: value.copy() for key, value in inputs.items()}
+        pair = layer(inputs, seed=np.array([1, 2]))
+        assert list(pair) == list(inputs) and np.array(pair["labels"]).tolist() == [5, 6, 7, 8]
+        assert all(np.array_equal(inputs[key], before[key]) for key in before)
+
+
+def test_outside_of_training_the_inputs_come_back(images, masks):
+    for layer in (augment.strong((24, 40)), *MIXTURES.values()):
+        assert_same(view(layer, images, masks, training=False), (images, masks))
+        assert not np.array_equal(view(layer, images, masks)[1], masks)
+
+
+def test_beside_keras_layers_in_a_pipeline_image_and_mask_stay_together(rng):
+    # Ours come first, because Keras's layers hand on masks as floats, which ours refuse.
+    masks = np.repeat(np.repeat(rng.integers(0, 8, (16, 4, 6, 1), np.uint8), 8, axis=1), 8, axis=2)
+    images = np.repeat(30 * masks, 3, axis=-1)
+    mixtures = [CutMix(chance=1, seed=0), Mosaic(chance=1, seed=1), CopyPaste([1], chance=1, seed=2)]
+    flip = keras.layers.RandomFlip("horizontal", seed=0)
+    for layers in ([Augment((40, 40), seed=3), flip], [Augment((32, 48), flip=0.5, seed=3), *mixtures]):
+        pair = keras.layers.Pipeline(layers)({"images": images, "segmentation_masks": masks}, training=True)
+        seen, mask = np.array(pair["images"]), np.array(pair["segmentation_masks"])
+        shown = np.repeat(mask != 255, 3, axis=-1) & (seen % 30 == 0)  # a crop between pixels blends two of them
+        assert shown.mean() > 0.5 and np.all(seen[shown] == 30.0 * np.repeat(mask, 3, axis=-1)[shown])
+        assert not (mask.shape == masks.shape and np.array_equal(mask, masks))
+
+
+EVERY_RANGE = dict(flip=0.4, scale=(0.5, 1.5), rotation=11, shear=12, translation=0.1, elastic=2, brightness=21)
+EVERY_RANGE |= dict(contrast=0.2, saturation=0.3, hue=13, blur=0.5, noise=6, jpeg=40, cutout=0.25, chance=0.9)
+
+
+def test_an_augment_is_rebuilt_from_its_config_with_every_range(images, masks):
+    config = dict(size=(24, 40), **EVERY_RANGE, ignore_id=9, seed=5)
+    layer = Augment(**config)
+    again = Augment.from_config(layer.get_config())
+    assert again.get_config() == layer.get_config() == layer.get_config() | config
+    assert_same(view(again, images, masks), view(layer, images, masks))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Augment((24, 40), scale=(0.5, 2), ignore_id=9, seed=5),
+        CutMix(largest=0.5, chance=0.9, seed=5),
+        Mosaic(chance=0.9),
+        CopyPaste([1, 3], chance=0.9),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_saved_and_loaded_a_layer_sees_the_same(layer, images, masks, tmp_path):
+    expected = view(layer, images, masks)
+    saved = keras.saving.serialize_keras_object(keras.layers.Pipeline([layer]))
+    (loaded,) = keras.saving.deserialize_keras_object(saved).layers
+    assert loaded is not layer and loaded.get_config() == layer.get_config()
+    assert_same(view(loaded, images, masks), expected)
+    make_model(layer, (32, 48)).save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras").get_layer(layer.name)
+    assert loaded is not layer
+    assert_same(view(loaded, images, masks), expected)
+
+
+def make_model(layer, size):
+    shapes = {"images": (*size, 3), "segmentation_masks": size}
+    inputs = {name: keras.Input(shape, dtype="uint8", name=name) for name, shape in shapes.items()}
+    return keras.Model(inputs, layer(inputs))
+
+
+@pytest.mark.parametrize("layer", [augment.light((24, 40)), Mosaic(chance=1)], ids=["light", "Mosaic"])
+def test_a_model_of_any_image_size_can_hold_the_layer(layer, images, masks):
+    model = make_model(layer, (None, None))
+    for training in (True, False):
+        pair = model({"images": images, "segmentation_masks": masks}, training=training)
+        size = (24, 40) if isinstance(layer, Augment) and training else (32, 48)
+        assert pair["images"].shape == (4, *size, 3) and pair["segmentation_masks"].shape == (4, *size)
+
+
+def test_half_precision_changes_nothing(images, masks):
+    expected = [view(layer, images, masks) for layer in (augment.strong((24, 40)), CutMix(chance=1))]
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        seen = [view(layer, images, masks) for layer in (augment.strong((24, 40)), CutMix(chance=1))]
+    finally:
+        keras.config.set_dtype_policy("float32")
+    for a, b in zip(seen, expected, strict=True):
+        assert_same(a, b)
+
+
+# Mixtures
+
+
+def tag(count, height=24, width=32):
+    """A batch of images whose pixels tell which image and which place they are from."""
+    return np.stack(np.mgrid[:count, :height, :width], axis=-1).astype(np.uint8)
+
+
+def find_givers(mixture, masks, seed=(1, 2)):
+    """Which image of the batch each pixel is from, after it was asserted that it came in its place, with its label."""
+    count, height, width = masks.shape
+    images = tag(count, height, width)
+    seen, mask = view(mixture, images, masks, seed)
+    assert seen.dtype == np.uint8 and mask.dtype == masks.dtype and mask.shape == masks.shape
+    np.testing.assert_array_equal(seen[..., 1:], images[..., 1:])
+    giver = seen[..., 0].astype(int)
+    np.testing.assert_array_equal(mask, np.take_along_axis(masks, giver, axis=0))
+    return giver
+
+
+@pytest.fixture
+def classes(rng):
+    """Thirty masks, every other without the classes 1 and 2, which are rare in the others. Ids need not fit a byte."""
+    masks = rng.choice(np.array([0, 1, 2, 300, 255], np.int32), (30, 24, 32), p=[0.8, 0.05, 0.05, 0.05, 0.05])
+    masks[1::2] = np.where(np.isin(masks[1::2], (1, 2)), 0, masks[1::2])
+    return masks
+
+
+@mixtures
+def test_mixtures_mix_as_often_as_asked(mixture, classes):
+    own = np.arange(30)[:, None, None]
+
+    def share_mixed(chance):
+        layer = type(mixture).from_config(mixture.get_config() | {"chance": chance})
+        givers = [find_givers(layer, classes, (0, seed)) for seed in range(10)]
+        return np.mean([np.any(giver != own, axis=(1, 2)) for giver in givers])
+
+    assert share_mixed(0) == 0
+    # An image that has the class itself is one of the 15 that may give it.
+    possible = 1 - 1 / 30 if isinstance(mixture, CopyPaste) else 1
+    assert share_mixed(1) == pytest.approx(possible, abs=4 * math.sqrt(possible * (1 - possible) / 300))
+    assert share_mixed(0.5) == pytest.approx(possible / 2, abs=4 * 0.5 / math.sqrt(300))
+
+
+@mixtures
+def test_a_batch_of_one_a_pair_and_no_batch_at_all_are_not_mixed(mixture, images, masks):
+    assert_same(view(mixture, images[:1], masks[:1]), (images[:1], masks[:1]))
+    assert_same(view(mixture, images[0], masks[0]), (images[0], masks[0]))
+    assert_same(view(mixture, images[:0], masks[:0]), (images[:0], masks[:0]))
+
+
+@mixtures
+def test_mixtures_keep_the_dtypes(mixture, images, masks):
+    for image_dtype, mask_dtype in ((np.uint8, np.int16), (np.float32, np.int64)):
+        seen, mask = view(mixture, images.astype(image_dtype), masks.astype(mask_dtype))
+        assert seen.dtype == image_dtype and mask.dtype == mask_dtype
+
+
+def test_cutmix_takes_one_rectangle_of_one_other_image(classes):
+    further, lines = [], ([], [])
+    for seed in range(10):
+        for own, giver in enumerate(find_givers(CutMix(largest=0.5, chance=1), classes, (0, seed))):
+            theirs = giver != own
+            rows, columns = theirs.any(axis=1), theirs.any(axis=0)
+            np.testing.assert_array_equal(theirs, rows[:, None] & columns)
+            (partner,) = np.unique(giver[theirs])
+            further.append((partner - own) % 30)
+            lines[0].append(rows)
+            lines[1].append(columns)
+    # 300 draws among 29 others, which are equally likely
+    assert stats.chisquare(np.bincount(further, minlength=30)[1:]).pvalue > 0.001
+    for line, length in zip(lines, (24, 32), strict=True):
+        assert_spans(np.array(line), 0.5 * length / 3, 0.5 * length)
+
+
+def test_mosaic_is_four_images_around_a_point(classes):
+    corners, distinct, further = [], 0, []
+    for seed in range(10):
+        for own, giver in enumerate(find_givers(Mosaic(chance=1), classes, (0, seed))):
+            row, column = np.argmax(giver[:, 0] != own), np.argmax(giver[0] != own)
+            quarters = giver[:row, :column], giver[:row, column:], giver[row:, :column], giver[row:, column:]
+            first, *others = [np.unique(quarter).tolist() for quarter in quarters]
+            assert first == [own] and all(len(other) == 1 and other != [own] for other in others)
+            corners.append((row / 24, column / 32))
+            distinct += len({other[0] for other in others}) == 3
+            further += [(other[0] - own) % 30 for other in others]
+    corners = np.array(corners)
+    assert np.all(corners >= 0.25) and np.all(corners <= 0.75 + 1 / 24)
+    assert np.all(corners.min(axis=0) < 0.3) and np.all(corners.max(axis=0) > 0.7)
+    share = 28 / 29 * 27 / 29  # that three draws among 29 differ
+    assert distinct / 300 == pytest.approx(share, abs=4 * math.sqrt(share * (1 - share) / 300))
+    assert stats.chisquare(np.bincount(further, minlength=30)[1:]).pvalue > 0.001
+
+
+def test_copypaste_copies_all_of_the_classes_asked_and_nothing_else(classes):
+    wanted, givers = np.isin(classes, (1, 2)), []
+    for seed in range(10):
+        for own, giver in enumerate(find_givers(CopyPaste([1, 2], chance=1), classes, (0, seed))):
+            (partner,) = np.unique(giver[giver != own]) if np.any(giver != own) else [own]
+            np.testing.assert_array_equal(giver != own, wanted[partner] if partner != own else False)
+            givers.append(partner)
+    # Each of those that have the classes gives as often as the others, be it to itself.
+    times = np.bincount(givers, minlength=30)
+    assert times[::2].sum() == 300 - times[1::2].sum() and np.all(times[1::2] <= 0)
+    assert stats.chisquare(times[::2]).pvalue > 0.001
+
+
+def test_copypaste_changes_nothing_where_nobody_has_the_class(classes):
+    giver = find_givers(CopyPaste([7, 44], chance=1), classes)
+    assert np.all(giver == np.arange(30)[:, None, None])
+    assert np.any(find_givers(CopyPaste([300], chance=1), classes) != np.arange(30)[:, None, None])
+
+
+def test_copypaste_takes_an_id_that_masks_cannot_hold_for_none_of_theirs(images):
+    masks = np.full((4, 32, 48), 300 - 256, np.uint8)
+    assert_same(view(CopyPaste([300], chance=1), images, masks), (images, masks))
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda i, m: {"images": i, "segmentation_masks": m + 0.5}, r"integer ids, got float.*ops\.cast"),
+        (lambda i, m: {"images": i, "segmentation_masks": m[:, 1:]}, r"one size.*\(4, 32, 48, 3\).*\(4, 31, 48\)"),
+        (lambda i, m: {"images": i, "segmentation_masks": m[:, :, 1:]}, r"one size.*\(4, 32, 47\)"),
+        (lambda i, m: {"images": i, "segmentation_masks": m[1:]}, r"one size.*\(3, 32, 48\)"),
+        (lambda i, m: {"images": i}, 'wanted {"images": …, "segmentation_masks": …}, got the keys images'),
+        (lambda i, m: {"image": i, "mask": m}, "got the keys image, mask"),
+        (lambda i, m: (i, m), "got a tuple"),
+        (lambda i, m: i, "wanted {"),
+        (lambda i, m: {"images": i[..., [0, 1, 2, 2]], "segmentation_masks": m}, r"got images \(4, 32, 48, 4\)"),
+        (lambda i, m: {"images": i[..., 0], "segmentation_masks": m}, r"got images \(4, 32, 48\)"),
+        (lambda i, m: {"images": i, "segmentation_masks": np.eye(256, dtype=np.uint8)[m]}, r"one id a pixel.*256\)"),
+        (lambda i, m: {"images": i, "segmentation_masks": m[0]}, r"one id a pixel.*got.*\(32, 48\)"),
+        (
+            lambda i, m: {"images": i, "segmentation_masks": m.astype(np.int8) % 8},
+            "255 does not fit into masks of int8",
+        ),
+    ],
+)
+@pytest.mark.parametrize("layer", [Augment((8, 8)), CutMix()], ids=["Augment", "CutMix"])
+def test_inputs_that_are_none_are_refused(layer, change, message, images, masks):
+    for training in (True, False):
+        with pytest.raises(ValueError, match=message):
+            layer(change(images, masks), seed=np.array([1, 2]), training=training)
+
+
+@pytest.mark.parametrize(("ignore_id", "dtype"), [(300, np.uint8), (-1, np.int32), (2**15, np.int16)])
+def test_an_ignore_id_that_masks_cannot_hold_is_refused(ignore_id, dtype, images, masks):
+    with pytest.raises(ValueError, match=f"ignore_id {ignore_id} does not fit into masks of {np.dtype(dtype)}"):
+        view(Augment((8, 8), ignore_id=ignore_id), images, masks.astype(dtype))
+    assert_same(view(Augment((32, 48), ignore_id=300), images, masks.astype(np.int32))[1:], [masks.astype(np.int32)])
+
+
+RANGES = dict(
+    flip=1, rotation=180, shear=60, translation=1, elastic=4, brightness=255, contrast=1, saturation=1, hue=180
+)
+RANGES |= dict(blur=20, noise=255, jpeg=95, cutout=1, chance=1)
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_ranges_that_are_none_are_refused(name):
+    lowest = 1 if name == "jpeg" else 0
+    for value in (lowest, RANGES[name]):
+        Augment((8, 8), **{name: value})
+    for value in (lowest - 0.1, RANGES[name] + 0.1, math.nan):
+        with pytest.raises(ValueError, match=f"{name} must lie in {lowest}–{RANGES[name]}, got {value}"):
+            Augment((8, 8), **{name: value})
+
+
+@pytest.mark.parametrize("scale", [(0, 1), (2, 1), (-1, 1), (1,), (1, 1, 1), (math.nan, 1)], ids=str)
+def test_a_scale_that_is_none_is_refused(scale):
+    with pytest.raises(ValueError, match=r"scale must be \(low, high\)"):
+        Augment((8, 8), scale=scale)
+
+
+@pytest.mark.parametrize("size", [(8,), (8, 8, 3), (0, 8), (8, -1), (8.0, 8), (None, 8)], ids=str)
+def test_a_size_that_is_none_is_refused(size):
+    with pytest.raises(ValueError, match=r"size must be \(height, width\) in whole pixels"):
+        Augment(size)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: CutMix(chance=1.1), "chance must lie in 0–1, got 1.1"),
+        (lambda: Mosaic(chance=-0.1), "chance must lie in 0–1, got -0.1"),
+        (lambda: CutMix(largest=0), "largest must lie in 0–1, got 0"),
+        (lambda: CutMix(largest=1.5), "largest must lie in 0–1, got 1.5"),
+        (lambda: CopyPaste([]), r"ids must be class ids .*255, got \[\]"),
+        (lambda: CopyPaste([1, 255]), r"ids must be class ids .*255, got \[1, 255\]"),
+        (lambda: CopyPaste([9], ignore_id=9), r"ids must be class ids .*9, got \[9\]"),
+        (lambda: CopyPaste([-1]), r"ids must be class ids"),
+    ],
+)
+def test_mixtures_refuse_what_they_cannot_do(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+@presets
+def test_an_empty_batch_stays_empty(preset, images, masks):
+    seen, mask = view(preset((24, 40)), images[:0], masks[:0])
+    assert seen.shape == (0, 24, 40, 3) and seen.dtype == np.float32
+    assert mask.shape == (0, 24, 40) and mask.dtype == np.uint8
