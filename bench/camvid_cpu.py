@@ -21,9 +21,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from seglib import data, losses, metrics, models, predict, train
+from seglib import augment, data, losses, metrics, models, predict, train
 from seglib.labels import VOID, LabelMap
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,21 +55,6 @@ class Clock(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-def augment(pair, seed):
-    """A random half to whole of the picture, mirrored or not, in another light; one window for image and mask."""
-    draws = tf.random.stateless_uniform((9,), seed)
-    size = tf.shape(pair["mask"])
-    window = tf.cast(tf.cast(size, tf.float32) * (0.5 + 0.5 * draws[0]), tf.int32)
-    top, left = tf.unstack(tf.cast(tf.cast(size - window, tf.float32) * draws[1:3], tf.int32))
-    image = pair["image"][top : top + window[0], left : left + window[1]]
-    mask = pair["mask"][top : top + window[0], left : left + window[1]]
-    if draws[3] < 0.5:
-        image, mask = image[:, ::-1], mask[:, ::-1]
-    gamma, gain = tf.exp(0.7 * (draws[4] - 0.5)), tf.exp(0.3 * (draws[5:8] - 0.5) + 0.3 * (draws[8] - 0.5))
-    image = 255 * tf.clip_by_value(gain * (tf.cast(image, tf.float32) / 255) ** gamma, 0, 1)
-    return {"image": image, "mask": mask}
-
-
 def read(folder):
     """All pairs of a folder as one training split."""
     return data.from_folder(folder / "images", folder / "masks", CLASSES, IDS, val=0, test=0, name=folder.name)
@@ -88,7 +72,10 @@ def train_for(pairs, seconds):
     )
     began = time.perf_counter()
     for i, (size, batch_size) in enumerate(zip(SIZES, BATCH_SIZES, strict=True), start=1):
-        batches = pairs.batches("train", size, batch_size, augment, seed=i).repeat()
+        # Read at twice the size, so that half to whole of a picture fills the network's.
+        views = augment.Augment(size, flip=0.5, scale=(0.5, 1), brightness=25, contrast=0.3, saturation=0.3, hue=10)
+        twice = tuple(2 * side for side in size)
+        batches = pairs.batches("train", twice, batch_size, augment=views, seed=i).repeat()
         clock = Clock(began, seconds, until=seconds * i / len(SIZES))
         model.make_train_function(force=True)  # traced anew, so that the sizes are known again
         model.fit(batches, steps_per_epoch=10**6, shuffle=False, verbose=0, callbacks=[clock])

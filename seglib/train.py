@@ -13,9 +13,9 @@ from seglib import viz
 
 
 def seed(number):
-    """Seeds Python, NumPy and the backend, so that weights, dropout and batches are drawn alike in every run.
+    """Seeds Python, NumPy and the backend, so that weights and dropout are drawn alike in every run.
 
-    Call it before the batches are made, and again before the model is.
+    Call it before the model is made. Batches have seeds of their own: see ``seed=`` of ``Dataset.batches``.
     """
     keras.utils.set_random_seed(number)
 
