@@ -394,6 +394,9 @@ class TestOutOfStep:
         found = audit(change(masks=lambda masks: np.where(masks == 200, 10, masks)))
         assert found.lost_ids == (200,)
         assert 0.4 < found.mislabelled < 0.6
+        lost = iter([False, True])  # a class that came back once is not lost
+        found = audit(change(masks=lambda masks: np.where((masks == 200) & next(lost), 10, masks)), pairs=16)
+        assert found.lost_ids == () and 0.15 < found.mislabelled < 0.35
 
     def test_a_mask_resized_bilinearly(self):
         def resize(pixels):
@@ -511,6 +514,16 @@ def test_the_report_in_words():
         "  image          (4, 5, 3) uint8 → (6, 8, 3) float32",
         "  mask           (4, 5, 1) uint8 → (6, 8, 1) int32",
     ]
+
+
+def test_a_single_misfit_is_not_told_as_none():
+    def spoil(images):
+        images[0, 50, 50] = exchange_tones(images[0, 50, 50])
+        return images
+
+    found = audit(change(spoil), pairs=8)
+    assert 0 < found.mislabelled < 1e-4
+    assert "mislabelled    < 0.01% of" in str(found)
 
 
 def test_what_the_layer_raises_comes_through():

@@ -130,7 +130,10 @@ def audit(layer, pairs=64, size=(96, 128), ids=(10, 200), ignore_id=255, batch_s
             itself raises is let through as it is.
 
     Example:
-        >>> print(audit(keras.layers.RandomElasticTransform(seed=0)))
+        Filled with zeros, what lies beyond the image is labelled class 0:
+
+        >>> audit(keras.layers.RandomRotation(0.1, fill_mode="constant")).new_ids
+        (0,)
     """
     _check(pairs, size, ids, ignore_id, batch_size)
     rng = np.random.default_rng(seed)
