@@ -24,7 +24,7 @@ from keras import ops
 from seglib import augment, data, losses, metrics, models, train
 
 SIZE, FEW, BATCH, RATE = (64, 96), 40, 8, 3e-3
-# (steps, presets, seeds): short as in the lesson, and three times as long.
+# (steps, presets, seeds): about as short as in the lesson, and three times as long.
 RUNS = ((300, ("none", "light"), 5), (900, ("none", "light"), 5), (900, ("standard", "strong"), 2))
 FIELDS = ("steps", "augment", "seed", "test_miou", "seconds")
 CSV = Path(__file__).with_suffix(".csv")
