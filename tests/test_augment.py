@@ -292,6 +292,14 @@ def test_a_large_crop_holds_the_whole_image_and_grey_void_around_it(rng):
     assert {int(np.argmax(crop[:, 7] < 5)) for crop in crops} == set(range(12 - 8 + 1))  # how far down it lies
 
 
+def test_a_crop_at_its_own_scale_moves_whole_pixels(rng):
+    images, masks = rng.integers(0, 256, (40, 12, 15, 3), np.uint8), np.zeros((40, 12, 15), np.uint8)
+    for size in ((5, 7), (6, 6), (20, 22)):  # smaller by even and odd numbers, and larger
+        seen, mask = view(Augment(size, flip=0.5), images, masks)
+        pixels = seen[mask == 0]
+        np.testing.assert_array_equal(pixels, np.round(pixels))
+
+
 def test_resampling_agrees_with_scipy(rng):
     images, masks = rng.uniform(0, 255, (3, 20, 30, 3)).astype(np.float32), rng.integers(0, 400, (3, 20, 30))
     places = rng.uniform(-6, 36, (3, 2, 25, 35)).astype(np.float32)
@@ -877,6 +885,15 @@ def test_cutmix_takes_one_rectangle_of_one_other_image(classes):
     assert_evenly(np.bincount(further, minlength=30)[1:])
     for line, length in zip(lines, (24, 32), strict=True):
         assert_spans(np.array(line), 0.5 * length / 3, 0.5 * length)
+
+
+def test_two_mixtures_of_one_seed_choose_images_of_their_own(rng):
+    images, masks = rng.integers(0, 256, (200, 8, 12, 3), np.uint8), np.zeros((200, 8, 12), np.uint8)
+    chosen = []
+    for mixture in (augment.CutMix(chance=0.5), augment.Mosaic(chance=0.5)):
+        seen, _ = view(mixture, images, masks)
+        chosen.append(np.any(seen != images, axis=(1, 2, 3)))
+    assert 0.2 < np.mean(chosen[0] != chosen[1]) < 0.8
 
 
 def test_mosaic_is_four_images_around_a_point(classes):

@@ -40,7 +40,11 @@ def draw_affine(draws, source, size, flip, scale, rotation, shear, translation):
     seen = ops.divide(np.array(size, np.float32), zoom[:, None])  # what the crop shows, before it is turned
     free = ops.abs(source - seen) / 2
     shift = free * draws.uniform("crop", -1, 1, (2,)) + seen * draws.uniform("shift", -translation, translation, (2,))
-    return matrix, source / 2 + shift
+    centre = source / 2 + shift
+    if tuple(scale) == (1, 1) and not rotation and not shear:  # moved by whole pixels, nothing has to be mixed
+        half = np.array(size, np.float32) / 2
+        centre = ops.round(centre - half) + half
+    return matrix, centre
 
 
 def bend(places, draws, elastic, matrix):

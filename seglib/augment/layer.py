@@ -108,9 +108,9 @@ class Augment(Random):
         rotation: largest angle, in degrees.
         shear: largest angle, in degrees.
         translation: largest shift, as a share of ``size``; a crop smaller than the image is anywhere in it anyway.
-        elastic: standard deviation of a smooth displacement, in pixels of the crop; at most 4, so as not to fold.
+        elastic: standard deviation of a smooth displacement, in pixels of the crop; at most 4: beyond, it often folds.
         brightness: largest change, in grey levels of 255.
-        contrast, saturation: largest change of the factor, below 1.
+        contrast, saturation: largest change of the factor, at most 1.
         hue: largest angle, in degrees.
         blur: largest standard deviation of a Gaussian, in pixels.
         noise: largest standard deviation, in grey levels of 255.
@@ -119,6 +119,8 @@ class Augment(Random):
         chance: how probable each of elastic, blur, noise, jpeg and cutout is; all others happen to every image.
         ignore_id: the id of void pixels.
         seed: of the layer's own generator, for calls without a seed.
+
+    In a ``keras.layers.Pipeline`` it comes first: some of Keras's layers hand on masks of floats, which it refuses.
 
     Raises:
         ValueError: a range that is none, naming it.
@@ -214,7 +216,7 @@ def light(size, ignore_id=255, seed=None):
 
 
 def standard(size, ignore_id=255, seed=None):
-    """What most scenes forgive: a little more of that, slightly turned, in other colours."""
+    """What most scenes forgive: further in and out than ``light``, slightly turned, in other colours."""
     ranges = dict(flip=0.5, scale=(0.75, 1.5), rotation=5, brightness=32, contrast=0.25, saturation=0.25, hue=10)
     return Augment(size, **ranges, ignore_id=ignore_id, seed=seed)
 

@@ -33,7 +33,7 @@ class Mixture(Random):
 
     def chosen(self, draws):
         """Which images are mixed: (batch, 1, 1) bool."""
-        return draws.happens("mix", self.chance)[:, None, None]
+        return draws.happens(type(self).__name__, self.chance)[:, None, None]
 
 
 def draw_partner(images, masks, draws, name):
@@ -106,7 +106,7 @@ class CopyPaste(Mixture):
         wanted = ops.any(ops.cast(masks, "int32")[..., None] == ops.convert_to_tensor(list(self.ids), "int32"), axis=-1)
         has = ops.cast(ops.any(wanted, axis=(1, 2)), "int32")
         givers = ops.argsort(1 - has)  # those that have some come first
-        which = ops.cast(draws.uniform("partner") * ops.cast(ops.sum(has), "float32"), "int32")
+        which = ops.cast(draws.uniform("giver") * ops.cast(ops.sum(has), "float32"), "int32")
         partner = ops.take(givers, which, axis=0)
         images_of, masks_of, region = (ops.take(x, partner, axis=0) for x in (images, masks, wanted))
         return self.paste(images, masks, (images_of, masks_of), region & self.chosen(draws))
