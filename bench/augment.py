@@ -1,6 +1,6 @@
 """Are image and mask augmented together fast, and in step? Against Keras, KerasCV and albumentations, all in this run.
 
-    python bench/augment.py                  # two to three minutes
+    python bench/augment.py                  # some minutes
 
 KerasCV and albumentations are no requirements (``pip install keras-cv albumentations``); without, they are left out.
 

@@ -41,8 +41,7 @@ class Draws:
         places = np.arange(np.prod(shape, dtype=int), dtype=np.int32).reshape(1, *shape)
         state = ops.reshape(state, (-1, *[1] * len(shape)))
         # Consecutive places are spread over the whole range by the golden ratio before they are mixed.
-        with np.errstate(over="ignore"):
-            spread = places * np.int32(0x9E3779B9 - 2**32)
+        spread = places * np.int32(0x9E3779B9 - 2**32)
         return mix_bits(mix_bits(state + spread))
 
     def uniform(self, name, low=0.0, high=1.0, shape=()):
