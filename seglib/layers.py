@@ -3,6 +3,7 @@
 import math
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 
@@ -39,6 +40,38 @@ def normalise(x, norm):
     if norm == "group":
         return layers.GroupNormalization(groups=x.shape[-1] // math.gcd(x.shape[-1], 8))(x)
     raise ValueError(f"norm must be 'batch', 'group' or None, got {norm!r}")
+
+
+def upsample(x, factor, **options):
+    """Enlarges a map by a learnt transposed convolution that starts as bilinear interpolation (Long et al. 2015, 3.3).
+
+    Its kernel is ``2 · factor`` wide and has no bias. Unlike a resize layer it needs no sizes when it is traced.
+
+    Args:
+        x: (batch, height, width, channels).
+        factor: an even number, or 1.
+        **options: for the layer, such as ``name`` or ``dtype``.
+
+    Returns:
+        (batch, factor · height, factor · width, channels). Beyond the border of ``x`` all is zero, so that the
+        outermost ``factor / 2`` rows and columns of an untrained enlargement fade, in all channels alike.
+    """
+    return layers.Conv2DTranspose(
+        x.shape[-1], 2 * factor, factor, padding="same", use_bias=False, kernel_initializer=Bilinear(), **options
+    )(x)
+
+
+@keras.saving.register_keras_serializable("seglib")
+class Bilinear(keras.initializers.Initializer):
+    """Kernels of :func:`upsample` that interpolate each channel by itself: ``1 − |position| / factor``, a tent.
+
+    For a (2 · factor, 2 · factor, channels, channels) kernel at stride ``factor``.
+    """
+
+    def __call__(self, shape, dtype=None):
+        rows, columns = (1 - np.abs(np.arange(n) + 0.5 - n / 2) / (n / 2) for n in shape[:2])
+        tent = np.outer(rows, columns)[:, :, None, None]
+        return ops.convert_to_tensor(tent * np.eye(*shape[2:]), dtype=dtype)
 
 
 @keras.saving.register_keras_serializable("seglib")

@@ -5,6 +5,104 @@ import tensorflow as tf
 
 from seglib import layers, losses, metrics, models
 
+BUILDERS = {
+    "unet": lambda shape, num_classes: models.unet(shape, num_classes, filters=4, depth=4),
+    **{
+        f"fcn_{stride}s": lambda shape, num_classes, stride=stride: models.fcn(shape, num_classes, stride, "small")
+        for stride in (32, 16, 8)
+    },
+}
+every_model = pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)
+
+
+@pytest.mark.parametrize(("stride", "parameters"), [(32, 136_152_917), (16, 134_815_994), (8, 134_489_759)])
+def test_the_papers_fcns_to_the_last_parameter(stride, parameters):
+    with keras.StatelessScope(initialize_variables=False):  # half a gigabyte of weights that nobody needs
+        model = models.fcn((None, None, 3), 21, stride, "vgg16")
+    keras.utils.clear_session()
+    assert model.count_params() == parameters
+    assert model.output_shape == (None, None, None, 21)
+
+
+def test_upsampling_begins_as_bilinear_interpolation(rng):
+    x = rng.normal(size=(1, 6, 5, 3)).astype(np.float32)
+    for factor in (2, 4, 8):
+        inputs = keras.Input((None, None, 3))
+        ours = np.array(keras.Model(inputs, layers.upsample(inputs, factor))(x))
+        theirs = np.array(keras.ops.image.resize(x, (6 * factor, 5 * factor), "bilinear", data_format="channels_last"))
+        inner = slice(factor // 2, -factor // 2)  # at the border one fades and the other repeats
+        np.testing.assert_allclose(ours[:, inner, inner], theirs[:, inner, inner], atol=1e-5)
+
+
+def test_a_skip_of_an_fcn_begins_silent_and_learns():
+    keras.utils.set_random_seed(0)
+    coarse, fine = (models.fcn((None, None, 3), 3, stride, "small") for stride in (32, 8))
+    for layer in coarse.layers:
+        if layer.weights and layer.name in {other.name for other in fine.layers} - {"logits"}:
+            fine.get_layer(layer.name).set_weights(layer.get_weights())
+    images = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
+    scores = [name for name in (layer.name for layer in fine.layers) if name in ("score_16", "score_8")]
+    assert scores == ["score_16", "score_8"]
+    before = np.array(fine(images))
+    for name in scores:
+        layer = fine.get_layer(name)
+        assert not np.any(layer.kernel)
+        layer.kernel.assign(layer.kernel + 1)
+        assert not np.allclose(fine(images), before), name
+        layer.kernel.assign(0 * layer.kernel)
+
+
+def test_dense_layers_become_convolutions_that_agree(monkeypatch):
+    # A classifier of VGG16's make, with few channels: its dense layers must say what the FCN's head says.
+    tiny = models.Backbone(((2, 2), (2, 2), (2, 3), (2, 3), (3, 3)), head=5, kernel=7, dropout=0.5)
+    monkeypatch.setitem(models.BACKBONES, "vgg16", tiny)
+    keras.utils.set_random_seed(0)
+    inputs = x = keras.Input((224, 224, 3))
+    for filters, repeats in tiny.blocks:
+        for _ in range(repeats):
+            x = keras.layers.Conv2D(filters, 3, padding="same", activation="relu")(x)
+        x = keras.layers.MaxPooling2D(2)(x)
+    x = keras.layers.Flatten()(x)
+    for _ in range(2):
+        x = keras.layers.Dense(5, activation="relu")(x)
+    classifier = keras.Model(inputs, [x, keras.layers.Dense(1000)(x)])
+    for layer in classifier.layers:
+        for weight in layer.weights:
+            weight.assign(np.random.default_rng(len(weight.shape)).uniform(0.05, 0.3, weight.shape))
+    monkeypatch.setattr(models.keras.applications, "VGG16", lambda weights: classifier)
+    model = models.fcn((224, 224, 3), 4, 32, "vgg16", weights="imagenet")
+    image = np.random.default_rng(0).uniform(0, 255, (1, 224, 224, 3)).astype(np.float32)
+    as_vgg = (image - np.array(models.VGG_MEAN))[..., ::-1]
+    head = keras.Model(model.input, model.get_layer("score_32").input)
+    wanted = np.array(classifier(as_vgg)[0])
+    assert np.any(wanted > 0)
+    # the 7×7 convolution sees the whole 7×7 map at its centre, as the dense layer does
+    np.testing.assert_allclose(np.array(head(image))[:, 3, 3], wanted, rtol=1e-4)
+
+
+def test_weights_that_cannot_be_fetched_are_told(monkeypatch):
+    def no_network(weights):
+        raise Exception("URL fetch failure")
+
+    monkeypatch.setattr(models.keras.applications, "VGG16", no_network)
+    with pytest.raises(OSError, match="vgg16_weights_tf_dim_ordering_tf_kernels.h5"):
+        models.fcn((None, None, 3), 21, weights="imagenet")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_classes": 1}, "at least 2"),
+        ({"stride": 4}, "32, 16 or 8, got 4"),
+        ({"backbone": "resnet"}, "vgg16, small, got 'resnet'"),
+        ({"backbone": "small", "weights": "imagenet"}, "'imagenet' for vgg16"),
+        ({"weights": "coco"}, "got 'coco'"),
+    ],
+)
+def test_fcns_that_there_are_none_of_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        models.fcn(**{"input_shape": (None, None, 3), "num_classes": 3, **options})
+
 
 def test_the_papers_unet_to_the_last_parameter():
     model = models.unet((572, 572, 1), 2, padding="valid", norm=None)
@@ -14,18 +112,20 @@ def test_the_papers_unet_to_the_last_parameter():
     assert sizes == [284, 140, 68, 32]
 
 
+@every_model
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (33, 50), (64, 96)])
-def test_any_size_in_the_same_size_out(size):
+def test_any_size_in_the_same_size_out(build, size):
     images = np.random.default_rng(0).uniform(0, 255, (2, *size, 3)).astype(np.float32)
-    model = models.unet((None, None, 3), 4, filters=4, depth=4)
+    model = build((None, None, 3), 4)
     assert model(images).shape == (2, *size, 4)
     traced = tf.function(model, input_signature=[tf.TensorSpec((None, None, None, 3))])
     np.testing.assert_allclose(traced(images), model(images), atol=1e-5)
-    assert models.unet((*size, 3), 4, filters=4, depth=4)(images).shape == (2, *size, 4)
+    assert build((*size, 3), 4)(images).shape == (2, *size, 4)
 
 
-def test_fit_predict_and_second_size_with_unknown_sizes():
-    model = models.unet((None, None, 3), 3, filters=4, depth=3)
+@every_model
+def test_fit_predict_and_second_size_with_unknown_sizes(build):
+    model = build((None, None, 3), 3)
     model.compile("adam", losses.Sum({"cross_entropy": 1, "dice": 1}), metrics=[metrics.ConfusionMatrix(3)])
     spec = (tf.TensorSpec((None, None, None, 3), tf.float32), tf.TensorSpec((None, None, None), tf.uint8))
     for size in ((10, 14), (9, 21)):
@@ -58,8 +158,9 @@ def test_skips_lead_past_the_bottleneck_at_every_level():
     assert not np.allclose(first, second)
 
 
-def test_two_builds_share_no_variable():
-    first, second = (models.unet((32, 32, 3), 2, filters=4, depth=3) for _ in range(2))
+@every_model
+def test_two_builds_share_no_variable(build):
+    first, second = (build((32, 32, 3), 2) for _ in range(2))
     assert not {id(v) for v in first.variables} & {id(v) for v in second.variables}
     before = second.get_weights()
     for variable in first.variables:
@@ -74,6 +175,60 @@ def test_saved_and_loaded_gives_the_same_logits(tmp_path, norm):
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(loaded(images), model(images), atol=1e-6)
+
+
+@every_model
+def test_saved_and_loaded_gives_the_same_logits_every_model(build, tmp_path):
+    keras.utils.set_random_seed(0)
+    model = build((None, None, 3), 3)
+    images = np.random.default_rng(0).uniform(0, 255, (1, 13, 22, 3))
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_allclose(keras.models.load_model(tmp_path / "model.keras")(images), model(images), atol=1e-6)
+
+
+@every_model
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_a_step_in_mixed_precision_is_finite_and_its_logits_are_float32(build, policy):
+    keras.utils.set_random_seed(0)
+    images = np.random.default_rng(0).uniform(0, 255, (2, 44, 44, 3)).astype(np.float32)
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        model = build((44, 44, 3), 2)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    model.compile("adam", losses.Sum({"cross_entropy": 1, "dice": 1}))
+    assert np.isfinite(model.fit(images, (images[..., 0] > 128).astype(int), verbose=0).history["loss"][0])
+    logits = model(images)
+    assert logits.dtype == "float32" and np.isfinite(logits).all()
+    assert model.get_layer("logits").compute_dtype == "float32"
+
+
+@every_model
+def test_the_gradient_reaches_every_variable(build):
+    keras.utils.set_random_seed(0)
+    images = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
+    model = build((64, 64, 3), 3)
+    for name in ("score_16", "score_8"):  # at zero they hide from the last step what lies below
+        if name in {layer.name for layer in model.layers}:
+            kernel = model.get_layer(name).kernel
+            kernel.assign(kernel + 0.1 * np.random.default_rng(1).normal(size=kernel.shape))
+    masks = np.random.default_rng(2).integers(0, 3, (2, 64, 64))
+    with tf.GradientTape() as tape:
+        loss = losses.cross_entropy(masks, model(images, training=True))
+    gradients = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
+    for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
+        assert gradient is not None and np.any(gradient), variable.path
+
+
+@every_model
+def test_learns_one_batch_of_blocks_by_heart(build):
+    keras.utils.set_random_seed(0)
+    masks = np.kron(np.array([[[0, 1, 2], [1, 2, 0]], [[2, 0, 1], [0, 1, 1]]]), np.ones((1, 32, 32), int))
+    images = 100.0 * masks[..., None] + np.random.default_rng(0).uniform(0, 50, (2, 64, 96, 3))
+    model = build((64, 96, 3), 3)
+    model.compile(keras.optimizers.Adam(3e-3), losses.Sum({"cross_entropy": 1}))
+    seen = model.fit(images.astype(np.float32), masks, epochs=60, verbose=0).history["loss"]
+    assert seen[0] > 0.6 and min(seen) < 0.35 * seen[0], seen
 
 
 def test_learns_one_batch_by_heart():
