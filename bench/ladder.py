@@ -27,7 +27,7 @@ from seglib import augment, data, losses, metrics, models, train
 SIZE, BATCH, EPOCHS, RATE = (64, 96), 8, 12, 3e-3
 LOUDNESS = 100.0
 SEEDS = (0, 1, 2)
-NAMES = ("fcn_32s", "fcn_16s", "fcn_8s", "unet", "fcn_16s loud", "fcn_8s loud")
+NAMES = ("fcn_32s", "fcn_16s", "fcn_8s", "fcn_8s loud", "fcn_16s loud", "unet")
 FIELDS = ("model", "seed", "miou", "accuracy", "near_boundary", "pole", "pedestrian", "seconds")
 CSV = Path(__file__).with_suffix(".csv")
 
@@ -110,7 +110,7 @@ def main():
     rows = list(csv.DictReader(CSV.open(newline=""))) if CSV.exists() else []
     there = {(row["model"], row["seed"]) for row in rows}
     town = data.load("streets/tiny")
-    for seed, name in itertools.product(SEEDS, NAMES):
+    for name, seed in itertools.product(NAMES, SEEDS):
         if (name, str(seed)) in there:
             continue
         rows.append(run(town, name, seed))

@@ -135,6 +135,26 @@ def show_confusion(matrix, labels):
     figure.colorbar(drawn, label="share of the true class (%)", shrink=0.8)
 
 
+def show_seeds(scores, xlabel):
+    """Scores of several models, each trained with several seeds: a dot a seed, a line at their mean.
+
+    Args:
+        scores: mapping from a model's name to its scores, one a seed.
+        xlabel: what the scores are.
+    """
+    figure, axis = plt.subplots(figsize=(6, 0.9 + 0.35 * len(scores)), layout="constrained")
+    for row, values in enumerate(scores.values()):
+        first = row == 0
+        axis.plot(values, [row] * len(values), "o", color="#0072B2", alpha=0.7, label="one seed" if first else None)
+        mean = sum(values) / len(values)
+        axis.plot([mean] * 2, [row - 0.3, row + 0.3], color="#D55E00", linewidth=2, label="mean" if first else None)
+    axis.set_yticks(range(len(scores)), list(scores))
+    axis.set(xlabel=xlabel)
+    axis.invert_yaxis()
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+
+
 def show_class_shares(pixels, labels):
     """Each class's share of the labelled pixels as horizontal bars, with the number beside each.
 

@@ -86,3 +86,13 @@ def test_show_overlay_and_predictions_draw(pair):
     viz.show_predictions([pair["image"]], [pair["mask"]], [pair["mask"] * 0], MAP)
     plt.gcf().canvas.draw()
     assert [axis.get_title() for axis in plt.gcf().axes] == ["image", "truth", "prediction", "wrong pixels"]
+
+
+def test_show_seeds_draws_every_seed_and_the_mean():
+    viz.show_seeds({"coarse": [0.2, 0.4], "fine": [0.5, 0.7, 0.9]}, "mean IoU")
+    (axis,) = plt.gcf().axes
+    dots, mean, more_dots, more_mean = (line.get_xydata() for line in axis.lines)
+    assert dots.tolist() == [[0.2, 0], [0.4, 0]] and mean[:, 0] == pytest.approx(0.3)
+    assert more_dots[:, 1].tolist() == [1, 1, 1] and more_mean[:, 0] == pytest.approx(0.7)
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["coarse", "fine"]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["one seed", "mean"]
