@@ -49,7 +49,7 @@ def upsample(x, factor, **options):
 
     Args:
         x: (batch, height, width, channels).
-        factor: an even number, or 1.
+        factor: an even number.
         **options: for the layer, such as ``name`` or ``dtype``.
 
     Returns:

@@ -115,9 +115,8 @@ def _convolutionise(classifier, model):
         [layer for layer in network.layers if isinstance(layer, layers.Conv2D | layers.Dense)]
         for network in (classifier, model)
     ]
-    for number, (old, new) in enumerate(zip(*layers_with, strict=False)):
-        if number == 15:  # 13 convolutions and two dense layers; the third names ImageNet's thousand classes
-            break
+    # 13 convolutions and two dense layers; the third dense layer names ImageNet's thousand classes.
+    for number, (old, new) in enumerate(zip(*(found[:15] for found in layers_with), strict=True)):
         kernel, bias = old.get_weights()
         if number == 0:
             kernel = kernel[:, :, ::-1]  # VGG was trained on blue, green, red
