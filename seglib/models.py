@@ -123,7 +123,7 @@ def _convolutionise(classifier, model):
         new.set_weights([np.reshape(kernel, new.kernel.shape), bias])
 
 
-def unet(input_shape, num_classes, filters=64, depth=5, padding="same", norm="batch"):
+def unet(input_shape, num_classes, filters=64, depth=5, padding="same", norm="batch", skips=None):
     """U-Net (Ronneberger, Fischer & Brox 2015): a contracting path, an expanding path, and a skip at every level.
 
     Args:
@@ -134,6 +134,7 @@ def unet(input_shape, num_classes, filters=64, depth=5, padding="same", norm="ba
         depth: number of levels, the bottleneck counted; the paper's figure 1 has 5.
         padding: ``"same"`` keeps the size; ``"valid"`` is the paper's, whose output is smaller than its input.
         norm: ``"batch"``, ``"group"`` or None, the paper's.
+        skips: the levels, 0 the finest, whose map is laid beside what comes up; None is all, the paper's.
 
     Returns:
         A ``keras.Model``: (batch, height, width, channels) in 0–255 → (batch, height, width, num_classes) logits.
@@ -141,11 +142,15 @@ def unet(input_shape, num_classes, filters=64, depth=5, padding="same", norm="ba
         which turns 572×572 pixels into 388×388.
 
     Raises:
-        ValueError: fewer than 2 classes; with ``padding="valid"``, a size that cannot be halved evenly on its way
-            down, or is too small.
+        ValueError: fewer than 2 classes; a skip at a level that there is none of; with ``padding="valid"``, a size
+            that cannot be halved evenly on its way down, or is too small.
     """
     if num_classes < 2:
         raise ValueError(f"num_classes must be at least 2, the background is a class; got {num_classes}")
+    levels = range(depth - 1)
+    kept = set(levels if skips is None else skips)
+    if not kept <= set(levels):
+        raise ValueError(f"skips must be some of the levels {list(levels)}, got {sorted(kept)}")
     inputs = keras.Input(input_shape, name="image")
     x = layers.Rescaling(1 / 127.5, offset=-1)(inputs)
     if padding == "same":
@@ -153,18 +158,18 @@ def unet(input_shape, num_classes, filters=64, depth=5, padding="same", norm="ba
     else:
         check_valid_size(input_shape, depth)
 
-    skips = []
-    for level in range(depth - 1):
+    maps = []
+    for level in levels:
         x = conv_block(x, filters * 2**level, padding, norm)
-        skips.append(x)
+        maps.append(x)
         x = layers.MaxPooling2D(2)(x)
     x = conv_block(x, filters * 2 ** (depth - 1), padding, norm)
-    for level in reversed(range(depth - 1)):
+    for level in reversed(levels):
         x = layers.Conv2DTranspose(filters * 2**level, 2, strides=2)(x)
-        skip = skips.pop()
-        if padding == "valid":
-            skip = CropLike("centre")(skip, x)
-        x = conv_block(layers.Concatenate()([skip, x]), filters * 2**level, padding, norm)
+        if level in kept:
+            skip = maps[level] if padding == "same" else CropLike("centre")(maps[level], x)
+            x = layers.Concatenate()([skip, x])
+        x = conv_block(x, filters * 2**level, padding, norm)
 
     # float32 also under a mixed-precision policy: the softmax of the loss needs the digits.
     x = layers.Conv2D(num_classes, 1, dtype="float32", name="logits")(x)

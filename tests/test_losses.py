@@ -35,6 +35,36 @@ def test_dice_by_hand():
     assert value(losses.dice, mask, logits) == pytest.approx(1 - (2 * 1.5 + 1) / (4 + 1))
 
 
+def test_pixel_weights_by_hand():
+    mask = np.array([[[0, 1]]])
+    logits = np.log([[[[3.0, 1.0], [3.0, 1.0]]]])  # probabilities ¾ and ¼ at both pixels
+    weights = np.array([[[2.0, 6.0]]])
+    expected = -(2 * np.log(3 / 4) + 6 * np.log(1 / 4)) / (2 + 6)
+    assert value(losses.cross_entropy, mask, logits, pixel_weights=weights) == pytest.approx(expected)
+    # class 0: overlap 2 · ¾, truth 2, probs 8 · ¾; class 1: overlap 6 · ¼, truth 6, probs 8 · ¼
+    first, second = (2 * 1.5 + 1) / (2 + 6 + 1), (2 * 1.5 + 1) / (6 + 2 + 1)
+    assert value(losses.dice, mask, logits, pixel_weights=weights) == pytest.approx(1 - (first + second) / 2)
+
+
+def test_weights_of_fit_weigh_pixels_and_not_the_finished_sum(rng):
+    mask, logits = rng.integers(0, 3, (2, 4, 5)), rng.normal(size=(2, 4, 5, 3)).astype(np.float32)
+    mask[0, 0] = 255
+    total = losses.Sum({"cross_entropy": 1, "dice": 1})
+    model = keras.Sequential([keras.Input((4, 5, 3)), keras.layers.Identity()])
+    model.compile(loss=total)
+    weights = rng.uniform(0, 5, mask.shape).astype(np.float32)
+    expected = sum(value(loss, mask, logits, pixel_weights=weights) for loss in losses.TERMS.values())
+    seen = model.evaluate(logits, mask, sample_weight=weights, batch_size=2, verbose=0)
+    assert seen == pytest.approx(expected, abs=1e-5)
+    assert abs(seen - value(total, mask, logits)) > 1e-3  # other than without weights
+    # ten times the weights is the same loss, and a weight for each image is one for each of its pixels
+    assert value(total, mask, logits, 10 * weights) == pytest.approx(expected, abs=0.02)
+    one_each = np.array([1.0, 3.0])
+    assert value(total, mask, logits, one_each) == value(
+        total, mask, logits, np.ones(mask.shape) * one_each[:, None, None]
+    )
+
+
 def test_agrees_with_keras(rng):
     mask, logits = rng.integers(0, 4, (2, 50, 60)), rng.normal(size=(2, 50, 60, 4))
     mask[0, :20] = 255
@@ -72,6 +102,17 @@ class TestEveryLoss:
             model.train_on_batch(np.ones((1, 4, 4, 2)), mask)
             assert all(np.isfinite(w).all() for w in model.get_weights())
         assert value(loss, np.full((1, 4, 4), 255), np.ones((1, 4, 4, 3))) == pytest.approx(0)
+
+    def test_pixels_of_no_weight_are_as_void(self, loss, rng):
+        mask, logits = rng.integers(0, 3, (2, 6, 6)), rng.normal(size=(2, 6, 6, 3))
+        gone = rng.random(mask.shape) < 0.5
+        expected = value(loss, np.where(gone, 255, mask), logits)
+        assert value(loss, mask, logits, pixel_weights=~gone) == pytest.approx(expected, abs=1e-6)
+        assert value(loss, mask, logits, pixel_weights=np.ones(mask.shape)) == value(loss, mask, logits)
+
+    def test_weights_that_do_not_fit_are_refused(self, loss):
+        with pytest.raises(ValueError, match=r"got \(1, 4, 4, 1\) for a mask \(1, 4, 4\)"):
+            loss(np.zeros((1, 4, 4), int), np.zeros((1, 4, 4, 3)), pixel_weights=np.ones((1, 4, 4, 1)))
 
     def test_half_precision_does_not_overflow(self, loss):
         # 300 × 300 = 90,000 pixels of one class: their float16 sum would be infinite.

@@ -155,6 +155,21 @@ def test_skips_lead_past_the_bottleneck_at_every_level():
     assert not np.allclose(first, second)
 
 
+def test_skips_can_be_left_out_level_by_level():
+    def joins(skips):
+        model = models.unet((32, 32, 3), 2, filters=4, depth=4, skips=skips)
+        found = [layer for layer in model.layers if isinstance(layer, keras.layers.Concatenate)]
+        return model.count_params(), [join.output.shape[1:] for join in found]
+
+    whole, at = joins(None)
+    assert at == [(8, 8, 32), (16, 16, 16), (32, 32, 8)] and joins((0, 1, 2)) == (whole, at)
+    # without the finest skip, the first convolution of that level has 4 channels fewer to read: 9 · 4 · 4 weights
+    assert joins((1, 2)) == (whole - 9 * 4 * 4, at[:2])
+    assert joins(()) == (whole - 9 * (4 * 4 + 8 * 8 + 16 * 16), [])
+    with pytest.raises(ValueError, match=r"levels \[0, 1, 2\], got \[3\]"):
+        joins((3,))
+
+
 @every_model
 def test_two_builds_share_no_variable(build):
     first, second = (build((32, 32, 3), 2) for _ in range(2))
