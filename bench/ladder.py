@@ -4,30 +4,26 @@
 
 FCN-32s, 16s and 8s with the small backbone, and a U-Net, each alone, for the same number of passes over
 ``streets/tiny``; the weights of the last pass are scored on the test streets. ``loud`` are the same FCNs, but what the
-skips score is a hundred times as large, as the features of a network without normalisation can be. Prints mean ±
+skips score is a hundred times as large, as the features of a network without normalisation can be; ``steady`` ones are
+trained at one learning rate from the first step to the last, instead of one that warms up and falls. Prints mean ±
 standard deviation, and differences with their standard error over the seeds.
 """
 
-import csv
 import itertools
-import math
-import os
-import statistics
 import time
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import keras
 import numpy as np
+import seeds
 from keras import layers, ops
 
-from seglib import augment, data, losses, metrics, models, train
+from seglib import augment, data, metrics, models, train
 
 SIZE, BATCH, EPOCHS, RATE = (64, 96), 8, 12, 3e-3
 LOUDNESS = 100.0
 SEEDS = (0, 1, 2)
-NAMES = ("fcn_32s", "fcn_16s", "fcn_8s", "fcn_8s loud", "fcn_16s loud", "unet")
+NAMES = ("fcn_32s", "fcn_16s", "fcn_8s", "unet", "fcn_8s loud", "fcn_32s steady", "fcn_8s steady", "fcn_8s loud steady")
 FIELDS = ("model", "seed", "miou", "accuracy", "near_boundary", "pole", "pedestrian", "seconds")
 CSV = Path(__file__).with_suffix(".csv")
 
@@ -43,9 +39,9 @@ def build(name, num_classes):
     """The model of one row of the table."""
     if name == "unet":
         return models.unet((None, None, 3), num_classes, filters=16, depth=4)
-    kind, _, loud = name.partition(" ")
+    kind, *changes = name.split()
     model = models.fcn((None, None, 3), num_classes, int(kind[4:-1]), "small")
-    if not loud:
+    if "loud" not in changes:
         return model
 
     def clone(layer):
@@ -61,17 +57,15 @@ def near_boundary(masks):
     return ops.convert_to_numpy(ops.max_pool(ids, 5, 1, "same") + ops.max_pool(-ids, 5, 1, "same") > 0)[..., 0]
 
 
-def run(town, name, seed):
-    """One training; returns its row."""
+def run(name, seed):
+    """One training; returns its scores and seconds."""
+    town = data.load("streets/tiny")
     train.seed(seed)
     mirror = augment.Augment(SIZE, flip=0.5)
-    batches = town.batches("train", SIZE, BATCH, augment=mirror, seed=seed)
-    steps = EPOCHS * len(batches)
     model = build(name, town.labels.num_classes)
-    rate = train.poly(RATE, steps, warmup=steps // 20)
-    model.compile(keras.optimizers.AdamW(rate, weight_decay=1e-2), losses.Sum({"cross_entropy": 1, "dice": 1}))
     began = time.perf_counter()
-    model.fit(batches, epochs=EPOCHS, shuffle=False, verbose=0)
+    batches = town.batches("train", SIZE, BATCH, augment=mirror, seed=seed)
+    seeds.fit(model, batches, EPOCHS, RATE, steady="steady" in name)
     seconds = time.perf_counter() - began
     matrix, right, all_near = metrics.ConfusionMatrix(town.labels.num_classes), 0, 0
     for images, masks in town.batches("test", SIZE):
@@ -81,16 +75,15 @@ def run(town, name, seed):
         right, all_near = right + (near & (ids == masks)).sum(), all_near + near.sum()
     iou = dict(zip(town.labels.names, matrix.iou(), strict=True))
     scores = (matrix.mean_iou(), matrix.accuracy(), right / all_near, iou["pole"], iou["pedestrian"])
-    return dict(zip(FIELDS, (name, str(seed), *(f"{s:.4f}" for s in scores), f"{seconds:.0f}"), strict=True))
+    return [*(f"{score:.4f}" for score in scores), f"{seconds:.0f}"]
 
 
-def summarise(rows):
-    """Prints each model's scores, and the differences that the lessons state."""
-    score = {(row["model"], int(row["seed"]), key): float(row[key]) for row in rows for key in FIELDS[2:]}
+def main():
+    rows = seeds.collect(CSV, FIELDS, list(itertools.product(NAMES, SEEDS)), run)
+    scores = {name: [row for row in rows if row["model"] == name] for name in NAMES}
+    scores = {name: {key: [float(row[key]) for row in rows] for key in FIELDS[2:]} for name, rows in scores.items()}
     for name in NAMES:
-        values = {key: [score[name, seed, key] for seed in SEEDS] for key in FIELDS[2:]}
-        told = (f"{key} {statistics.mean(v):.3f} ± {statistics.stdev(v):.3f}" for key, v in values.items())
-        print(f"{name:13}", " · ".join(told))
+        print(f"{name:13}", " · ".join(f"{key} {seeds.spread(values)}" for key, values in scores[name].items()))
     for better, worse, key in (
         ("fcn_16s", "fcn_32s", "miou"),
         ("fcn_8s", "fcn_16s", "miou"),
@@ -99,27 +92,10 @@ def summarise(rows):
         ("unet", "fcn_8s", "pole"),
         ("unet", "fcn_8s", "pedestrian"),
         ("fcn_8s", "fcn_8s loud", "miou"),
-        ("fcn_32s", "fcn_8s loud", "miou"),
+        ("fcn_8s steady", "fcn_8s loud steady", "miou"),
+        ("fcn_32s steady", "fcn_8s loud steady", "miou"),
     ):
-        gains = [score[better, seed, key] - score[worse, seed, key] for seed in SEEDS]
-        error = statistics.stdev(gains) / math.sqrt(len(SEEDS))
-        print(f"{better} less {worse}, {key}: {statistics.mean(gains):+.3f}, standard error {error:.3f}")
-
-
-def main():
-    rows = list(csv.DictReader(CSV.open(newline=""))) if CSV.exists() else []
-    there = {(row["model"], row["seed"]) for row in rows}
-    town = data.load("streets/tiny")
-    for name, seed in itertools.product(NAMES, SEEDS):
-        if (name, str(seed)) in there:
-            continue
-        rows.append(run(town, name, seed))
-        print(*rows[-1].values(), flush=True)
-        with CSV.open("w", newline="") as file:
-            writer = csv.DictWriter(file, FIELDS)
-            writer.writeheader()
-            writer.writerows(rows)
-    summarise(rows)
+        print(f"{better} less {worse}, {key}: {seeds.gain(scores[better][key], scores[worse][key])}")
 
 
 if __name__ == "__main__":

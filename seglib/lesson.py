@@ -1,5 +1,6 @@
-"""What a lesson takes from the machine it runs on: the profile, the folders, and claims that are asserted."""
+"""What a lesson takes from where it runs: the profile, the folders, measured tables, and claims that are asserted."""
 
+import csv
 import os
 import re
 from dataclasses import dataclass, replace
@@ -78,6 +79,28 @@ def run_dir(name):
     folder = (_checkout() or Path.cwd()) / "build" / "runs" / (name + suffix)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def measured(name):
+    """What ``bench/<name>.py`` measured over several seeds and left in its table, ``bench/<name>.csv``.
+
+    Returns:
+        A mapping from each value of the table's first column to a mapping from the other columns to their values, as
+        floats, one a row.
+
+    Raises:
+        FileNotFoundError: there is no such table; the message says what makes it.
+    """
+    path = Path(__file__).resolve().parents[1] / "bench" / f"{name}.csv"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there; python bench/{name}.py writes it")
+    table = {}
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            (_, group), *others = row.items()
+            for column, value in others:
+                table.setdefault(group, {}).setdefault(column, []).append(float(value))
+    return table
 
 
 def claim(what, measured, at_least=None, below=None):

@@ -1,5 +1,7 @@
 """The measuring scripts run: on a folder like CamVid made here, and on the real one where it is."""
 
+import csv
+import importlib
 import os
 import subprocess
 import sys
@@ -23,6 +25,12 @@ def run(script, shared, *arguments):
     command = [sys.executable, f"bench/{script}", *arguments]
     env = {**os.environ, "SEGLIB_SHARED": str(shared), "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+
+
+def load(name, monkeypatch):
+    """A script of ``bench/`` as a module, for the functions in it."""
+    monkeypatch.syspath_prepend(str(ROOT / "bench"))
+    return importlib.import_module(name)
 
 
 def write_camvid(root, rng, splits=("train", "val", "unseen"), count=3):
@@ -58,6 +66,105 @@ def test_the_input_is_measured(tmp_path, rng):
     assert result.returncode == 0, result.stderr
     assert "cold: first batch after" in result.stdout
     assert "Pillow, two processes" in result.stdout and "seglib is 1.00 × as fast" in result.stdout
+
+
+def test_without_membranes_it_says_so(tmp_path):
+    result = run("membrane.py", tmp_path)
+    assert result.returncode != 0 and "skipped: no membranes here; set SEGLIB_SHARED" in result.stderr
+
+
+def test_runs_over_seeds_go_on_where_they_were_stopped(tmp_path, monkeypatch):
+    seeds = load("seeds", monkeypatch)
+    ran = []
+
+    def measure(model, seed):
+        if (model, seed) == ("b", 0) and len(ran) == 2:
+            raise KeyboardInterrupt
+        ran.append((model, seed))
+        return [f"0.{len(ran)}"]
+
+    keys = [("a", 0), ("a", 1), ("b", 0)]
+    path, fields = tmp_path / "made.csv", ("model", "seed", "miou")
+    with pytest.raises(KeyboardInterrupt):
+        seeds.collect(path, fields, keys, measure)
+    assert [row["miou"] for row in csv.DictReader(path.open(newline=""))] == ["0.1", "0.2"]
+    ran.append("a second start")
+    rows = seeds.collect(path, fields, keys[::-1], measure)
+    assert ran == [("a", 0), ("a", 1), "a second start", ("b", 0)]
+    assert [row["miou"] for row in rows] == ["0.4", "0.2", "0.1"]
+    assert seeds.spread([0.25, 0.75]) == "0.500 ± 0.354"
+    # differences ½ and ¼: mean ⅜, standard deviation ¼ / √2, and over √2 again
+    assert seeds.gain([0.75, 0.5], [0.25, 0.25]) == "+0.375, standard error 0.125"
+
+
+def test_cells_found_merged_and_missed_by_hand(monkeypatch):
+    cells = load("cells", monkeypatch)
+    truth = np.repeat(np.array([[1, 1, 1, 0, 2, 2, 2, 0, 3, 3, 3, 0, 4, 4, 4, 4]]), 2, axis=0)
+    whole = truth > 0
+    assert cells.count_cells(truth, whole).tolist() == [4, 4, 0, 0]
+    merged = whole.copy()
+    merged[0, 3] = True  # one pixel of one line: cells 1 and 2 become one piece of 13 pixels, of which each is 6
+    assert cells.count_cells(truth, merged).tolist() == [4, 2, 2, 0]
+    missed = whole & (truth != 3)
+    missed[0, 8] = True  # one pixel of six of the third cell is not most of it
+    assert cells.count_cells(truth, missed).tolist() == [4, 3, 0, 1]
+    small = whole & ~((truth == 4) & (np.arange(16) < 14))  # half of the fourth: its IoU is ½, which is not over ½
+    small[1, 14] = True
+    assert cells.count_cells(truth, small)[1] == 3
+
+
+def test_views_of_cells_keep_lines_weights_and_order(monkeypatch):
+    cells = load("cells", monkeypatch)
+    drawings = cells.draw("validation")[: cells.BATCH]
+    first, again, plain = (cells.Views(drawings, weighted, 1) for weighted in (True, True, False))
+    (images, masks, weights), other = first[0], again[0]
+    assert all(np.array_equal(a, b) for a, b in zip((images, masks, weights), other, strict=True))
+    assert set(np.unique(masks)) == {0, 1, 255}  # turned corners are void
+    assert weights.min() == 1 and 5 < weights.max() <= 11 and (weights[masks == 1] == 1).all()
+    assert (plain[0][2] == 1).all() and np.array_equal(plain[0][1], masks)
+    first.on_epoch_end()
+    assert not np.array_equal(first[0][1], masks)
+
+
+def test_rand_score_by_hand(monkeypatch):
+    membrane = load("membrane", monkeypatch)
+    mask = np.array([[1, 1, 0, 1, 1]] * 2)
+    assert membrane.rand_score(mask, mask == 1) == 1
+    # all in one piece: Σ p² = 2 · (½)², the prediction's share² is 1, the truth's 2 · (½)²
+    assert membrane.rand_score(mask, np.ones((2, 5), bool)) == pytest.approx(0.5 / (0.5 * 1 + 0.5 * 0.5))
+    # a thick membrane between the right pieces is thinned to nothing, and costs nothing
+    thick = np.array([[1, 0, 0, 0, 1]] * 2, bool)
+    assert membrane.find_cells(thick)[0].tolist()[::4] == [1, 2] and (membrane.find_cells(thick) > 0).all()
+    assert membrane.rand_score(mask, thick) == 1
+    assert membrane.rand_score(mask, np.zeros((2, 5), bool)) == pytest.approx(0.5 / 0.75)  # one piece of nothing
+
+
+def test_membranes_train_and_are_scored(tmp_path, rng, monkeypatch, capsys):
+    membrane = load("membrane", monkeypatch)
+    for kind in ("images", "masks"):
+        (tmp_path / "data" / "membrane" / kind).mkdir(parents=True)
+        for i in range(5):
+            picture = 255 * (rng.random((40, 40)) < 0.8).astype(np.uint8)
+            Image.fromarray(picture).save(tmp_path / "data" / "membrane" / kind / f"{i}.png")
+    monkeypatch.setenv("SEGLIB_SHARED", str(tmp_path))
+    for name, value in {
+        "CROP": (16, 16),
+        "STEPS": 2,
+        "BATCH": 2,
+        "SEEDS": (0, 1),
+        "CSV": tmp_path / "made.csv",
+    }.items():
+        monkeypatch.setattr(membrane, name, value)
+    membrane.main()
+    rows = list(csv.DictReader((tmp_path / "made.csv").open(newline="")))
+    assert [(row["split"], row["seed"], row["pairs"]) for row in rows] == [
+        ("train", "0", "4"),
+        ("val", "0", "1"),
+        ("train", "1", "4"),
+        ("val", "1", "1"),
+    ]
+    assert all(0 <= float(row[key]) <= 1 for row in rows for key in ("accuracy", "dice_membrane", "rand", "rand_best"))
+    assert "held out: accuracy" in capsys.readouterr().out
 
 
 @needs_shared

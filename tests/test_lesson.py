@@ -50,6 +50,18 @@ def test_runs_of_other_profiles_do_not_mix(monkeypatch, plain_run, tmp_path):
         lesson.run_dir("../unet")
 
 
+def test_a_measured_table_is_grouped_by_its_first_column(tmp_path, monkeypatch):
+    monkeypatch.setattr(lesson, "__file__", str(tmp_path / "seglib" / "lesson.py"))
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "made.csv").write_text("model,seed,miou\nunet,0,0.5\nfcn,0,0.25\nunet,1,0.75\n")
+    assert lesson.measured("made") == {
+        "unet": {"seed": [0, 1], "miou": [0.5, 0.75]},
+        "fcn": {"seed": [0], "miou": [0.25]},
+    }
+    with pytest.raises(FileNotFoundError, match="python bench/unmade.py writes it"):
+        lesson.measured("unmade")
+
+
 @pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
 @pytest.mark.parametrize(
     ("said", "exported", "wanted"), [("", "", ""), ("DATASET=cells/tiny", "", "cells/tiny"), ("", "a/b", "a/b")]

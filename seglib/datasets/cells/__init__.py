@@ -7,6 +7,6 @@ the thickness itself. That is the halo of phase contrast, and why the inside of 
 
 from seglib.datasets.cells.builder import SPLITS, Cells
 from seglib.datasets.cells.drawing import LABELS, SIZES, Drawing, draw_cells
-from seglib.datasets.cells.touch import SIGMA, border_map
+from seglib.datasets.cells.touch import SIGMA, border_map, separate
 
-__all__ = ["LABELS", "SIGMA", "SIZES", "SPLITS", "Cells", "Drawing", "border_map", "draw_cells"]
+__all__ = ["LABELS", "SIGMA", "SIZES", "SPLITS", "Cells", "Drawing", "border_map", "draw_cells", "separate"]

@@ -1,0 +1,69 @@
+"""What the scripts that train over several seeds share; there is nothing to run here.
+
+Each run is one row of a small CSV, which begins with what identifies it (the model, the seed …). A row is written as
+soon as its run ends, and a script that is started again goes on with those that are missing.
+"""
+
+import csv
+import math
+import os
+import statistics
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+
+from seglib import losses, train
+
+
+def collect(path, fields, keys, run):
+    """Every row of a table, in the order of ``keys``; those that the CSV lacks are run and written.
+
+    Args:
+        path: of the CSV. fields: its columns.
+        keys: tuples of what identifies a row, the values of the first columns.
+        run: ``run(*key)`` → the values of the other columns, as they are to be written.
+
+    Returns:
+        A list of dicts of strings.
+    """
+    rows = {}
+    if path.exists():
+        with path.open(newline="") as file:
+            rows = {tuple(list(row.values())[: len(keys[0])]): row for row in csv.DictReader(file)}
+    for key in keys:
+        name = tuple(map(str, key))
+        if name in rows:
+            continue
+        rows[name] = dict(zip(fields, (*name, *map(str, run(*key))), strict=True))
+        print(*rows[name].values(), flush=True)
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fields)
+            writer.writeheader()
+            writer.writerows(rows.values())
+    return [rows[tuple(map(str, key))] for key in keys]
+
+
+def fit(model, batches, epochs, rate, steady=False):
+    """Trains a model with the recipe of the lessons: AdamW, cross-entropy and Dice, a rate that warms up and falls.
+
+    Args:
+        model, batches, epochs: of ``model.fit``. rate: the highest learning rate.
+        steady: whether it stays at ``rate`` from the first step to the last.
+    """
+    steps = epochs * len(batches)
+    schedule = rate if steady else train.poly(rate, steps, warmup=steps // 20)
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=1e-2)
+    model.compile(optimizer, losses.Sum({"cross_entropy": 1, "dice": 1}))
+    model.fit(batches, epochs=epochs, shuffle=False, verbose=0)
+
+
+def spread(values):
+    """``mean ± standard deviation``, as text."""
+    return f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}"
+
+
+def gain(better, worse):
+    """The mean of differences between runs of equal seeds and its standard error, as text."""
+    gains = [b - w for b, w in zip(better, worse, strict=True)]
+    return f"{statistics.mean(gains):+.3f}, standard error {statistics.stdev(gains) / math.sqrt(len(gains)):.3f}"
