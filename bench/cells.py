@@ -24,7 +24,7 @@ from keras import ops
 from seglib import augment, metrics, models, train
 from seglib.datasets import cells
 
-SIZE, BATCH, EPOCHS, RATE = (96, 96), 6, 40, 3e-3
+SIZE, BATCH, EPOCHS, RATE = (96, 96), 6, 30, 3e-3
 SIGMA = cells.SIGMA * SIZE[0]
 SEEDS = (0, 1, 2)
 NAMES = ("plain", "border map")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -45,7 +46,7 @@ def write_camvid(root, rng, splits=("train", "val", "unseen"), count=3):
             Image.fromarray(np.stack([20 * mask] * 3, -1)).save(folder / "images" / f"{i}.jpg")
 
 
-@pytest.mark.parametrize("script", ["camvid_cpu.py", "input.py"])
+@pytest.mark.parametrize("script", ["camvid_cpu.py", "camvid_gpu.py", "input.py"])
 def test_without_camvid_they_say_so(tmp_path, script):
     result = run(script, tmp_path)
     assert result.returncode != 0 and "skipped: no CamVid here; set SEGLIB_SHARED" in result.stderr
@@ -58,6 +59,30 @@ def test_camvid_trains_and_scores_every_folder(tmp_path, rng):
     scored = [line for line in result.stdout.splitlines() if "mean IoU" in line]
     assert [line.split(":")[0] for line in scored] == ["val", "unseen"]
     assert "bicyclist" in result.stdout
+
+
+def test_camvid_on_a_gpu_trains_on_any_processor(tmp_path, rng, monkeypatch, capsys):
+    script = load("camvid_gpu", monkeypatch)
+    write_camvid(tmp_path, rng)
+    monkeypatch.setenv("SEGLIB_SHARED", str(tmp_path))
+    monkeypatch.setattr(script, "SIZE", (36, 48))
+    monkeypatch.setattr(script, "BATCH", 3)
+    arguments = ["camvid_gpu.py", "--epochs", "3", "--filters", "2", "--test", str(tmp_path / "data/camvid/unseen")]
+    monkeypatch.setattr(sys, "argv", arguments)
+    script.main()
+    told = capsys.readouterr().out
+    assert "3 passes in" in told and "% of peak" in told
+    assert [line.split(":")[0] for line in told.splitlines() if "mean IoU" in line] == ["val", "unseen"]
+
+
+def test_the_operations_of_a_network_by_hand(monkeypatch):
+    script = load("camvid_gpu", monkeypatch)
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(5, 3, padding="same")(inputs)  # 2 · 3·3·3·5 at each of 4·6 pixels
+    x = keras.layers.MaxPooling2D(2)(x)
+    x = keras.layers.Conv2DTranspose(2, 2, 2)(x)  # 2 · 2·2·5·2 at each of 2·3
+    counted = script.count_operations(keras.Model(inputs, x), (4, 6))
+    assert counted == 2 * 27 * 5 * 24 + 2 * 4 * 5 * 2 * 6
 
 
 def test_the_input_is_measured(tmp_path, rng):
