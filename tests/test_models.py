@@ -9,7 +9,7 @@ BUILDERS = {
     "unet": lambda shape, num_classes: models.unet(shape, num_classes, filters=4, depth=4),
     **{
         f"fcn_{stride}s": lambda shape, num_classes, stride=stride: models.fcn(shape, num_classes, stride, "small")
-        for stride in (32, 16, 8)
+        for stride in (32, 8)  # the 16s is the 8s with a rung less
     },
 }
 every_model = pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)
@@ -180,17 +180,12 @@ def test_two_builds_share_no_variable(build):
     assert all(np.array_equal(a, b) for a, b in zip(before, second.get_weights(), strict=True))
 
 
-@pytest.mark.parametrize("norm", ["batch", "group", None])
-def test_saved_and_loaded_gives_the_same_logits(tmp_path, norm):
-    model = models.unet((None, None, 3), 3, filters=8, depth=3, norm=norm)
-    images = np.random.default_rng(0).uniform(0, 255, (1, 13, 22, 3))
-    model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(loaded(images), model(images), atol=1e-6)
-
-
-@every_model
-def test_saved_and_loaded_gives_the_same_logits_every_model(build, tmp_path):
+@pytest.mark.parametrize(
+    "build",
+    [*BUILDERS.values(), lambda shape, num_classes: models.unet(shape, num_classes, 8, 3, norm="group")],
+    ids=[*BUILDERS, "unet, group norm"],
+)
+def test_saved_and_loaded_gives_the_same_logits(build, tmp_path):
     keras.utils.set_random_seed(0)
     model = build((None, None, 3), 3)
     images = np.random.default_rng(0).uniform(0, 255, (1, 13, 22, 3))
@@ -273,14 +268,3 @@ def test_group_norm_takes_any_number_of_channels():
 def test_an_unknown_norm_is_refused():
     with pytest.raises(ValueError, match="'batch', 'group' or None"):
         models.unet((32, 32, 3), 2, filters=4, norm="layer")
-
-
-@pytest.mark.parametrize("padding", ["same", "valid"])
-def test_mixed_precision_gives_float32_logits(padding):
-    keras.mixed_precision.set_global_policy("mixed_float16")
-    try:
-        model = models.unet((44, 44, 3), 2, filters=4, depth=2, padding=padding)
-    finally:
-        keras.mixed_precision.set_global_policy("float32")
-    assert model(np.zeros((1, 44, 44, 3))).dtype == "float32"
-    assert model.get_layer("logits").compute_dtype == "float32"
