@@ -1,0 +1,175 @@
+"""A fully connected conditional random field: pixels that look alike and lie near each other agree on their class.
+
+Every pixel is a neighbour of every other. What a pixel hears of all the others is then a Gaussian blur of their
+probabilities, over position and colour, and the permutohedral lattice makes such blurs cheap: here, as three kinds of
+sparse matrices.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from scipy import sparse
+
+FLOOR = 1e-5  # probabilities are at least this: the logarithm of nothing would be a certainty that nothing can change
+
+
+def refine(probs, image, w1=4, sigma_alpha=67, sigma_beta=3, w2=3, sigma_gamma=1, iterations=10):
+    """Mean field in a fully connected CRF with Gaussian edge potentials (Krähenbühl & Koltun 2011).
+
+    The energy of a labelling x is ``Σ_i −log probs[i, x_i] + Σ_{i<j} [x_i ≠ x_j] k(i, j)``, their equations 1 to 3,
+
+    ``k(i, j) = w1 exp(−|p_i − p_j|² / 2σα² − |I_i − I_j|² / 2σβ²) + w2 exp(−|p_i − p_j|² / 2σγ²)``
+
+    where p are positions in pixels and I colours in 0–255. The first kernel, *appearance*, wants pixels of like colour
+    to agree, the second, *smoothness*, neighbours. Both are normalised symmetrically: divided by the square root of the
+    sums over either pixel's neighbours, so that weights mean the same for images of all sizes.
+
+    Args:
+        probs: (height, width, num_classes) probabilities, such as a softmax's.
+        image: (height, width, 3) colours in 0–255.
+        w1, w2: weights of the two kernels, at least 0.
+        sigma_alpha, sigma_gamma: reach of the two kernels, in pixels, above 0.
+        sigma_beta: reach of the first in colour, in grey levels of 255, above 0.
+        iterations: of mean field; 10 in DeepLab. 0 gives ``probs`` back, but for their floor.
+
+    Returns:
+        (height, width, num_classes) float32 probabilities: the marginals of the mean-field approximation.
+
+    Raises:
+        ValueError: shapes that do not fit, numbers that are no probabilities, or a parameter out of its range.
+    """
+    probs, image = np.asarray(probs, np.float32), np.asarray(image, np.float32)
+    _check(probs, image, {"sigma_alpha": sigma_alpha, "sigma_beta": sigma_beta, "sigma_gamma": sigma_gamma})
+    _check_not_negative({"w1": w1, "w2": w2, "iterations": iterations})
+    height, width, num_classes = probs.shape
+    position = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1, dtype=np.float32).reshape(-1, 2)
+    appearance = np.concatenate([position / sigma_alpha, image.reshape(-1, 3) / sigma_beta], axis=1)
+    unary = np.log(np.maximum(probs.reshape(-1, num_classes), FLOOR))
+    with ThreadPoolExecutor(2) as pool:  # one kernel each
+        blurs = list(pool.map(Lattice, (appearance, position / np.float32(sigma_gamma))))
+        q = softmax(unary)
+        for _ in range(iterations):
+            heard = pool.map(lambda weight, blur, q=q: weight * blur(q), (w1, w2), blurs)
+            q = softmax(sum(heard, unary))
+    return q.reshape(probs.shape)
+
+
+def softmax(logits):
+    """Probabilities along the last axis."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+class Lattice:
+    """Gaussian blur of values at points in any space, in time linear in the points (Adams, Baek & Davis 2010).
+
+    The permutohedral lattice cuts the space into simplices. Each point is spread over the corners of the simplex it is
+    in (*splat*), corners are blurred along the lattice's axes with ½ 1 ½, and each point reads off its corners
+    (*slice*). All three are sparse matrices: ``slice = splatᵀ``, and one matrix an axis blurs.
+
+    Args:
+        features: (points, dimensions) float, in units of the Gaussian's standard deviation.
+
+    ``lattice(values)`` → (points, channels) float32, blurred and symmetrically normalised.
+    """
+
+    def __init__(self, features):
+        keys, weights = find_corners(features)
+        points, dimensions = features.shape
+        packed, step = _pack(keys)
+        corners, at = np.unique(packed, return_inverse=True)
+        columns = np.repeat(np.arange(points), dimensions + 1)
+        splat = sparse.csr_matrix((weights.ravel(), (at.ravel(), columns)), (len(corners), points), np.float32)
+        self.blurs = [_blur_along(corners, ahead) for ahead in step]
+        self.splat, self.slice = splat, (splat.T / (1 + 2.0**-dimensions)).tocsr().astype(np.float32)
+        total = self(np.ones((points, 1), np.float32))
+        norm = sparse.diags_array(1 / np.sqrt(total[:, 0] + 1e-20), dtype=np.float32)
+        self.splat, self.slice = splat @ norm, norm @ self.slice
+
+    def __call__(self, values):
+        values = self.splat @ np.asarray(values, np.float32)
+        for blur in self.blurs:
+            values = blur @ values
+        return self.slice @ values
+
+
+def find_corners(features):
+    """The corners of the simplex that each point is in, and the point's barycentric coordinates (section 3.1 there).
+
+    Args:
+        features: (points, dimensions) float.
+
+    Returns:
+        keys: (dimensions, points, dimensions + 1) int32, the coordinates of each point's corners in the lattice, but
+        for the last, which makes their sum zero. weights: (points, dimensions + 1) float32 from 0, of sum 1.
+    """
+    d = features.shape[1]
+    axis = np.arange(1, d + 1, dtype=np.float32)[:, None]
+    # Onto the plane in one more dimension whose coordinates add up to zero. A blur by ½ 1 ½ along each of its axes has
+    # a variance of ⅔ (d + 1)², to which the Gaussian's is scaled.
+    scale = np.float32((d + 1) * np.sqrt(2 / 3)) / np.sqrt(axis * (axis + 1), dtype=np.float64)
+    scaled = features.T.astype(np.float32) * scale.astype(np.float32)
+    elevated = np.zeros((d + 1, len(features)), np.float32)
+    elevated[:d] = np.cumsum(scaled[::-1], axis=0)[::-1]
+    elevated[1:] -= axis * scaled
+    # The nearest lattice point with coordinates that are multiples of d + 1, wherever its sum strays from zero mended.
+    nearest = np.rint(elevated * np.float32(1 / (d + 1))).astype(np.int32)
+    rest = elevated - (d + 1) * nearest
+    rank = np.repeat(nearest.sum(axis=0, dtype=np.int32)[None], d + 1, axis=0)
+    for i in range(d + 1):
+        for j in range(i + 1, d + 1):
+            less = rest[i] < rest[j]
+            rank[i] += less
+            rank[j] += ~less
+    wrapped = (rank < 0).astype(np.int32) - (rank > d)
+    rank, nearest = rank + (d + 1) * wrapped, nearest + wrapped
+    falling = np.empty_like(rest)
+    np.put_along_axis(falling, rank, elevated - (d + 1) * nearest, axis=0)
+    weights = np.empty((len(features), d + 1), np.float32)
+    weights[:, 1:] = (falling[:-1] - falling[1:])[::-1].T / (d + 1)
+    weights[:, 0] = 1 - (falling[0] - falling[d]) / (d + 1)
+    corner = np.arange(d + 1, dtype=np.int32)
+    keys = ((d + 1) * nearest[:d, :, None] + corner) - (d + 1) * (rank[:d, :, None] > d - corner)
+    return keys, weights
+
+
+def _pack(keys):
+    """One integer for each corner's coordinates, and what to add to it for the next corner along each of the axes."""
+    d, packed, stride, strides = len(keys), 0, 1, []
+    for coordinate in keys:
+        low, high = int(coordinate.min()) - (d + 1), int(coordinate.max()) + (d + 1)  # neighbours must not wrap around
+        strides.append(stride)
+        packed = packed + (coordinate - np.int64(low)) * stride
+        stride *= high - low + 1
+        if stride >= 2**63:
+            raise ValueError("the image spans too many standard deviations of colour or position: a sigma is too small")
+    return packed, [(d + 1) * stride - sum(strides) for stride in [*strides, 0]]
+
+
+def _blur_along(corners, ahead):
+    """½ 1 ½ along one axis as a sparse matrix: (corners, corners), neighbours that are no corners count as zero."""
+    at = np.minimum(np.searchsorted(corners, corners + ahead), len(corners) - 1)
+    rows = np.flatnonzero(corners[at] == corners + ahead)
+    half = np.full(len(rows), 0.5, np.float32)
+    forward = sparse.csr_matrix((half, (rows, at[rows])), (len(corners), len(corners)))
+    return sparse.csr_matrix(sparse.eye_array(len(corners), dtype=np.float32) + forward + forward.T)
+
+
+def _check(probs, image, sigmas):
+    if probs.ndim != 3 or image.shape != (*probs.shape[:2], 3):
+        raise ValueError(
+            f"wanted probs (height, width, num_classes) and image (height, width, 3), got {probs.shape}, {image.shape}"
+        )
+    if not (np.isfinite(probs).all() and probs.min() >= 0 and np.allclose(probs.sum(axis=-1), 1, atol=1e-2)):
+        raise ValueError("wanted probabilities, which are at least 0 and add up to 1; logits need a softmax first")
+    if not np.isfinite(image).all():
+        raise ValueError("image has values that are no numbers")
+    for name, sigma in sigmas.items():
+        if not sigma > 0:
+            raise ValueError(f"{name} must be above 0, got {sigma}")
+
+
+def _check_not_negative(values):
+    for name, value in values.items():
+        if not value >= 0:
+            raise ValueError(f"{name} must be at least 0, got {value}")
