@@ -7,21 +7,23 @@ import numpy as np
 from keras import layers, ops
 
 
-def conv_block(x, filters, padding="same", norm="batch", repeats=2):
-    """``repeats`` times 3×3 convolution, normalisation, ReLU (Ronneberger et al. 2015, section 2: two, none, ReLU).
+def conv_block(x, filters, padding="same", norm="batch", repeats=2, kernel=3, dilation=1):
+    """``repeats`` times convolution, normalisation, ReLU (Ronneberger et al. 2015, section 2: two of 3×3, none, ReLU).
 
     Args:
         x: (batch, height, width, channels).
         filters: channels of the result.
         padding: ``"same"``, or ``"valid"``, which loses two rows and columns a convolution.
         norm: ``"batch"`` (Ioffe & Szegedy 2015), ``"group"`` (Wu & He 2018, for small batches) or None.
+        kernel: the kernel's height and width. dilation: how far apart the pixels are that it sees.
 
     Returns:
-        (batch, height, width, filters), smaller by ``2 * repeats`` with ``padding="valid"``.
+        (batch, height, width, filters), smaller by ``repeats · dilation · (kernel − 1)`` with ``padding="valid"``.
     """
+    # A bias right before a normalisation would be subtracted again.
+    options = dict(padding=padding, dilation_rate=dilation, use_bias=norm is None, kernel_initializer="he_normal")
     for _ in range(repeats):
-        # A bias right before a normalisation would be subtracted again.
-        x = layers.Conv2D(filters, 3, padding=padding, use_bias=norm is None, kernel_initializer="he_normal")(x)
+        x = layers.Conv2D(filters, kernel, **options)(x)
         x = normalise(x, norm)
         x = layers.ReLU()(x)
     return x
@@ -40,6 +42,25 @@ def normalise(x, norm):
     if norm == "group":
         return layers.GroupNormalization(groups=x.shape[-1] // math.gcd(x.shape[-1], 8))(x)
     raise ValueError(f"norm must be 'batch', 'group' or None, got {norm!r}")
+
+
+def aspp(x, filters, rates):
+    """Atrous spatial pyramid pooling (Chen et al. 2017, DeepLabV3, section 3.3): looks at several scales side by side.
+
+    A 1×1 convolution, a 3×3 one for each dilation in ``rates``, and the mean over the map, each with ``filters``
+    channels, are laid side by side and mixed by another 1×1 convolution.
+
+    Args:
+        x: (batch, height, width, channels). A rate beyond height and width leaves of the 3×3 kernel its centre.
+
+    Returns:
+        (batch, height, width, filters).
+    """
+    branches = [conv_block(x, filters, kernel=1, repeats=1)]
+    branches += [conv_block(x, filters, repeats=1, dilation=rate) for rate in rates]
+    mean = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    branches.append(ResizeLike()(conv_block(mean, filters, kernel=1, repeats=1), x))
+    return conv_block(layers.Concatenate()(branches), filters, kernel=1, repeats=1)
 
 
 def upsample(x, factor, **options):
@@ -129,6 +150,29 @@ class CropLike(layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "where": self.where}
+
+
+@keras.saving.register_keras_serializable("seglib")
+class ResizeLike(layers.Layer):
+    """Resizes ``x`` bilinearly to the height and width of ``reference``, whether or not these are known when traced.
+
+    As a resize layer does: half-pixel centres, no antialiasing, the border repeats. A map of 1×1 is spread.
+    """
+
+    def call(self, x, reference):
+        for axis in (1, 2):
+            old, new = ops.shape(x)[axis], ops.shape(reference)[axis]
+            place = (ops.arange(new, dtype="float32") + 0.5) * ops.cast(old, "float32") / ops.cast(new, "float32") - 0.5
+            place = ops.clip(place, 0, ops.cast(old, "float32") - 1)
+            low = ops.cast(ops.floor(place), "int32")
+            high = ops.minimum(low + 1, old - 1)
+            share = ops.cast(place - ops.cast(low, "float32"), x.dtype)
+            share = ops.reshape(share, (1, -1, 1, 1) if axis == 1 else (1, 1, -1, 1))
+            x = (1 - share) * ops.take(x, low, axis=axis) + share * ops.take(x, high, axis=axis)
+        return x
+
+    def compute_output_shape(self, x_shape, reference_shape):
+        return x_shape[0], reference_shape[1], reference_shape[2], x_shape[3]
 
 
 def _mirrored(length, wanted):

@@ -11,6 +11,7 @@ BUILDERS = {
         f"fcn_{stride}s": lambda shape, num_classes, stride=stride: models.fcn(shape, num_classes, stride, "small")
         for stride in (32, 8)  # the 16s is the 8s with a rung less
     },
+    "deeplab": lambda shape, num_classes: models.deeplab_v3_plus(shape, num_classes, filters=8, output_stride=16),
 }
 every_model = pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)
 
@@ -66,7 +67,7 @@ def test_dense_layers_become_convolutions_that_agree(monkeypatch):
     for layer in classifier.layers:
         for weight in layer.weights:
             weight.assign(np.random.default_rng(len(weight.shape)).uniform(0.05, 0.3, weight.shape))
-    monkeypatch.setattr(models.keras.applications, "VGG16", lambda weights: classifier)
+    monkeypatch.setattr(keras.applications, "VGG16", lambda weights: classifier)
     model = models.fcn((224, 224, 3), 4, 32, "vgg16", weights="imagenet")
     image = np.random.default_rng(0).uniform(0, 255, (1, 224, 224, 3)).astype(np.float32)
     as_vgg = (image - np.array(models.VGG_MEAN))[..., ::-1]
@@ -81,7 +82,7 @@ def test_weights_that_cannot_be_fetched_are_told(monkeypatch):
     def no_network(weights):
         raise Exception("URL fetch failure")
 
-    monkeypatch.setattr(models.keras.applications, "VGG16", no_network)
+    monkeypatch.setattr(keras.applications, "VGG16", no_network)
     with pytest.raises(OSError, match="vgg16_weights_tf_dim_ordering_tf_kernels.h5"):
         models.fcn((None, None, 3), 21, weights="imagenet")
 
@@ -170,6 +171,107 @@ def test_skips_can_be_left_out_level_by_level():
         joins((3,))
 
 
+def stir(network, rng):
+    """Gives batch normalisations something to do: fresh ones hand their inputs on."""
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.moving_mean.assign(rng.normal(0, 0.1, layer.moving_mean.shape))
+            layer.beta.assign(rng.normal(0, 0.3, layer.beta.shape))
+
+
+@pytest.mark.parametrize("name", ["MobileNetV2", "ResNet50", "Xception"])
+def test_dilated_networks_say_the_same_where_the_strided_ones_spoke(name, rng):
+    keras.utils.set_random_seed(0)
+    network = getattr(keras.applications, name)(include_top=False, weights=None, input_shape=(None, None, 3))
+    stir(network, rng)
+    image = rng.uniform(-1, 1, (1, 64, 96, 3)).astype(np.float32)
+    wanted = np.array(network(image))
+    assert wanted.shape[1:3] == (2, 3) and wanted.std() > 0.01
+    for output_stride in (8, 16, 32):
+        found = np.array(models.dilate(network, output_stride)(image))
+        step = 32 // output_stride
+        assert found.shape[1:3] == (64 // output_stride, 96 // output_stride)
+        np.testing.assert_allclose(found[:, ::step, ::step], wanted, atol=1e-5)
+    momenta = {
+        layer.momentum for layer in models.dilate(network, 16, momentum=0.9).layers if hasattr(layer, "momentum")
+    }
+    assert momenta == {0.9}
+
+
+def test_dilated_max_pooling_is_max_pooling_at_every_second_pixel(rng):
+    x = rng.normal(-5, 1, (2, 8, 12, 3)).astype(np.float32)
+    wanted = keras.layers.MaxPooling2D(3, strides=2, padding="same")(x)
+    np.testing.assert_array_equal(models.dilation.DilatedMaxPooling(3, 1)(x)[:, ::2, ::2], wanted)
+    # and behind another stride that was turned into dilation, at every fourth
+    np.testing.assert_array_equal(
+        models.dilation.DilatedMaxPooling(3, 2)(x)[:, ::4, ::4],
+        keras.layers.MaxPooling2D(3, strides=2, padding="same")(x[:, ::2, ::2]),
+    )
+
+
+def test_strides_that_cannot_be_dilated_are_refused():
+    def network(*added):
+        return keras.Sequential([keras.Input((None, None, 3)), keras.layers.AveragePooling2D(8), *added])
+
+    with pytest.raises(ValueError, match="output_stride must be 8, 16 or 32, got 4"):
+        models.dilate(network(), 4)
+    inputs = x = keras.Input((None, None, 3))
+    for _ in range(4):
+        x = keras.layers.Conv2D(2, 3, strides=2, padding="same")(x)
+    with pytest.raises(ValueError, match="has stride and padding at once"):
+        models.dilate(keras.Model(inputs, x), 8)
+    inputs = x = keras.Input((None, None, 3))
+    for _ in range(4):
+        x = keras.layers.MaxPooling2D(2)(x)
+    with pytest.raises(ValueError, match=r"max_pooling2d.* has a stride that cannot be turned"):
+        models.dilate(keras.Model(inputs, x), 8)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 5), (16, 24)])
+def test_resizing_like_another_map_is_bilinear(rng, size):
+    x = rng.normal(size=(2, 4, 6, 3)).astype(np.float32)
+    wanted = keras.ops.image.resize(x, size, "bilinear", data_format="channels_last")
+    found = layers.ResizeLike()(x, np.zeros((2, *size, 1), np.float32))
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    spread = layers.ResizeLike()(x[:, :1, :1], np.zeros((2, *size, 1), np.float32))
+    np.testing.assert_allclose(spread, np.broadcast_to(x[:, :1, :1], spread.shape))
+
+
+@pytest.mark.parametrize("backbone", ["mobilenet_v2", "resnet50", "xception"])
+def test_deeplabs_parts_stand_where_the_paper_puts_them(backbone):
+    with keras.StatelessScope(initialize_variables=False):
+        model = models.deeplab_v3_plus((64, 96, 3), 21, backbone, output_stride=8)
+    keras.utils.clear_session()
+    low, last = model.get_layer(models.ENCODERS[backbone].name.lower()).outputs
+    assert last.shape[1:3] == (None, None) and model.output_shape == (None, 64, 96, 21)
+    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    pyramid = [layer.dilation_rate[0] for layer in convolutions if layer.dilation_rate != (1, 1)]
+    assert pyramid == [12, 24, 36]  # twice 6, 12, 18 at output stride 8
+    assert [layer.filters for layer in convolutions if layer.kernel_size == (3, 3)] == 5 * [256]
+    assert 48 in [layer.filters for layer in convolutions if layer.kernel_size == (1, 1)]
+
+
+def test_a_rate_beyond_the_map_leaves_the_kernels_centre(rng):
+    x = rng.normal(size=(1, 5, 5, 2)).astype(np.float32)
+    wide = keras.layers.Conv2D(3, 3, padding="same", dilation_rate=5)
+    found = np.array(wide(x))
+    np.testing.assert_allclose(found, x @ np.array(wide.kernel)[1, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_classes": 1}, "at least 2"),
+        ({"backbone": "vgg16"}, "mobilenet_v2, resnet50, xception, got 'vgg16'"),
+        ({"weights": "coco"}, "got 'coco'"),
+        ({"output_stride": 4}, "8, 16 or 32, got 4"),
+    ],
+)
+def test_deeplabs_that_there_are_none_of_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        models.deeplab_v3_plus(**{"input_shape": (None, None, 3), "num_classes": 3, **options})
+
+
 @every_model
 def test_two_builds_share_no_variable(build):
     first, second = (build((32, 32, 3), 2) for _ in range(2))
@@ -203,7 +305,7 @@ def test_a_step_in_mixed_precision_is_finite_and_its_logits_are_float32(build, p
         model = build((44, 44, 3), 2)
     finally:
         keras.mixed_precision.set_global_policy("float32")
-    model.compile("adam", losses.Sum({"cross_entropy": 1, "dice": 1}))
+    model.compile("adam", losses.Sum({"cross_entropy": 1, "dice": 1}), run_eagerly=True)  # to trace takes longer
     assert np.isfinite(model.fit(images, (images[..., 0] > 128).astype(int), verbose=0).history["loss"][0])
     logits = model(images)
     assert logits.dtype == "float32" and np.isfinite(logits).all()

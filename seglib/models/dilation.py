@@ -1,0 +1,115 @@
+"""Stride turned into dilation: a classifier's layers and weights, on a finer grid."""
+
+import keras
+from keras import layers, ops, tree
+
+CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
+
+
+def dilate(network, output_stride, momentum=None):
+    """A network whose feature maps are never smaller than the image by more than ``output_stride``.
+
+    Where a layer's stride would pass it, the layer keeps stride 1, and all layers behind it look at every second
+    (fourth, …) pixel instead: they are dilated (Chen et al. 2018, DeepLab v2, section 3.1; "atrous" is French for *with
+    holes*). The weights are the same, and so are the features at the positions that the strided network computed, for
+    images whose sides are multiples of the network's whole stride. In between lie as many new ones.
+
+    Args:
+        network: a functional ``keras.Model`` of convolutions with "same" padding, or of stride behind a padding layer
+            at the lower right, max-poolings and what works on each pixel alone: MobileNetV2, ResNet50 or Xception of
+            ``keras.applications`` without their tops.
+        output_stride: 8, 16 or 32; 32 changes nothing.
+        momentum: for all batch normalisations; None leaves theirs.
+
+    Returns:
+        A ``keras.Model`` with a copy of the weights.
+
+    Raises:
+        ValueError: another output stride, or a layer whose stride cannot be turned into dilation with equal features.
+    """
+    if output_stride not in (8, 16, 32):
+        raise ValueError(f"output_stride must be 8, 16 or 32, got {output_stride!r}")
+    before = _strides_before(network)
+    padded = {_parents(layer)[0]: layer for layer in network.layers if _is_padded_before(layer)}
+
+    def change(layer):
+        config, dilation = layer.get_config(), max(1, before[layer] // output_stride)
+        if momentum is not None and isinstance(layer, layers.BatchNormalization):
+            config["momentum"] = momentum
+        if layer in padded and before[layer] * _stride(padded[layer]) > output_stride:
+            return _pad_more(layer, config, padded[layer], dilation)
+        too_far = _stride(layer) > 1 and before[layer] * _stride(layer) > output_stride
+        if isinstance(layer, CONVOLUTIONS):
+            if too_far and layer.padding == "same" and max(layer.kernel_size) > 1:
+                raise ValueError(
+                    f"{layer.name} has stride and padding at once; which pixels it sees depends on the size"
+                )
+            config["dilation_rate"] = tuple(dilation * rate for rate in layer.dilation_rate)
+            config["strides"] = (1, 1) if too_far else layer.strides
+        elif too_far and isinstance(layer, layers.MaxPooling2D) and layer.padding == "same":
+            return DilatedMaxPooling(layer.pool_size[0], dilation, name=layer.name)
+        elif too_far or (dilation > 1 and hasattr(layer, "pool_size")):
+            raise ValueError(f"{layer.name} ({type(layer).__name__}) has a stride that cannot be turned into dilation")
+        return type(layer).from_config(config)
+
+    dilated = keras.models.clone_model(network, clone_function=change)
+    dilated.set_weights(network.get_weights())
+    return dilated
+
+
+@keras.saving.register_keras_serializable("seglib")
+class DilatedMaxPooling(layers.Layer):
+    """The largest of ``size`` × ``size`` pixels from the pixel itself to the lower right, each ``dilation`` apart.
+
+    At every second pixel of a map of even sides it says what a "same" max-pooling of stride 2 says. Pixels beyond the
+    border count as −∞.
+    """
+
+    def __init__(self, size, dilation, **kwargs):
+        super().__init__(**kwargs)
+        self.size, self.dilation = size, dilation
+
+    def call(self, x):
+        for axis in (1, 2):
+            length, reach = ops.shape(x)[axis], self.dilation * (self.size - 1)
+            padding = [(0, reach if i == axis else 0) for i in range(4)]
+            padded = ops.pad(x, padding, constant_values=float("-inf"))
+            for step in range(self.dilation, reach + 1, self.dilation):
+                x = ops.maximum(x, ops.take(padded, ops.arange(length) + step, axis=axis))
+        return x
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "size": self.size, "dilation": self.dilation}
+
+
+def _parents(layer):
+    """The layers whose outputs a layer of a functional model takes."""
+    return [tensor._keras_history.operation for tensor in tree.flatten(layer.input)]
+
+
+def _stride(layer):
+    return max(layer.strides) if isinstance(layer, (*CONVOLUTIONS, layers.MaxPooling2D)) else 1
+
+
+def _strides_before(network):
+    """For each layer, by how much the maps that it takes are smaller than the image."""
+    before, behind = {}, {}
+    for layer in network.layers:  # each behind those that it takes from
+        before[layer] = 1 if isinstance(layer, layers.InputLayer) else max(behind[parent] for parent in _parents(layer))
+        behind[layer] = before[layer] * _stride(layer)
+    return before
+
+
+def _is_padded_before(layer):
+    return _stride(layer) > 1 and layer.padding == "valid" and isinstance(_parents(layer)[0], layers.ZeroPadding2D)
+
+
+def _pad_more(layer, config, convolution, dilation):
+    """The padding layer for a convolution that loses its stride: at the lower right, as far as the kernel reaches."""
+    if any(before for before, _ in layer.padding):
+        raise ValueError(f"{layer.name} pads at the upper left, too; which pixels are seen would change")
+    reach = [dilation * (side - 1) for side in convolution.kernel_size]
+    return layers.ZeroPadding2D.from_config({**config, "padding": tuple((0, far) for far in reach)})

@@ -1,0 +1,83 @@
+"""U-Net: down with twice the channels, up with half, and a skip at every level."""
+
+import keras
+from keras import layers
+
+from seglib.layers import CropLike, PadToMultiple, conv_block
+
+
+def unet(input_shape, num_classes, filters=64, depth=5, padding="same", norm="batch", skips=None):
+    """U-Net (Ronneberger, Fischer & Brox 2015): a contracting path, an expanding path, and a skip at every level.
+
+    Args:
+        input_shape: ``(height, width, channels)``. With ``padding="same"`` any height and width will do, multiples
+            of nothing; None lets one model take every size.
+        num_classes: channels of the logits, at least 2: the background is a class.
+        filters: channels of the first level; each level below has twice as many.
+        depth: number of levels, the bottleneck counted; the paper's figure 1 has 5.
+        padding: ``"same"`` keeps the size; ``"valid"`` is the paper's, whose output is smaller than its input.
+        norm: ``"batch"``, ``"group"`` or None, the paper's.
+        skips: the levels, 0 the finest, whose map is laid beside what comes up; None is all, the paper's.
+
+    Returns:
+        A ``keras.Model``: (batch, height, width, channels) in 0–255 → (batch, height, width, num_classes) logits.
+        ``unet((572, 572, 1), 2, padding="valid", norm=None)`` is the paper's network of 31,030,658 parameters,
+        which turns 572×572 pixels into 388×388.
+
+    Raises:
+        ValueError: fewer than 2 classes; a skip at a level that there is none of; with ``padding="valid"``, a size
+            that cannot be halved evenly on its way down, or is too small.
+    """
+    if num_classes < 2:
+        raise ValueError(f"num_classes must be at least 2, the background is a class; got {num_classes}")
+    levels = range(depth - 1)
+    kept = set(levels if skips is None else skips)
+    if not kept <= set(levels):
+        raise ValueError(f"skips must be some of the levels {list(levels)}, got {sorted(kept)}")
+    inputs = keras.Input(input_shape, name="image")
+    x = layers.Rescaling(1 / 127.5, offset=-1)(inputs)
+    if padding == "same":
+        x = PadToMultiple(2 ** (depth - 1))(x)
+    else:
+        check_valid_size(input_shape, depth)
+
+    maps = []
+    for level in levels:
+        x = conv_block(x, filters * 2**level, padding, norm)
+        maps.append(x)
+        x = layers.MaxPooling2D(2)(x)
+    x = conv_block(x, filters * 2 ** (depth - 1), padding, norm)
+    for level in reversed(levels):
+        x = layers.Conv2DTranspose(filters * 2**level, 2, strides=2)(x)
+        if level in kept:
+            skip = maps[level] if padding == "same" else CropLike("centre")(maps[level], x)
+            x = layers.Concatenate()([skip, x])
+        x = conv_block(x, filters * 2**level, padding, norm)
+
+    # float32 also under a mixed-precision policy: the softmax of the loss needs the digits.
+    x = layers.Conv2D(num_classes, 1, dtype="float32", name="logits")(x)
+    if padding == "same":
+        x = CropLike("end", dtype="float32")(x, inputs)
+    return keras.Model(inputs, x, name="unet")
+
+
+def check_valid_size(input_shape, depth):
+    """Checks that an image survives a U-Net of unpadded convolutions (Ronneberger et al. 2015, end of section 2).
+
+    Raises:
+        ValueError: at some level the size is odd, so that 2×2 pooling would lose a row, or nothing is left.
+    """
+    for size in input_shape[:2]:
+        if size is None:
+            raise ValueError('padding="valid" needs a fixed height and width, got None')
+        left = size
+        for level in range(depth - 1):
+            left -= 4
+            if left < 2 or left % 2:
+                raise ValueError(
+                    f'padding="valid": {size} pixels become {left} at level {level + 1}, which cannot be halved '
+                    "evenly; the paper uses 572"
+                )
+            left //= 2
+        if left < 5:
+            raise ValueError(f'padding="valid": {size} pixels leave {left} at the bottleneck; wanted at least 5')
