@@ -44,16 +44,10 @@ def collect(path, fields, keys, run):
     return [rows[tuple(map(str, key))] for key in keys]
 
 
-def fit(model, batches, epochs, rate, steady=False):
-    """Trains a model with the recipe of the lessons: AdamW, cross-entropy and Dice, a rate that warms up and falls.
-
-    Args:
-        model, batches, epochs: of ``model.fit``. rate: the highest learning rate.
-        steady: whether it stays at ``rate`` from the first step to the last.
-    """
+def fit(model, batches, epochs, rate):
+    """Trains a model with the recipe of the lessons: AdamW, cross-entropy and Dice, a rate that warms up and falls."""
     steps = epochs * len(batches)
-    schedule = rate if steady else train.poly(rate, steps, warmup=steps // 20)
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=1e-2)
+    optimizer = keras.optimizers.AdamW(train.poly(rate, steps, warmup=steps // 20), weight_decay=1e-2)
     model.compile(optimizer, losses.Sum({"cross_entropy": 1, "dice": 1}))
     model.fit(batches, epochs=epochs, shuffle=False, verbose=0)
 
