@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from scipy import sparse
+from scipy.special import softmax
 
 FLOOR = 1e-5  # probabilities are at least this: the logarithm of nothing would be a certainty that nothing can change
 
@@ -47,17 +48,11 @@ def refine(probs, image, w1=4, sigma_alpha=67, sigma_beta=3, w2=3, sigma_gamma=1
     unary = np.log(np.maximum(probs.reshape(-1, num_classes), FLOOR))
     with ThreadPoolExecutor(2) as pool:  # one kernel each
         blurs = list(pool.map(Lattice, (appearance, position / np.float32(sigma_gamma))))
-        q = softmax(unary)
+        q = softmax(unary, axis=-1)
         for _ in range(iterations):
             heard = pool.map(lambda weight, blur, q=q: weight * blur(q), (w1, w2), blurs)
-            q = softmax(sum(heard, unary))
+            q = softmax(sum(heard, unary), axis=-1)
     return q.reshape(probs.shape)
-
-
-def softmax(logits):
-    """Probabilities along the last axis."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 class Lattice:

@@ -67,9 +67,9 @@ def deeplab_v3_plus(
         raise ValueError(f"backbone must be one of {', '.join(ENCODERS)}, got {backbone!r}")
     if weights not in (None, "imagenet"):
         raise ValueError(f"weights must be None or 'imagenet', got {weights!r}")
-    if rates is None:
-        rates = [rate * 16 // output_stride for rate in (6, 12, 18)] if output_stride in (8, 16, 32) else ()
     encoder = _build_encoder(ENCODERS[backbone], weights, output_stride)
+    if rates is None:
+        rates = [rate * 16 // output_stride for rate in (6, 12, 18)]
     inputs = keras.Input(input_shape, name="image")
     image = PadToMultiple(32)(inputs)
     if backbone == "resnet50":
