@@ -25,7 +25,7 @@ import seeds
 from seglib import augment, data, labels, metrics, models, predict, train
 
 CROP, BATCH, STEPS, RATE = (256, 256), 4, 400, 3e-3
-SEEDS = (0, 1)
+SEEDS = (0, 1, 2)
 MEMBRANE, CELL = 0, 1
 THRESHOLDS = np.arange(0.05, 1, 0.1)
 FIELDS = ("split", "seed", "pairs", "majority", "accuracy", "dice_membrane", "rand", "rand_best", "seconds")

@@ -1,4 +1,6 @@
-"""One confusion matrix, accumulated over the whole data set, and the scores that are read off it."""
+"""One confusion matrix, accumulated over the whole data set, what is read off it; the outlines."""
+
+import math
 
 import keras
 import numpy as np
@@ -136,6 +138,92 @@ class ConfusionMatrix(keras.metrics.Metric):
                 f"{self.num_classes} classes, and a mask (batch, height, width) without a channel axis"
             )
         return pred
+
+
+def boundary_f1(mask, pred, num_classes, tolerance, ignore_id=255):
+    """How well the outlines of each class are drawn (Csurka et al. 2013, section 3).
+
+    A pixel is on its class's outline if one of its four neighbours is of another class. With the share P of the
+    predicted outline that has true outline of that class within ``tolerance``, and the share R of the true outline that
+    has predicted outline within it, ``F1 = 2 P R / (P + R)``.
+
+    Args:
+        mask, pred: (height, width) integer ids; with axes before these, the pixels of all images are counted together.
+        num_classes: how many classes there are.
+        tolerance: distance between the centres of two pixels, in pixels; below 1, as a share of the image's diagonal.
+        ignore_id: the id of void pixels, which are on no outline, nor make their neighbours be.
+
+    Returns:
+        (num_classes,) float64 in [0, 1]; NaN for classes without any outline, true or predicted.
+
+    Raises:
+        ValueError: shapes that differ, an id that no class has, or a tolerance below 0.
+
+    Example:
+        A column of class 1, predicted one pixel too far to the right: right within a pixel, wrong without tolerance.
+
+        >>> mask, pred = np.array([[0, 1, 0, 0]]), np.array([[0, 0, 1, 0]])
+        >>> boundary_f1(mask, pred, 2, tolerance=1).tolist(), boundary_f1(mask, pred, 2, tolerance=0).tolist()
+        ([1.0, 1.0], [0.0, 0.0])
+    """
+    mask, pred = np.asarray(mask), np.asarray(pred)
+    if mask.shape != pred.shape or mask.ndim < 2:
+        raise ValueError(f"wanted mask and pred of one shape (height, width), got {mask.shape} and {pred.shape}")
+    if not tolerance >= 0:
+        raise ValueError(f"tolerance must be at least 0, got {tolerance}")
+    if 0 < tolerance < 1:
+        tolerance *= math.hypot(*mask.shape[-2:])
+    pred = np.where(mask == ignore_id, ignore_id, pred)
+    for name, ids in (("mask", mask), ("pred", pred)):
+        strange = ids[((ids < 0) | (ids >= num_classes)) & (ids != ignore_id)]
+        if strange.size:
+            raise ValueError(f"{name} has the id {strange[0]}, outside the classes 0–{num_classes - 1}")
+    true, predicted = _find_outlines(mask, ignore_id), _find_outlines(pred, ignore_id)
+    precision = _share_within(predicted, true, num_classes, tolerance)
+    recall = _share_within(true, predicted, num_classes, tolerance)
+    # The share of no outline at all is NaN: with the other one's, F1 is zero, and without, it is NaN too.
+    either = np.where(np.isnan(precision), recall, precision)
+    precision, recall = np.nan_to_num(precision), np.nan_to_num(recall)
+    return np.where(np.isnan(either), np.nan, 2 * precision * recall / np.maximum(precision + recall, 1e-12))
+
+
+def _find_outlines(ids, ignore_id):
+    """The ids on outlines, −1 elsewhere."""
+    at = np.zeros(ids.shape, bool)
+    for axis in (-2, -1):
+        here, there = np.moveaxis(ids, axis, 0), np.moveaxis(at, axis, 0)
+        differ = (here[1:] != here[:-1]) & (here[1:] != ignore_id) & (here[:-1] != ignore_id)
+        there[1:] |= differ
+        there[:-1] |= differ
+    return np.where(at, ids.astype(np.int64), -1)
+
+
+def _share_within(own, other, num_classes, tolerance):
+    """Which share of each class's own outline has other outline of it within ``tolerance``: (num_classes,), or NaN."""
+    hit = np.zeros(own.shape, bool)
+    for first in range(0, num_classes, 64):  # a bit a class, up to 64 at once
+        count = min(num_classes - first, 64)
+        of_class = np.append(np.uint64(1) << np.arange(count, dtype=np.uint64), np.uint64(0))
+        of_class = of_class.astype(np.min_scalar_type(2**count - 1))
+        mine, theirs = (of_class[np.where((i >= first) & (i < first + count), i - first, count)] for i in (own, other))
+        hit |= (mine & _spread(theirs, tolerance)) > 0
+    hits, length = (np.bincount(own[where], minlength=num_classes) for where in (hit, own >= 0))
+    return _ratio(hits, length)
+
+
+def _spread(bits, tolerance):
+    """Each pixel's bits, joined by "or" with those of all pixels within ``tolerance``."""
+    rows = [bits]  # joined with 0, 1, 2 … pixels of the same row to either side
+    for step in range(1, int(tolerance) + 1):
+        rows.append(rows[-1].copy())
+        rows[-1][..., step:] |= bits[..., :-step]
+        rows[-1][..., :-step] |= bits[..., step:]
+    spread = rows[-1].copy()
+    for step in range(1, len(rows)):
+        row = rows[int(math.sqrt(tolerance**2 - step**2) + 1e-9)]
+        spread[..., step:, :] |= row[..., :-step, :]
+        spread[..., :-step, :] |= row[..., step:, :]
+    return spread
 
 
 def _argmax(scores):
