@@ -73,6 +73,8 @@ def callbacks(model, run_dir, preview=None, lines=8):
         run_dir: the folder of this run, as from :func:`seglib.lesson.run_dir`.
     """
     run_dir = Path(run_dir)
+    # An optimizer without variables makes them in the first step, and TensorFlow then traces that step a second time.
+    model.optimizer.build(model.trainable_variables)
     # Another architecture, loss or schedule cannot go on from this one's weights: backups are kept by fingerprint.
     recipe = repr(([tuple(weight.shape) for weight in model.weights], model.get_compile_config()))
     recipe = re.sub(r"_\d+'", "'", recipe)  # Keras numbers the names of what is made anew
