@@ -79,12 +79,15 @@ def test_dense_layers_become_convolutions_that_agree(monkeypatch):
 
 
 def test_weights_that_cannot_be_fetched_are_told(monkeypatch):
-    def no_network(weights):
+    def no_network(weights, **options):
         raise Exception("URL fetch failure")
 
-    monkeypatch.setattr(keras.applications, "VGG16", no_network)
+    for name in ("VGG16", "MobileNetV2"):
+        monkeypatch.setattr(keras.applications, name, no_network)
     with pytest.raises(OSError, match="vgg16_weights_tf_dim_ordering_tf_kernels.h5"):
         models.fcn((None, None, 3), 21, weights="imagenet")
+    with pytest.raises(OSError, match="ordering_tf_kernels_0.5_224_no_top.h5"):
+        models.deeplab_v3_plus((None, None, 3), 21, "mobilenet_v2_050", weights="imagenet")
 
 
 @pytest.mark.parametrize(
@@ -237,7 +240,7 @@ def test_resizing_like_another_map_is_bilinear(rng, size):
     np.testing.assert_allclose(spread, np.broadcast_to(x[:, :1, :1], spread.shape))
 
 
-@pytest.mark.parametrize("backbone", ["mobilenet_v2", "resnet50", "xception"])
+@pytest.mark.parametrize("backbone", models.ENCODERS)
 def test_deeplabs_parts_stand_where_the_paper_puts_them(backbone):
     with keras.StatelessScope(initialize_variables=False):
         model = models.deeplab_v3_plus((64, 96, 3), 21, backbone, output_stride=8)
@@ -251,6 +254,21 @@ def test_deeplabs_parts_stand_where_the_paper_puts_them(backbone):
     assert 48 in [layer.filters for layer in convolutions if layer.kernel_size == (1, 1)]
 
 
+@pytest.mark.parametrize(
+    ("backbone", "blocks"), [("mobilenet_v2", 10), ("mobilenet_v2_050", 10), ("resnet50", 16), ("xception", 8)]
+)
+def test_untrained_residual_blocks_start_as_the_identity(backbone, blocks):
+    model = models.deeplab_v3_plus((None, None, 3), 2, backbone, filters=8)
+    encoder = model.get_layer(models.ENCODERS[backbone].name.lower())
+    silent = [
+        layer.name
+        for layer in encoder.layers
+        if isinstance(layer, keras.layers.BatchNormalization) and not np.any(layer.gamma)
+    ]
+    # MobileNetV2's project_BN, ResNet50's third of a block, Xception's third of its middle flow; never a shortcut's
+    assert len(silent) == blocks and all(name.endswith(("project_BN", "_3_bn", "sepconv3_bn")) for name in silent)
+
+
 def test_a_rate_beyond_the_map_leaves_the_kernels_centre(rng):
     x = rng.normal(size=(1, 5, 5, 2)).astype(np.float32)
     wide = keras.layers.Conv2D(3, 3, padding="same", dilation_rate=5)
@@ -262,7 +280,7 @@ def test_a_rate_beyond_the_map_leaves_the_kernels_centre(rng):
     ("options", "message"),
     [
         ({"num_classes": 1}, "at least 2"),
-        ({"backbone": "vgg16"}, "mobilenet_v2, resnet50, xception, got 'vgg16'"),
+        ({"backbone": "vgg16"}, "mobilenet_v2, mobilenet_v2_050, resnet50, xception, got 'vgg16'"),
         ({"weights": "coco"}, "got 'coco'"),
         ({"output_stride": 4}, "8, 16 or 32, got 4"),
     ],
@@ -321,6 +339,9 @@ def test_the_gradient_reaches_every_variable(build):
         if name in {layer.name for layer in model.layers}:
             kernel = model.get_layer(name).kernel
             kernel.assign(kernel + 0.1 * np.random.default_rng(1).normal(size=kernel.shape))
+    for layer in model._flatten_layers():  # as do residual blocks that start as the identity
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.gamma.assign(np.ones(layer.gamma.shape))
     masks = np.random.default_rng(2).integers(0, 3, (2, 64, 64))
     with tf.GradientTape() as tape:
         loss = losses.cross_entropy(masks, model(images, training=True))

@@ -30,7 +30,7 @@ def dilate(network, output_stride, momentum=None):
     if output_stride not in (8, 16, 32):
         raise ValueError(f"output_stride must be 8, 16 or 32, got {output_stride!r}")
     before = _strides_before(network)
-    padded = {_parents(layer)[0]: layer for layer in network.layers if _is_padded_before(layer)}
+    padded = {parents(layer)[0]: layer for layer in network.layers if _is_padded_before(layer)}
 
     def change(layer):
         config, dilation = layer.get_config(), max(1, before[layer] // output_stride)
@@ -85,7 +85,7 @@ class DilatedMaxPooling(layers.Layer):
         return {**super().get_config(), "size": self.size, "dilation": self.dilation}
 
 
-def _parents(layer):
+def parents(layer):
     """The layers whose outputs a layer of a functional model takes."""
     return [tensor._keras_history.operation for tensor in tree.flatten(layer.input)]
 
@@ -98,13 +98,13 @@ def _strides_before(network):
     """For each layer, by how much the maps that it takes are smaller than the image."""
     before, behind = {}, {}
     for layer in network.layers:  # each behind those that it takes from
-        before[layer] = 1 if isinstance(layer, layers.InputLayer) else max(behind[parent] for parent in _parents(layer))
+        before[layer] = 1 if isinstance(layer, layers.InputLayer) else max(behind[parent] for parent in parents(layer))
         behind[layer] = before[layer] * _stride(layer)
     return before
 
 
 def _is_padded_before(layer):
-    return _stride(layer) > 1 and layer.padding == "valid" and isinstance(_parents(layer)[0], layers.ZeroPadding2D)
+    return _stride(layer) > 1 and layer.padding == "valid" and isinstance(parents(layer)[0], layers.ZeroPadding2D)
 
 
 def _pad_more(layer, config, convolution, dilation):
