@@ -37,7 +37,8 @@ def refine(probs, image, w1=4, sigma_alpha=67, sigma_beta=3, w2=3, sigma_gamma=1
         (height, width, num_classes) float32 probabilities: the marginals of the mean-field approximation.
 
     Raises:
-        ValueError: shapes that do not fit, numbers that are no probabilities, or a parameter out of its range.
+        ValueError: shapes that do not fit, fewer than 2 classes, numbers that are no probabilities, an image that is
+            not of 0–255 (scaled to 0–1), or a parameter out of its range.
     """
     probs, image = np.asarray(probs, np.float32), np.asarray(image, np.float32)
     _check(probs, image, {"sigma_alpha": sigma_alpha, "sigma_beta": sigma_beta, "sigma_gamma": sigma_gamma})
@@ -157,8 +158,13 @@ def _check(probs, image, sigmas):
         )
     if not (np.isfinite(probs).all() and probs.min() >= 0 and np.allclose(probs.sum(axis=-1), 1, atol=1e-2)):
         raise ValueError("wanted probabilities, which are at least 0 and add up to 1; logits need a softmax first")
+    if probs.shape[2] < 2:
+        raise ValueError("wanted probs of at least 2 classes, the background is one; got 1")
     if not np.isfinite(image).all():
         raise ValueError("image has values that are no numbers")
+    low, high = image.min(), image.max()
+    if low < 0 or high > 255 or 0 < high <= 1:
+        raise ValueError(f"wanted an image of 0–255, got values from {low:g} to {high:g}; was it scaled to 0–1?")
     for name, sigma in sigmas.items():
         if not sigma > 0:
             raise ValueError(f"{name} must be above 0, got {sigma}")
