@@ -40,12 +40,12 @@ def refine(probs, image, w1=4, sigma_alpha=67, sigma_beta=3, w2=3, sigma_gamma=1
         ValueError: shapes that do not fit, fewer than 2 classes, numbers that are no probabilities, an image that is
             not of 0–255 (scaled to 0–1), or a parameter out of its range.
     """
-    probs, image = np.asarray(probs, np.float32), np.asarray(image, np.float32)
+    probs, image = np.asarray(probs, np.float32), np.asarray(image)
     _check(probs, image, {"sigma_alpha": sigma_alpha, "sigma_beta": sigma_beta, "sigma_gamma": sigma_gamma})
     _check_not_negative({"w1": w1, "w2": w2, "iterations": iterations})
     height, width, num_classes = probs.shape
     position = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1, dtype=np.float32).reshape(-1, 2)
-    appearance = np.concatenate([position / sigma_alpha, image.reshape(-1, 3) / sigma_beta], axis=1)
+    appearance = np.concatenate([position / sigma_alpha, image.reshape(-1, 3).astype(np.float32) / sigma_beta], axis=1)
     unary = np.log(np.maximum(probs.reshape(-1, num_classes), FLOOR))
     with ThreadPoolExecutor(2) as pool:  # one kernel each
         blurs = list(pool.map(Lattice, (appearance, position / np.float32(sigma_gamma))))
@@ -163,7 +163,7 @@ def _check(probs, image, sigmas):
     if not np.isfinite(image).all():
         raise ValueError("image has values that are no numbers")
     low, high = image.min(), image.max()
-    if low < 0 or high > 255 or 0 < high <= 1:
+    if low < 0 or high > 255 or (image.dtype.kind == "f" and 0 < high <= 1):
         raise ValueError(f"wanted an image of 0–255, got values from {low:g} to {high:g}; was it scaled to 0–1?")
     for name, sigma in sigmas.items():
         if not sigma > 0:

@@ -77,6 +77,11 @@ def test_classes_are_alike_and_so_are_the_sides(rng):
     assert (mirrored.argmax(axis=-1) == found.argmax(axis=-1)).mean() > 0.99  # the lattice lies otherwise
 
 
+def test_a_dark_picture_of_whole_numbers_is_a_picture(rng):
+    probs, dark = rng.dirichlet([1, 1], (4, 5)), rng.integers(0, 2, (4, 5, 3), np.uint8)
+    assert crf.refine(probs, dark).shape == (4, 5, 2)
+
+
 def test_what_was_given_is_left_alone_and_twice_is_the_same(rng):
     image, _, probs = noisy_halves(rng)
     kept = image.copy(), probs.copy()
