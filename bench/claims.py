@@ -1,7 +1,7 @@
 """Do the lessons' claims hold, and by what margin? Runs every lesson once for each of five seeds.
 
     python bench/claims.py            # writes bench/claims.csv
-    python bench/claims.py 04 08      # these lessons only
+    python bench/claims.py 04 08      # these lessons only; the file's other rows stay
 
 A lesson has its seed in its settings (``SEED = 0``); here each copy gets another one, and nothing else is changed. A
 lesson without a seed of its own (08) is run on what the lesson before it trained with that seed. A claim that does not
@@ -38,11 +38,12 @@ def main():
     shutil.rmtree(HERE.parent / "build" / "runs", ignore_errors=True)  # nothing trained before may be gone on with
     numbers = sys.argv[1:] or [path.stem[:2] for path in sorted((HERE.parent / "notebooks").glob("[0-9]*.ipynb"))]
     rows = [row for seed in SEEDS for number in numbers for row in run(number, seed)]
-    rows.sort(key=lambda row: (row["lesson"], row["claim"], row["seed"]))
+    with open(HERE / "claims.csv", newline="", encoding="utf-8") as file:
+        kept = [row for row in csv.DictReader(file) if row["lesson"][:2] not in numbers]
     with open(HERE / "claims.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ["lesson", "claim", "wanted", "seed", "measured"])
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(sorted(rows + kept, key=lambda row: (row["lesson"], row["claim"], int(row["seed"]))))
     for claim in dict.fromkeys((row["lesson"], row["claim"], row["wanted"]) for row in rows):
         values = [float(r["measured"]) for r in rows if (r["lesson"], r["claim"]) == claim[:2]]
         spread = statistics.stdev(values)

@@ -1,13 +1,14 @@
-"""One confusion matrix, accumulated over the whole data set, what is read off it; the outlines."""
-
-import math
+"""One confusion matrix, accumulated over the whole data set, as a Keras metric."""
 
 import keras
 import numpy as np
 from keras import ops
 
-# Counts are kept as two int32 words, high · 2³⁰ + low, because 64-bit integers silently become 32-bit ones on JAX.
-_WORD = 2**30
+from seglib.metrics import scores
+
+# Counts are kept as two int32 words, high · 2²⁴ + low, because 64-bit integers silently become 32-bit ones on JAX. Of
+# the low words, those of up to 128 replicas are added up when a distributed metric is read.
+_WORD = 2**24
 
 
 @keras.saving.register_keras_serializable("seglib")
@@ -70,51 +71,48 @@ class ConfusionMatrix(keras.metrics.Metric):
     def result(self):
         """Mean IoU in [0, 1], a float32 scalar; 0 before the first scored pixel.
 
-        It is computed inside compiled functions, which cannot refuse unknown ids; :attr:`matrix` and what is read off
-        it do.
+        Compiled functions cannot refuse what they are given: NaN means that there were ids, true or predicted, that no
+        class has, or logits that were NaN; :attr:`matrix`, and what is read off it, says so in words.
         """
         counts = ops.cast(self._high, "float32") * _WORD + ops.cast(self._low, "float32")
         matrix = ops.reshape(counts[: self.num_classes**2], (self.num_classes, self.num_classes))
         overlap = ops.diagonal(matrix)
         union = ops.sum(matrix, axis=0) + ops.sum(matrix, axis=1) - overlap
         present = ops.cast(union > 0, "float32")
-        return ops.sum(overlap / ops.maximum(union, 1)) / ops.maximum(ops.sum(present), 1)
+        mean = ops.sum(overlap / ops.maximum(union, 1)) / ops.maximum(ops.sum(present), 1)
+        return ops.where(counts[-1] > 0, float("nan"), mean)
 
     @property
     def matrix(self):
         """(num_classes, num_classes) int64 pixel counts, row: truth, column: prediction.
 
         Raises:
-            ValueError: pixels were given whose id is neither a class nor ``ignore_id``.
+            ValueError: pixels were given whose id is neither a class nor ``ignore_id``, or whose logits were NaN.
         """
         low, high = ops.convert_to_numpy(self._low), ops.convert_to_numpy(self._high)
         counts = high.astype(np.int64) * _WORD + low
         if counts[-1]:
             raise ValueError(
                 f"{counts[-1]} pixels had an id, true or predicted, outside the classes 0–{self.num_classes - 1} "
-                f"and not the void id {self.ignore_id}"
+                f"and not the void id {self.ignore_id}, or logits that were NaN"
             )
         return counts[:-2].reshape(self.num_classes, self.num_classes)
 
     def iou(self):
-        """(num_classes,) float64 intersection over union; NaN for classes neither there nor predicted."""
-        matrix = self.matrix
-        return _ratio(np.diag(matrix), matrix.sum(0) + matrix.sum(1) - np.diag(matrix))
+        """(num_classes,) :func:`seglib.metrics.iou`, NaN for classes that are neither there nor predicted."""
+        return scores.iou(self.matrix)
 
     def dice(self):
-        """(num_classes,) float64 Dice coefficient, ``2 M[c, c] / (Σ M[c, :] + Σ M[:, c])``; NaN as in :meth:`iou`."""
-        matrix = self.matrix
-        return _ratio(2 * np.diag(matrix), matrix.sum(0) + matrix.sum(1))
+        """(num_classes,) :func:`seglib.metrics.dice`, NaN as in :meth:`iou`."""
+        return scores.dice(self.matrix)
 
     def mean_iou(self):
-        """Mean of :meth:`iou` over the classes that occur, in float64; 0 before the first scored pixel."""
-        iou = self.iou()
-        return float(np.nanmean(iou)) if np.isfinite(iou).any() else 0.0
+        """:func:`seglib.metrics.mean_iou`, a float64; NaN before the first scored pixel."""
+        return scores.mean_iou(self.matrix)
 
     def accuracy(self):
-        """Share of the scored pixels whose class is right, in [0, 1]; 0 before the first scored pixel."""
-        matrix = self.matrix
-        return float(np.trace(matrix) / max(matrix.sum(), 1))
+        """:func:`seglib.metrics.accuracy`, a float64; NaN before the first scored pixel."""
+        return scores.accuracy(self.matrix)
 
     def get_config(self):
         return {**super().get_config(), "num_classes": self.num_classes, "ignore_id": self.ignore_id}
@@ -140,100 +138,17 @@ class ConfusionMatrix(keras.metrics.Metric):
         return pred
 
 
-def boundary_f1(mask, pred, num_classes, tolerance, ignore_id=255):
-    """How well the outlines of each class are drawn (Csurka et al. 2013, section 3).
-
-    A pixel is on its class's outline if one of its four neighbours is of another class. With the share P of the
-    predicted outline that has true outline of that class within ``tolerance``, and the share R of the true outline that
-    has predicted outline within it, ``F1 = 2 P R / (P + R)``.
-
-    Args:
-        mask, pred: (height, width) integer ids; with axes before these, the pixels of all images are counted together.
-        num_classes: how many classes there are.
-        tolerance: distance between the centres of two pixels, in pixels; below 1, as a share of the image's diagonal.
-        ignore_id: the id of void pixels, which are on no outline, nor make their neighbours be.
-
-    Returns:
-        (num_classes,) float64 in [0, 1]; NaN for classes without any outline, true or predicted.
-
-    Raises:
-        ValueError: shapes that differ, an id that no class has, or a tolerance below 0.
-
-    Example:
-        A column of class 1, predicted one pixel too far to the right: right within a pixel, wrong without tolerance.
-
-        >>> mask, pred = np.array([[0, 1, 0, 0]]), np.array([[0, 0, 1, 0]])
-        >>> boundary_f1(mask, pred, 2, tolerance=1).tolist(), boundary_f1(mask, pred, 2, tolerance=0).tolist()
-        ([1.0, 1.0], [0.0, 0.0])
-    """
-    mask, pred = np.asarray(mask), np.asarray(pred)
-    if mask.shape != pred.shape or mask.ndim < 2:
-        raise ValueError(f"wanted mask and pred of one shape (height, width), got {mask.shape} and {pred.shape}")
-    if not tolerance >= 0:
-        raise ValueError(f"tolerance must be at least 0, got {tolerance}")
-    if 0 < tolerance < 1:
-        tolerance *= math.hypot(*mask.shape[-2:])
-    pred = np.where(mask == ignore_id, ignore_id, pred)
-    for name, ids in (("mask", mask), ("pred", pred)):
-        strange = ids[((ids < 0) | (ids >= num_classes)) & (ids != ignore_id)]
-        if strange.size:
-            raise ValueError(f"{name} has the id {strange[0]}, outside the classes 0–{num_classes - 1}")
-    true, predicted = _find_outlines(mask, ignore_id), _find_outlines(pred, ignore_id)
-    precision = _share_within(predicted, true, num_classes, tolerance)
-    recall = _share_within(true, predicted, num_classes, tolerance)
-    # The share of no outline at all is NaN: with the other one's, F1 is zero, and without, it is NaN too.
-    either = np.where(np.isnan(precision), recall, precision)
-    precision, recall = np.nan_to_num(precision), np.nan_to_num(recall)
-    return np.where(np.isnan(either), np.nan, 2 * precision * recall / np.maximum(precision + recall, 1e-12))
-
-
-def _find_outlines(ids, ignore_id):
-    """The ids on outlines, −1 elsewhere."""
-    at = np.zeros(ids.shape, bool)
-    for axis in (-2, -1):
-        here, there = np.moveaxis(ids, axis, 0), np.moveaxis(at, axis, 0)
-        differ = (here[1:] != here[:-1]) & (here[1:] != ignore_id) & (here[:-1] != ignore_id)
-        there[1:] |= differ
-        there[:-1] |= differ
-    return np.where(at, ids.astype(np.int64), -1)
-
-
-def _share_within(own, other, num_classes, tolerance):
-    """Which share of each class's own outline has other outline of it within ``tolerance``: (num_classes,), or NaN."""
-    hit = np.zeros(own.shape, bool)
-    for first in range(0, num_classes, 64):  # a bit a class, up to 64 at once
-        count = min(num_classes - first, 64)
-        of_class = np.append(np.uint64(1) << np.arange(count, dtype=np.uint64), np.uint64(0))
-        of_class = of_class.astype(np.min_scalar_type(2**count - 1))
-        mine, theirs = (of_class[np.where((i >= first) & (i < first + count), i - first, count)] for i in (own, other))
-        hit |= (mine & _spread(theirs, tolerance)) > 0
-    hits, length = (np.bincount(own[where], minlength=num_classes) for where in (hit, own >= 0))
-    return _ratio(hits, length)
-
-
-def _spread(bits, tolerance):
-    """Each pixel's bits, joined by "or" with those of all pixels within ``tolerance``."""
-    rows = [bits]  # joined with 0, 1, 2 … pixels of the same row to either side
-    for step in range(1, int(tolerance) + 1):
-        rows.append(rows[-1].copy())
-        rows[-1][..., step:] |= bits[..., :-step]
-        rows[-1][..., :-step] |= bits[..., step:]
-    spread = rows[-1].copy()
-    for step in range(1, len(rows)):
-        row = rows[int(math.sqrt(tolerance**2 - step**2) + 1e-9)]
-        spread[..., step:, :] |= row[..., :-step, :]
-        spread[..., :-step, :] |= row[..., step:, :]
-    return spread
-
-
 def _argmax(scores):
+    """The class of the highest score, the first of equals; −1 where a score is NaN."""
     # The running maximum over whole planes of one class: three times as fast as ops.argmax over a short last axis.
     planes = ops.unstack(ops.transpose(ops.reshape(scores, (-1, scores.shape[-1]))))
     best, ids = planes[0], ops.zeros_like(planes[0], dtype="int32")
+    is_nan = best != best
     for i, plane in enumerate(planes[1:], start=1):
         ids = ops.where(plane > best, i, ids)
         best = ops.maximum(plane, best)
-    return ids
+        is_nan = is_nan | (plane != plane)
+    return ops.where(is_nan, -1, ids)
 
 
 def _count(cell, length):
@@ -245,7 +160,3 @@ def _count(cell, length):
     if keras.backend.backend() == "jax":
         return ops.segment_sum(ops.ones_like(cell), cell, num_segments=length)
     return ops.cast(ops.bincount(cell, minlength=length), "int32")
-
-
-def _ratio(part, whole):
-    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
