@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from seglib import viz
+from seglib import metrics, viz
 from seglib.labels import VOID_COLOUR, LabelMap
 
 MAP = LabelMap(("sky", "road", "car"))
@@ -96,3 +96,25 @@ def test_show_seeds_draws_every_seed_and_the_mean():
     assert more_dots[:, 1].tolist() == [1, 1, 1] and more_mean[:, 0] == pytest.approx(0.7)
     assert [text.get_text() for text in axis.get_yticklabels()] == ["coarse", "fine"]
     assert [text.get_text() for text in axis.get_legend().get_texts()] == ["one seed", "mean"]
+
+
+def test_show_intervals_draws_each_and_writes_its_numbers():
+    viz.show_intervals({"accuracy": (0.9, 0.85, 0.95), "mean IoU": (0.6, 0.5, 0.72)}, "score")
+    (axis,) = plt.gcf().axes
+    (interval, dot, *_) = (line.get_xydata().tolist() for line in axis.lines)
+    assert interval == [[0.85, 0], [0.95, 0]] and dot == [[0.9, 0]]
+    assert [text.get_text() for text in axis.texts] == ["0.900   0.850 – 0.950", "0.600   0.500 – 0.720"]
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["accuracy", "mean IoU"]
+    assert axis.yaxis_inverted()
+
+
+def test_show_calibration_draws_each_network_against_the_diagonal(rng):
+    probs = rng.dirichlet(np.ones(3), (8, 8))
+    found = metrics.calibration(rng.integers(0, 3, (8, 8)), probs, bins=5)
+    viz.show_calibration({"one": found, "another": found})
+    left, right = plt.gcf().axes
+    assert [text.get_text() for text in left.get_legend().get_texts()] == ["as sure as right", "one", "another"]
+    np.testing.assert_array_equal(left.lines[1].get_ydata(), found.accuracy)
+    assert right.lines[0].get_ydata().sum() == pytest.approx(1)
+    assert left.lines[1].get_color() != left.lines[2].get_color()
+    assert left.lines[1].get_marker() != left.lines[2].get_marker()

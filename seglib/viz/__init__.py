@@ -1,0 +1,50 @@
+"""Figures: masks are always shown in the colours of their label map, with a legend, and never interpolated.
+
+Every function draws a new matplotlib figure, which a notebook shows at the end of the cell.
+"""
+
+from seglib.viz.charts import (
+    show_calibration,
+    show_class_shares,
+    show_confusion,
+    show_history,
+    show_intervals,
+    show_seeds,
+)
+from seglib.viz.pictures import (
+    WRONG,
+    add_legend,
+    error_map,
+    error_share,
+    overlay,
+    show_image,
+    show_masks,
+    show_overlay,
+    show_pairs,
+    show_predictions,
+    show_worst,
+    to_uint8,
+)
+from seglib.viz.report import show_report
+
+__all__ = [
+    "WRONG",
+    "add_legend",
+    "error_map",
+    "error_share",
+    "overlay",
+    "show_calibration",
+    "show_class_shares",
+    "show_confusion",
+    "show_history",
+    "show_image",
+    "show_intervals",
+    "show_masks",
+    "show_overlay",
+    "show_pairs",
+    "show_predictions",
+    "show_report",
+    "show_seeds",
+    "show_worst",
+    "to_uint8",
+]

@@ -1,0 +1,125 @@
+"""Histories, confusion matrices, scores and what spreads about them."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")  # Okabe and Ito's, told apart by colour-blind readers
+MARKS = ("o", "s", "^", "D", "v")
+
+
+def show_history(history, best=None):
+    """Losses and validation mIoU over the epochs.
+
+    Args:
+        history: ``history.history`` of ``model.fit``: lists under ``loss``, ``val_loss`` and ``val_miou``.
+        best: the epoch (counted from 1) to mark; by default that of the highest ``val_miou``.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
+    epochs = np.arange(1, len(history["loss"]) + 1)
+    left.plot(epochs, history["loss"], color="#0072B2", label="training")
+    left.plot(epochs, history["val_loss"], color="#D55E00", linestyle="--", label="validation")
+    left.set(xlabel="epoch", ylabel="loss")
+    left.legend(frameon=False)
+    best = best or int(np.argmax(history["val_miou"])) + 1
+    right.plot(epochs, history["val_miou"], color="#D55E00", linestyle="--", label="validation")
+    right.plot(best, history["val_miou"][best - 1], "o", color="#000000", label=f"best: epoch {best}")
+    right.set(xlabel="epoch", ylabel="mean IoU", ylim=(0, 1))
+    right.legend(frameon=False, loc="lower right")
+    for axis in (left, right):
+        axis.spines[["top", "right"]].set_visible(False)
+
+
+def show_confusion(matrix, labels):
+    """The confusion matrix, each row in percent of the true class: the diagonal is the recall of each class.
+
+    Args:
+        matrix: (num_classes, num_classes) pixel counts, row: truth, column: prediction.
+    """
+    shares = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    side = 1.6 + 0.55 * labels.num_classes
+    figure, axis = plt.subplots(figsize=(side + 1, side), layout="constrained")
+    drawn = axis.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    for (row, column), share in np.ndenumerate(shares):
+        if share >= 0.5:
+            colour = "white" if share > 50 else "black"
+            axis.text(column, row, f"{share:.0f}", ha="center", va="center", color=colour, fontsize=8)
+    ticks = range(labels.num_classes)
+    axis.set_xticks(ticks, labels.names, rotation=45, ha="right")
+    axis.set_yticks(ticks, labels.names)
+    axis.set(xlabel="predicted class", ylabel="true class")
+    figure.colorbar(drawn, label="share of the true class (%)", shrink=0.8)
+
+
+def show_seeds(scores, xlabel):
+    """Scores of several models, each trained with several seeds: a dot a seed, a line at their mean.
+
+    Args:
+        scores: mapping from a model's name to its scores, one a seed.
+        xlabel: what the scores are.
+    """
+    figure, axis = plt.subplots(figsize=(6, 0.9 + 0.35 * len(scores)), layout="constrained")
+    for row, values in enumerate(scores.values()):
+        first = row == 0
+        axis.plot(values, [row] * len(values), "o", color="#0072B2", alpha=0.7, label="one seed" if first else None)
+        mean = sum(values) / len(values)
+        axis.plot([mean] * 2, [row - 0.3, row + 0.3], color="#D55E00", linewidth=2, label="mean" if first else None)
+    axis.set_yticks(range(len(scores)), list(scores))
+    axis.set(xlabel=xlabel)
+    axis.invert_yaxis()
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def show_intervals(scores, xlabel):
+    """Scores with their intervals: a dot and a line each, with the numbers at the right.
+
+    Args:
+        scores: mapping from what is scored to ``(score, low, high)``.
+        xlabel: what the scores are.
+    """
+    figure, axis = plt.subplots(figsize=(7, 0.9 + 0.35 * len(scores)), layout="constrained")
+    for row, (score, low, high) in enumerate(scores.values()):
+        axis.plot([low, high], [row, row], color="#0072B2", linewidth=3, solid_capstyle="butt")
+        axis.plot(score, row, "o", color="#D55E00")
+        text = f"{score:.3f}   {low:.3f} – {high:.3f}"
+        axis.text(1.02, row, text, va="center", fontsize=9, transform=axis.get_yaxis_transform())
+    axis.set_yticks(range(len(scores)), list(scores))
+    axis.set(xlabel=xlabel)
+    axis.invert_yaxis()
+    axis.grid(axis="x", color="0.9")
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def show_calibration(found):
+    """A reliability diagram: how often a network is right where it is so sure, and where its pixels are.
+
+    Args:
+        found: mapping from a network's name to its :class:`~seglib.metrics.Calibration`.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    left.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="as sure as right")
+    for (name, bins), colour, mark in zip(found.items(), COLOURS, MARKS, strict=False):
+        style = {"color": colour, "marker": mark, "markersize": 4, "label": name}
+        left.plot(bins.confidence, bins.accuracy, **style)
+        right.plot(bins.confidence, bins.pixels / max(bins.pixels.sum(), 1), **style)
+    left.set(xlabel="confidence", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
+    right.set(xlabel="confidence", ylabel="share of the pixels", xlim=(0, 1), yscale="log")
+    left.legend(frameon=False)
+    for axis in (left, right):
+        axis.spines[["top", "right"]].set_visible(False)
+
+
+def show_class_shares(pixels, labels):
+    """Each class's share of the labelled pixels as horizontal bars, with the number beside each.
+
+    Args:
+        pixels: (num_classes,) pixel counts.
+    """
+    shares = pixels / max(pixels.sum(), 1)
+    figure, axis = plt.subplots(figsize=(6, 0.6 + 0.3 * labels.num_classes), layout="constrained")
+    colours = np.array(labels.colours) / 255
+    axis.barh(labels.names, 100 * shares, color=colours, edgecolor="black", linewidth=0.5)
+    axis.bar_label(axis.containers[0], [f" {share:.1%}" for share in shares], fontsize=8)
+    axis.set(xlim=(0, 115 * max(shares.max(), 0.01)), xlabel="share of the labelled pixels (%)")
+    axis.invert_yaxis()
+    axis.spines[["top", "right"]].set_visible(False)
