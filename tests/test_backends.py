@@ -34,7 +34,17 @@ for name in ("unet", "fcn_8s"):
     said[f"{name}: accuracy"] = matrix.accuracy()
     said[f"{name}: miou"] = float(matrix.result())
     model.compile("adam", losses.Sum({"cross_entropy": 1, "dice": 1}), metrics=[metrics.ConfusionMatrix(3)])
-    said[f"{name}: loss of a step"] = model.fit(images, masks, batch_size=2, verbose=0).history["loss"][0]
+    history = model.fit(images, masks, batch_size=2, verbose=0).history
+    said[f"{name}: loss of a step"], said[f"{name}: miou of a step"] = history["loss"][0], history["miou"][0]
+
+# As after 100,000 images of 512×512: 2.6 · 10¹⁰ pixels of class 0, and two more.
+matrix = metrics.ConfusionMatrix(2)
+matrix._low.assign(np.array([2**24 - 1, 0, 0, 0, 0, 0], np.int32))
+matrix._high.assign(np.array([1562, 0, 0, 0, 0, 0], np.int32))
+matrix.update_state(np.array([[0, 0]]), np.array([[0, 0]]))
+said["pixels beyond 32 bits"] = matrix.matrix[0, 0]
+matrix.update_state(np.array([[0]]), np.array([[[np.nan, 1]]], np.float32))
+said["mean IoU after NaN"] = float(matrix.result())
 np.savez(f"{folder}/{keras.backend.backend()}.npz", **said)
 """
 
@@ -71,6 +81,8 @@ def test_another_backend_says_the_same(backend, by_tensorflow):
         pytest.skip(f"{backend} is not installed, so Keras cannot run on it")
     folder, wanted = by_tensorflow
     found = say(folder, backend)
-    assert found.keys() == wanted.keys() and len(wanted) == 12
+    assert found.keys() == wanted.keys() and len(wanted) == 16
+    assert found["pixels beyond 32 bits"] == 1563 * 2**24 + 1
+    assert np.isnan(found["mean IoU after NaN"])
     for name, value in wanted.items():
         np.testing.assert_allclose(found[name], value, atol=1e-4, rtol=1e-4 if "loss" in name else 0, err_msg=name)

@@ -4,6 +4,7 @@ Every function draws a new matplotlib figure, which a notebook shows at the end 
 """
 
 from seglib.viz.charts import (
+    COLOURS,
     show_calibration,
     show_class_shares,
     show_confusion,
@@ -28,6 +29,7 @@ from seglib.viz.pictures import (
 from seglib.viz.report import show_report
 
 __all__ = [
+    "COLOURS",
     "WRONG",
     "add_legend",
     "error_map",
