@@ -1,9 +1,13 @@
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
+import scipy.ndimage
+import tensorflow as tf
 from keras import ops
 
-from seglib import losses
+from seglib import data, labels, losses, metrics
 
 LOG2 = np.log(2)
 
@@ -53,7 +57,8 @@ def test_weights_of_fit_weigh_pixels_and_not_the_finished_sum(rng):
     model = keras.Sequential([keras.Input((4, 5, 3)), keras.layers.Identity()])
     model.compile(loss=total)
     weights = rng.uniform(0, 5, mask.shape).astype(np.float32)
-    expected = sum(value(loss, mask, logits, pixel_weights=weights) for loss in losses.TERMS.values())
+    terms = losses.cross_entropy, losses.dice
+    expected = sum(value(loss, mask, logits, pixel_weights=weights) for loss in terms)
     seen = model.evaluate(logits, mask, sample_weight=weights, batch_size=2, verbose=0)
     assert seen == pytest.approx(expected, abs=1e-5)
     assert abs(seen - value(total, mask, logits)) > 1e-3  # other than without weights
@@ -63,6 +68,99 @@ def test_weights_of_fit_weigh_pixels_and_not_the_finished_sum(rng):
     assert value(total, mask, logits, one_each) == value(
         total, mask, logits, np.ones(mask.shape) * one_each[:, None, None]
     )
+
+
+def test_label_smoothing_and_hardest_by_hand():
+    mask, logits = np.array([[[0, 1]]]), np.log([[[[3.0, 1.0], [3.0, 1.0]]]])  # probabilities ¾ and ¼ at both pixels
+    right, wrong = -np.log(3 / 4), -np.log(1 / 4)
+    both = (right + wrong) / 2  # what the evenly dealt share costs at either pixel
+    smooth = value(losses.cross_entropy, mask, logits, label_smoothing=0.2)
+    assert smooth == pytest.approx((0.8 * right + 0.2 * both + 0.8 * wrong + 0.2 * both) / 2)
+    assert value(losses.cross_entropy, mask, logits, hardest=0.5) == pytest.approx(wrong)
+    assert value(losses.cross_entropy, mask, logits, hardest=0.51) == pytest.approx(both)  # two pixels, rounded up
+
+
+def test_hardest_counts_only_what_is_scored_and_keeps_equals(rng):
+    mask, logits = rng.integers(0, 3, (1, 10, 10)), rng.normal(size=(1, 10, 10, 3))
+    mask[:, :6] = 255
+    each = -np.log(np.take_along_axis(softmax(logits)[:, 6:], mask[:, 6:, :, None], -1)).ravel()
+    expected = np.sort(each)[::-1][:10].mean()  # a quarter of the forty
+    assert value(losses.cross_entropy, mask, logits, hardest=0.25) == pytest.approx(expected, abs=1e-6)
+    assert value(losses.cross_entropy, mask, 0 * logits, hardest=0.25) == pytest.approx(np.log(3))
+
+
+def test_focal_by_hand_and_without_focus():
+    mask, logits = np.array([[[0, 1]]]), np.log([[[[3.0, 1.0], [3.0, 1.0]]]])
+    expected = -((1 / 4) ** 2 * np.log(3 / 4) + (3 / 4) ** 2 * np.log(1 / 4)) / 2
+    assert value(losses.focal, mask, logits) == pytest.approx(expected)
+    assert value(losses.focal, mask, logits, gamma=0) == pytest.approx(value(losses.cross_entropy, mask, logits))
+
+
+def test_tversky_by_hand():
+    mask = np.array([[[0, 0, 0, 1]]])
+    # probs of class 0: ¾ ¾ ¾ ¾. Class 0: hit 9/4, invented ¾, missed ¾; class 1: hit ¼, invented ¾, missed ¾
+    logits = np.log([[[[3.0, 1.0]] * 4]])
+    first, second = (9 / 4 + 1) / (9 / 4 + 3 / 4 + 1), (1 / 4 + 1) / (1 / 4 + 3 / 4 + 1)
+    assert value(losses.tversky, mask, logits) == pytest.approx(1 - (first + second) / 2)
+    # With α = 0.1 and β = 0.9, who misses pays: a class all missed costs more than one invented everywhere.
+    miss, invent = np.log([[[[9.0, 1.0]] * 4]]), np.log([[[[1.0, 9.0]] * 4]])
+    some = np.array([[[0, 0, 1, 1]]])
+    assert value(losses.tversky, some, miss, class_weights=[1e-6, 1], alpha=0.1, beta=0.9) > value(
+        losses.tversky, some, invent, class_weights=[1e-6, 1], alpha=0.1, beta=0.9
+    )
+
+
+def test_lovasz_of_certain_answers_is_one_minus_iou(rng):
+    for _ in range(20):
+        mask, pred = rng.integers(0, 4, (2, 1, 5, 6))
+        mask[0, 0, :2] = 255
+        matrix = metrics.count(mask, pred, 4)
+        there = matrix.sum(1) > 0
+        found = value(losses.lovasz, mask, 100 * np.eye(4)[pred])
+        assert found == pytest.approx(1 - metrics.iou(matrix)[there].mean(), abs=1e-5)
+
+
+def test_lovasz_agrees_with_its_definition(rng):
+    """Equation 9 of the paper, term by term: how much the Jaccard loss grows with each pixel that joins the wrong."""
+    mask, logits = rng.integers(0, 3, (1, 3, 4)), rng.normal(size=(1, 3, 4, 3))
+
+    def jaccard_loss(truth, wrong):
+        return wrong.sum() / (truth | wrong).sum() if wrong.any() else 0
+
+    total = []
+    for label in range(3):
+        truth, errors = (mask == label).ravel(), np.abs((mask == label) - softmax(logits)[..., label]).ravel()
+        wrong, loss = np.zeros_like(truth), 0
+        for i in np.argsort(-errors):
+            before = jaccard_loss(truth, wrong)
+            wrong[i] = True
+            loss += errors[i] * (jaccard_loss(truth, wrong) - before)
+        total.append(loss)
+    assert value(losses.lovasz, mask, logits) == pytest.approx(np.mean(total), abs=1e-6)
+
+
+def test_boundary_of_certain_answers_is_one_minus_boundary_f1():
+    mask = np.zeros((1, 12, 12), int)
+    mask[:, 4:8, 4:8] = 1
+    for shift, tolerance in ((0, 2), (1, 2), (3, 2), (3, 3)):
+        logits = 100 * np.eye(2)[np.roll(mask, shift, axis=2)]
+        found = value(losses.boundary, mask, logits, tolerance=tolerance)
+        scores = [boundary_score(mask == c, np.roll(mask, shift, axis=2) == c, tolerance) for c in (0, 1)]
+        assert found == pytest.approx(1 - np.mean(scores), abs=1e-5)
+
+
+def boundary_score(truth, said, tolerance):
+    """The same with SciPy: an outline is what an erosion takes away."""
+    around, reach = np.ones((1, 3, 3)), np.ones((1, 2 * tolerance + 1, 2 * tolerance + 1))
+    true, predicted = (a & ~scipy.ndimage.binary_erosion(a, around, border_value=1) for a in (truth, said))
+    near_true, near_predicted = (scipy.ndimage.binary_dilation(a, reach) for a in (true, predicted))
+    precision = ((predicted & near_true).sum() + 1) / (predicted.sum() + 1)
+    recall = ((true & near_predicted).sum() + 1) / (true.sum() + 1)
+    return 2 * precision * recall / (precision + recall)
+
+
+def softmax(logits):
+    return np.array(ops.softmax(logits))
 
 
 def test_agrees_with_keras(rng):
@@ -75,15 +173,22 @@ def test_agrees_with_keras(rng):
     probs = np.array(ops.softmax(logits)) * keep[..., None]
     expected = keras.losses.Dice(axis=(0, 1, 2), reduction="none")(truth, probs)
     assert value(losses.dice, mask, logits) == pytest.approx(float(ops.mean(expected)), abs=1e-3)  # Keras has no "+1"
+    theirs = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
+    expected = float(theirs(np.eye(4)[mask[keep]], logits[keep]))
+    assert value(losses.cross_entropy, mask, logits, label_smoothing=0.1) == pytest.approx(expected, abs=1e-6)
+    theirs = keras.losses.CategoricalFocalCrossentropy(alpha=1, gamma=2, from_logits=True)
+    expected = float(theirs(np.eye(4)[mask[keep]], logits[keep]))
+    assert value(losses.focal, mask, logits) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("loss", losses.TERMS.values(), ids=losses.TERMS)
 class TestEveryLoss:
     def test_good_is_less_than_undecided_is_less_than_bad(self, loss, rng):
-        mask = rng.integers(0, 3, (2, 6, 6))
+        mask = rng.integers(0, 3, (2, 2, 3)).repeat(4, axis=1).repeat(4, axis=2)
         right = 8 * np.eye(3)[mask]
-        assert value(loss, mask, right) < value(loss, mask, 0 * right) < value(loss, mask, -right)
-        assert value(loss, mask, right) < 0.01
+        assert value(loss, mask, right) < 0.01 < value(loss, mask, 0 * right)
+        if loss is not losses.boundary:  # wherever a class ends, its complement does: wrong classes, right outlines
+            assert value(loss, mask, 0 * right) < value(loss, mask, -right)
 
     def test_altering_void_pixels_changes_nothing(self, loss, rng):
         mask, logits = rng.integers(0, 3, (2, 6, 6)), rng.normal(size=(2, 6, 6, 3))
@@ -103,7 +208,45 @@ class TestEveryLoss:
             assert all(np.isfinite(w).all() for w in model.get_weights())
         assert value(loss, np.full((1, 4, 4), 255), np.ones((1, 4, 4, 3))) == pytest.approx(0)
 
+    def test_gradient_is_that_of_finite_differences(self, loss, rng):
+        mask, logits = rng.integers(0, 3, (1, 4, 5)), rng.normal(size=(1, 4, 5, 3)).astype(np.float32)
+        mask[0, 0, 0] = 255
+        variable = keras.Variable(logits)
+        with tf.GradientTape() as tape:
+            found = loss(mask, variable.value, class_weights=[1, 2, 3])
+        gradient = np.array(tape.gradient(found, variable.value))
+        step = 1e-2
+        for at in rng.choice(logits.size, 12, replace=False):
+            change = np.zeros(logits.size, np.float32)
+            change[at] = step
+            change = change.reshape(logits.shape)
+            up, down = (value(loss, mask, logits + sign * change, class_weights=[1, 2, 3]) for sign in (1, -1))
+            assert gradient.ravel()[at] == pytest.approx((up - down) / (2 * step), abs=2e-4)
+        assert np.abs(gradient).max() > 1e-2
+
+    def test_half_precision_is_within_a_percent(self, loss, rng):
+        mask, logits = rng.integers(0, 3, (2, 40, 50)), rng.normal(size=(2, 40, 50, 3))
+        half = value(loss, mask, ops.cast(logits, "float16"))
+        assert half == pytest.approx(value(loss, mask, logits), rel=0.01)
+
+    def test_an_id_that_no_class_has_makes_it_nan_and_says_nothing_wrong(self, loss):
+        for strange in (3, -1):
+            mask = np.zeros((1, 4, 4), int)
+            mask[0, 1, 1] = strange
+            assert np.isnan(value(loss, mask, np.zeros((1, 4, 4, 3))))
+
+    def test_class_weights_that_do_not_fit_are_refused(self, loss):
+        with pytest.raises(ValueError, match=r"one for each of the 3 classes, got \(2,\)"):
+            loss(np.zeros((1, 4, 4), int), np.zeros((1, 4, 4, 3)), class_weights=[1, 2])
+
+    def test_weights_of_classes_shift_it(self, loss, rng):
+        mask = rng.integers(0, 3, (1, 2, 3)).repeat(4, axis=1).repeat(4, axis=2)
+        logits = 5 * np.eye(3)[np.where(mask == 1, 0, mask)]  # class 1 is missed
+        assert value(loss, mask, logits, class_weights=[1, 5, 1]) > value(loss, mask, logits) + 0.05
+
     def test_pixels_of_no_weight_are_as_void(self, loss, rng):
+        if loss is losses.boundary:
+            pytest.skip("the neighbours of a void pixel are on no outline, those of a pixel without weight may be")
         mask, logits = rng.integers(0, 3, (2, 6, 6)), rng.normal(size=(2, 6, 6, 3))
         gone = rng.random(mask.shape) < 0.5
         expected = value(loss, np.where(gone, 255, mask), logits)
@@ -136,7 +279,76 @@ def test_sum_adds_up_and_survives_saving(rng):
 
 
 def test_sum_of_something_unknown_is_refused():
-    with pytest.raises(ValueError, match="cross_entropy, dice"):
-        losses.Sum({"crossentropy": 1})
-    with pytest.raises(ValueError, match="cross_entropy, dice"):
-        losses.Sum({})
+    for wrong in ({"crossentropy": 1}, {}):
+        with pytest.raises(ValueError, match="cross_entropy, focal, dice"):
+            losses.Sum(wrong)
+    with pytest.raises(ValueError, match=r"tversky wants a share, .* any of \['share', 'alpha', 'beta'\]"):
+        losses.Sum({"tversky": {"share": 1, "gamma": 2}})
+    with pytest.raises(ValueError, match="wants a share"):
+        losses.Sum({"tversky": {"beta": 0.9}})
+    for wrong in ([1, 0], [1, float("nan")]):
+        with pytest.raises(ValueError, match="positive numbers"):
+            losses.Sum({"dice": 1}, class_weights=wrong)
+
+
+def test_sum_sets_its_terms_and_survives_saving(rng):
+    mask, logits = rng.integers(0, 3, (2, 6, 6)), rng.normal(size=(2, 6, 6, 3))
+    total = losses.Sum({"tversky": {"share": 2, "beta": 0.9}, "focal": 1})
+    expected = 2 * value(losses.tversky, mask, logits, beta=0.9) + value(losses.focal, mask, logits)
+    again = keras.losses.deserialize(keras.losses.serialize(total))
+    assert value(total, mask, logits) == value(again, mask, logits) == pytest.approx(expected)
+
+
+def test_shares_out_of_range_are_refused():
+    mask, logits = np.zeros((1, 2, 2), int), np.zeros((1, 2, 2, 2))
+    for wrong in ({"label_smoothing": 1}, {"hardest": 0}, {"hardest": 1.5}):
+        with pytest.raises(ValueError, match=r"label_smoothing in \[0, 1\) and hardest in \(0, 1\]"):
+            losses.cross_entropy(mask, logits, **wrong)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_all_losses_train_in_a_compiled_step_of_any_size(jit_compile, rng):
+    inputs = keras.Input((None, None, 3))
+    model = keras.Model(inputs, keras.layers.Conv2D(3, 1)(inputs))
+    terms = {**dict.fromkeys(losses.TERMS, 1), "cross_entropy": {"share": 1, "hardest": 0.5, "label_smoothing": 0.1}}
+    model.compile("adam", losses.Sum(terms), jit_compile=jit_compile)
+    images, mask = rng.normal(size=(4, 6, 5, 3)).astype(np.float32), rng.integers(0, 3, (4, 6, 5))
+    seen = model.evaluate(images, mask, batch_size=4, verbose=0)
+    assert seen == pytest.approx(value(losses.Sum(terms), mask, model.predict(images, verbose=0)), abs=1e-5)
+    assert model.fit(images, mask, batch_size=4, epochs=30, verbose=0).history["loss"][-1] < seen
+
+
+# Weights of classes
+
+
+def dataset_of(*masks):
+    """What stands in for a data set of these masks, with the classes wall, road and post."""
+    pairs = [{"mask": np.array(mask)} for mask in masks]
+    return SimpleNamespace(labels=labels.LabelMap(["wall", "road", "post"]), split={"train": pairs}.__getitem__)
+
+
+# Two images of ten labelled pixels: five of wall, three of road, two of post; all wall but one void pixel of eleven.
+COUNTED = dataset_of([[0] * 5, [1, 1, 1, 2, 2]], [[0] * 10 + [255]])
+
+
+def test_class_weights_by_hand():
+    # shares where they are: wall 15/20, road 3/10, post 2/10; the median is 3/10
+    raw = np.array([0.3 / 0.75, 1, 0.3 / 0.2])
+    np.testing.assert_allclose(losses.class_weights(COUNTED), raw / raw.mean())
+    raw = 1 / np.log(1.02 + np.array([15, 3, 2]) / 20)
+    np.testing.assert_allclose(losses.class_weights(COUNTED, "inverse_log"), raw / raw.mean())
+    # β = ½; wall is in two images, the others in one: (1 − ½) / (1 − ¼), 1, 1
+    raw = np.array([2 / 3, 1, 1])
+    np.testing.assert_allclose(losses.class_weights(COUNTED, "effective_number"), raw / raw.mean())
+
+
+def test_class_weights_of_a_folder(folders):
+    found = losses.class_weights(data.from_folder(*folders, labels=["a", "b", "c"]))
+    assert found.shape == (3,) and found.mean() == pytest.approx(1)
+
+
+def test_class_weights_refuse_what_has_none():
+    with pytest.raises(ValueError, match="median_frequency, inverse_log, effective_number, got 'median'"):
+        losses.class_weights(COUNTED, "median")
+    with pytest.raises(ValueError, match="what never occurs in train: post"):
+        losses.class_weights(dataset_of([[0, 1]]))
