@@ -9,6 +9,7 @@ hold stops the script, as it stops the lesson.
 """
 
 import csv
+import re
 import shutil
 import statistics
 import sys
@@ -26,8 +27,13 @@ SEEDS = (4, 3, 2, 1, 0)  # seed 0 last: what it trained stays, and is what the l
 def run(number, seed):
     """One lesson with one seed; returns its claims, with its seconds."""
     (lesson,) = course.read_lessons(HERE.parent / "notebooks", number)
-    for cell in lesson.cells:
-        cell.source = cell.source.replace("SEED = 0", f"SEED = {seed}")
+    own = [cell for cell in lesson.cells if re.search(r"^SEED = 0$", cell.source, re.M)]
+    if not own and any("SEED" in cell.source for cell in lesson.cells):
+        raise SystemExit(
+            f"{lesson.name} has a seed that is not set by a line of its own, SEED = 0, and cannot be changed"
+        )
+    for cell in own:
+        cell.source = re.sub(r"^SEED = 0$", f"SEED = {seed}", cell.source, flags=re.M)
     began = time.perf_counter()
     course.run_lesson(lesson, {"SEGLIB_PROFILE": "cpu"})
     print(f"{lesson.name}, seed {seed}: {time.perf_counter() - began:.0f} s", flush=True)
