@@ -1,9 +1,18 @@
+import itertools
+import shutil
+import signal
+import subprocess
+import sys
+
+import h5py
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from seglib import losses, metrics, models, train
 from seglib.labels import LabelMap
+from seglib.train.callbacks import state_path
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 16, 16, 3)).astype(np.float32)
 MASKS = (IMAGES[..., 0] > 128).astype(np.uint8)
@@ -17,10 +26,9 @@ def make_model():
     return model
 
 
-def fit(model, epochs, *callbacks):
-    return model.fit(
-        IMAGES, MASKS, 2, epochs, validation_data=(IMAGES, MASKS), verbose=0, shuffle=False, callbacks=[*callbacks]
-    ).history
+def fit(model, epochs, *callbacks, done=0):
+    fitted = {"validation_data": (IMAGES, MASKS), "verbose": 0, "shuffle": False, "initial_epoch": done}
+    return model.fit(IMAGES, MASKS, 2, epochs, callbacks=[*callbacks], **fitted).history
 
 
 class Kill(keras.callbacks.Callback):
@@ -49,10 +57,44 @@ def test_poly_by_hand():
     assert float(again(50)) == float(schedule(50))
 
 
-@pytest.mark.parametrize("arguments", [{"steps": 0}, {"steps": 5, "warmup": 5}])
-def test_schedules_that_cannot_be_are_refused(arguments):
-    with pytest.raises(ValueError, match="at least 1 step"):
-        train.poly(0.1, **arguments)
+def test_cosine_by_hand():
+    schedule = train.cosine(0.1, steps=100, warmup=10)
+    values = [float(schedule(step)) for step in (0, 9, 25, 50, 100, 120)]
+    expected = [0.01, 0.1 * (1 + np.cos(0.09 * np.pi)) / 2, 0.1 * (1 + np.cos(np.pi / 4)) / 2, 0.05, 0, 0]
+    assert values == pytest.approx(expected, abs=1e-7)
+    again = keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(schedule))
+    assert float(again(25)) == float(schedule(25))
+
+
+@pytest.mark.parametrize("schedule", [train.poly, train.cosine])
+def test_schedules_that_cannot_be_are_refused(schedule):
+    for arguments in ({"steps": 0}, {"steps": 5, "warmup": 5}):
+        with pytest.raises(ValueError, match="at least 1 step"):
+            schedule(0.1, **arguments)
+    for rate in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="a number above 0, got"):
+            schedule(rate, 10)
+
+
+def test_find_rate_finds_where_the_loss_explodes_and_leaves_no_trace():
+    """A parabola of curvature 2: gradient descent is stable below a rate of 1, and falls fastest at ½."""
+    inputs = keras.Input((1,))
+    model = keras.Model(inputs, keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")(inputs))
+    model.compile(keras.optimizers.SGD(0.3), "mse")
+    batches = tf.data.Dataset.from_tensors((np.ones((4, 1), np.float32), np.zeros((4, 1), np.float32)))
+    before = model.get_weights()
+    rates, found = train.find_rate(model, batches, 1e-2, 100, steps=50)
+    assert len(rates) == len(found) < 50  # it ended when the loss exploded
+    assert 0.3 < rates[found.argmin()] < 1.5 < rates[-1]
+    np.testing.assert_array_equal(model.get_weights(), before)
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.3) and int(model.optimizer.iterations) == 0
+
+
+def test_find_rate_refuses_what_it_cannot_set():
+    with pytest.raises(ValueError, match="has a schedule"):
+        train.find_rate(make_model(), None)
+    with pytest.raises(ValueError, match="0 < low < high, got 1 and 0.1"):
+        train.find_rate(make_model(), None, 1, 0.1)
 
 
 def test_the_best_epoch_is_kept(tmp_path):
@@ -74,37 +116,131 @@ def test_a_run_is_only_called_best_when_it_has_ended_and_remembers_its_best(tmp_
         fit(model, 4, *train.callbacks(model, tmp_path), Kill(2))
     assert (tmp_path / "best-so-far.keras").exists() and not (tmp_path / "best.keras").exists()
     # A score that the rest of the run cannot reach: the model of then must survive.
-    (tmp_path / "best-so-far.txt").write_text("1.1")
+    path = state_path(model, tmp_path)
+    np.savez(path, **{**np.load(path), "best": 1.1})
     before = (tmp_path / "best-so-far.keras").read_bytes()
     again = make_model()
-    assert len(fit(again, 4, *train.callbacks(again, tmp_path))["loss"]) == 2
+    done = train.resume(again, tmp_path)
+    assert done == 2
+    assert len(fit(again, 4, *train.callbacks(again, tmp_path), done=done)["loss"]) == 2
     assert (tmp_path / "best.keras").read_bytes() == before
     # A new run starts from nothing, and its best replaces the old one's.
-    (tmp_path / "best-so-far.txt").write_text("1.1")  # left by some other run that was killed
     new = make_model()
+    assert train.resume(new, tmp_path) == 0
     assert len(fit(new, 1, *train.callbacks(new, tmp_path))["loss"]) == 1
     assert (tmp_path / "best.keras").read_bytes() != before
 
 
-def test_a_killed_run_goes_on_where_it_ended(tmp_path):
-    whole = fit(make_model(), 6)
+def test_a_killed_run_is_not_gone_on_with_unless_asked(tmp_path):
+    model = make_model()
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, 4, *train.callbacks(model, tmp_path), Kill(2))
+    path = state_path(model, tmp_path)
+    np.savez(path, **{**np.load(path), "best": 1.1})
+    fresh = make_model()
+    assert len(fit(fresh, 4, *train.callbacks(fresh, tmp_path))["loss"]) == 4
+    assert (tmp_path / "best.keras").exists()
 
+
+def test_another_recipe_is_another_run(tmp_path):
     model = make_model()
     with pytest.raises(KeyboardInterrupt):
         fit(model, 6, *train.callbacks(model, tmp_path), Kill(3))
-    again = make_model()
-    rest = fit(again, 6, *train.callbacks(again, tmp_path))
-    assert rest["loss"] == pytest.approx(whole["loss"][3:], rel=1e-4)
-    # Another architecture or schedule starts from nothing.
-    other = models.unet((16, 16, 3), 2, filters=8, depth=2)
-    other.compile("adam", losses.Sum({"dice": 1}), metrics=[metrics.ConfusionMatrix(2)])
-    assert len(fit(other, 2, *train.callbacks(other, tmp_path))["loss"]) == 2
-    model = make_model()
-    with pytest.raises(KeyboardInterrupt):
-        fit(model, 6, *train.callbacks(model, tmp_path), Kill(3))
+    wider = models.unet((16, 16, 3), 2, filters=8, depth=2)
+    wider.compile("adam", losses.Sum({"dice": 1}), metrics=[metrics.ConfusionMatrix(2)])
     slower = make_model()
     slower.compile(keras.optimizers.Adam(1e-4), losses.Sum({"dice": 1}), metrics=[metrics.ConfusionMatrix(2)])
-    assert len(fit(slower, 6, *train.callbacks(slower, tmp_path))["loss"]) == 6
+    assert train.resume(wider, tmp_path) == train.resume(slower, tmp_path) == 0
+    assert train.resume(make_model(), tmp_path) == 3
+
+
+RUN = """
+import sys
+import keras
+from seglib import augment, data, losses, metrics, models, train
+
+folder, run_dir, out = sys.argv[1:]
+pairs = data.from_folder(f"{folder}/images", f"{folder}/masks", labels=["a", "b", "c"])
+train.seed(0)
+inputs = keras.Input((8, 8, 3))
+x = keras.layers.Dropout(0.3)(keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3, padding="same")(inputs)))
+model = keras.Model(inputs, keras.layers.Conv2D(3, 1)(x))
+optimizer = keras.optimizers.AdamW(train.poly(1e-2, 90))
+model.compile(optimizer, losses.Sum({"dice": 1}), metrics=[metrics.ConfusionMatrix(3)])
+done = train.resume(model, run_dir)
+print("begins after", done, flush=True)
+mirror = augment.Augment((8, 8), flip=0.5)
+train_ds = pairs.batches("train", (12, 16), 2, augment=mirror, seed=0, epoch=done)
+val_ds = pairs.batches("val", (8, 8), 2)
+fitted = {"validation_data": val_ds, "initial_epoch": done, "shuffle": False, "verbose": 0}
+model.fit(train_ds, epochs=30, callbacks=[*train.callbacks(model, run_dir, lines=30)], **fitted)
+model.save_weights(out)
+"""
+
+
+def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(folders, tmp_path):
+    """Killed outright (SIGKILL) three times, once while it was starting; the weights at the end are the same bits."""
+
+    def start(run_dir, out):
+        command = [sys.executable, "-c", RUN, str(folders[0].parent), str(run_dir), str(out)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    whole = start(tmp_path / "whole", tmp_path / "whole.weights.h5")
+    said, wrong = whole.communicate(timeout=300)
+    assert whole.returncode == 0 and "begins after 0" in said, wrong
+    begun = []
+    for epochs in (0, 6, 5, None):  # killed when it has finished so many, or not at all
+        run = start(tmp_path / "killed", tmp_path / "killed.weights.h5")
+        begun.append(int(next(line for line in run.stdout if line.startswith("begins")).split()[-1]))
+        if epochs is not None:
+            _ = list(itertools.islice(run.stdout, epochs))
+            run.kill()
+        _, wrong = run.communicate(timeout=300)
+        assert run.returncode == (0 if epochs is None else -signal.SIGKILL), wrong
+    assert begun[:2] == [0, 0] and 1 < begun[2] < begun[3] < 30
+    ours, theirs = (load_weights(tmp_path / f"{name}.weights.h5") for name in ("killed", "whole"))
+    for name, value in theirs.items():
+        np.testing.assert_array_equal(ours[name], value, err_msg=name)
+    assert (tmp_path / "killed" / "best.keras").exists()
+
+
+def load_weights(path):
+    found = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    assert len(found) > 10
+    return found
+
+
+# What cannot go well stops with words
+
+
+def test_a_loss_that_is_no_number_stops_and_says_why(tmp_path):
+    model = make_model()
+    with pytest.raises(ValueError, match="loss is nan after step 1 of this epoch: .* pixels had an id"):
+        model.fit(IMAGES, MASKS + 7, 2, verbose=0, callbacks=train.callbacks(model, tmp_path))
+    model = make_model()
+    with pytest.raises(ValueError, match="loss is nan after step 1 .*logits that were NaN"):
+        model.fit(IMAGES * np.nan, MASKS, 2, verbose=0, callbacks=train.callbacks(model, tmp_path))
+
+
+def test_a_rate_of_nothing_is_refused_before_training(tmp_path):
+    for rate in (0.0, float("nan")):
+        model = make_model()
+        model.compile(keras.optimizers.SGD(rate), losses.Sum({"dice": 1}), metrics=[metrics.ConfusionMatrix(2)])
+        with pytest.raises(ValueError, match="a learning rate is a number above 0"):
+            train.callbacks(model, tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_to_or_is_full_is_refused_before_training(tmp_path, monkeypatch):
+    model = make_model()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="could not keep anything in .*file"):
+        train.callbacks(model, tmp_path / "file")
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(OSError, match="has 0 MiB left; models and states of this training need"):
+        train.callbacks(model, tmp_path)
 
 
 def test_progress_is_short(tmp_path, capsys):

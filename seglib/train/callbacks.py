@@ -1,0 +1,158 @@
+"""The callbacks of a training: the best model is kept, a killed run goes on, what cannot be well stops with words."""
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+
+from seglib.train.report import Progress
+
+
+def callbacks(model, run_dir, preview=None, lines=8):
+    """The callbacks that every training of the course uses.
+
+    - when training ends, the model of the epoch with the best ``val_miou`` is in ``best.keras``;
+    - after every epoch the state of the run is kept, with which :func:`resume` goes on if it is killed;
+    - a loss that is not a number ends the training, and says why;
+    - at most ``lines`` lines of progress;
+    - ``preview``, a :class:`Preview`, if one is given.
+
+    Args:
+        model: the compiled model, with a metric named ``miou`` (:class:`seglib.metrics.ConfusionMatrix`).
+        run_dir: the folder of this run, as from :func:`seglib.lesson.run_dir`; made if it is missing.
+
+    Raises:
+        ValueError: a learning rate that is not above 0.
+        OSError: the folder cannot be written to, or its disk has no room for what will be kept there.
+    """
+    # An optimizer without variables makes them in the first step, and TensorFlow then traces that step a second time.
+    model.optimizer.build(model.trainable_variables)
+    rate = float(ops.convert_to_numpy(model.optimizer.learning_rate))
+    if not 0 < rate < float("inf"):
+        raise ValueError(f"a learning rate is a number above 0, got {rate}")
+    keep = Keep(run_dir, state_path(model, run_dir))
+    keep.check_room(model)
+    return [RefuseNaN(), keep, Progress(lines)] + ([preview] if preview else [])
+
+
+def resume(model, run_dir):
+    """Puts a run that was killed back to where its last finished epoch ended.
+
+    Weights, optimizer, and the draws of dropout are as they were. The run then ends as if nothing had happened, if it
+    is given the batches that it had not seen yet::
+
+        done = train.resume(model, run_dir)
+        train_ds = streets.batches("train", size, augment=mirror, seed=0, epoch=done)
+        model.fit(train_ds, initial_epoch=done, epochs=40, callbacks=train.callbacks(model, run_dir), …)
+
+    Args:
+        model: made and compiled exactly as the one that was killed; another architecture, loss, optimizer or schedule
+            is another run, which begins at 0.
+        run_dir: the folder that was given to :func:`callbacks`.
+
+    Returns:
+        How many epochs the run has finished: 0 if there is nothing to go on with.
+    """
+    path = state_path(model, run_dir)
+    if not path.exists():
+        return 0
+    model.optimizer.build(model.trainable_variables)
+    with np.load(path) as state:
+        for number, variable in enumerate([*model.variables, *model.optimizer.variables]):
+            variable.assign(state[str(number)])
+        return int(state["epochs"])
+
+
+class Keep(keras.callbacks.Callback):
+    """Keeps the model of the epoch with the highest ``val_miou``, and the state after every epoch.
+
+    Until the training has ended, the model is ``best-so-far.keras``, so that whoever finds ``best.keras`` finds a
+    training that was finished. Every file is written beside its place and then moved there: whenever the run is killed,
+    what is found is whole.
+
+    Args:
+        run_dir: the folder.
+        path: the file of the state.
+    """
+
+    def __init__(self, run_dir, path):
+        super().__init__()
+        self.run_dir, self.path = Path(run_dir), path
+        self.so_far = self.run_dir / "best-so-far.keras"
+
+    def check_room(self, model):
+        """Raises an OSError if the folder cannot be written to, or has no room for twice the state and the model."""
+        try:
+            self.run_dir.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.run_dir):
+                pass
+        except OSError as error:
+            raise OSError(f"the training could not keep anything in {self.run_dir}: {error}") from error
+        wanted = 4 * sum(
+            ops.convert_to_numpy(variable).nbytes for variable in [*model.variables, *model.optimizer.variables]
+        )
+        free = shutil.disk_usage(self.run_dir).free
+        if free < wanted:
+            raise OSError(
+                f"the disk of {self.run_dir} has {free / 2**20:.0f} MiB left; models and states of this training need "
+                f"{wanted / 2**20:.0f} MiB"
+            )
+
+    def on_train_begin(self, logs=None):
+        self.best = -1.0
+        if self.path.exists():
+            with np.load(self.path) as state:
+                if state["steps"] == self.model.optimizer.iterations:  # it goes on, and does not begin anew
+                    self.best = float(state["best"])
+
+    def on_epoch_end(self, epoch, logs=None):
+        if "val_miou" not in logs:
+            raise ValueError(
+                "the best epoch is chosen by val_miou: give fit validation_data, and compile with "
+                f"metrics=[metrics.ConfusionMatrix(num_classes)]; there is {', '.join(logs)}"
+            )
+        if logs["val_miou"] > self.best:
+            self.best = float(logs["val_miou"])
+            beside = self.run_dir / "writing.keras"
+            self.model.save(beside)
+            os.replace(beside, self.so_far)
+        variables = [*self.model.variables, *self.model.optimizer.variables]
+        state = {str(number): ops.convert_to_numpy(variable) for number, variable in enumerate(variables)}
+        steps = ops.convert_to_numpy(self.model.optimizer.iterations)
+        beside = self.run_dir / "writing.npz"
+        np.savez(beside, epochs=epoch + 1, steps=steps, best=self.best, **state)
+        os.replace(beside, self.path)
+
+    def on_train_end(self, logs=None):
+        if self.so_far.exists():
+            os.replace(self.so_far, self.run_dir / "best.keras")
+        self.path.unlink(missing_ok=True)
+
+
+class RefuseNaN(keras.callbacks.Callback):
+    """Ends a training whose loss is not a number, with the likely reason."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        loss = (logs or {}).get("loss", 0.0)
+        if abs(loss) < float("inf"):
+            return
+        reason = "the learning rate may be too high, or an image holds values that are no numbers"
+        for metric in self.model.metrics:
+            try:
+                _ = getattr(metric, "matrix", None)
+            except ValueError as error:
+                reason = str(error)
+        raise ValueError(f"the loss is {loss} after step {batch + 1} of this epoch: {reason}")
+
+
+def state_path(model, run_dir):
+    """The file of a run's state. Another architecture, loss or schedule cannot go on from it, and has another name."""
+    recipe = repr(([tuple(weight.shape) for weight in model.weights], model.get_compile_config()))
+    recipe = re.sub(r"_\d+'", "'", recipe)  # Keras numbers the names of what is made anew
+    return Path(run_dir) / f"state-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}.npz"
