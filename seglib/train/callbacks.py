@@ -143,11 +143,12 @@ class RefuseNaN(keras.callbacks.Callback):
         if abs(loss) < float("inf"):
             return
         reason = "the learning rate may be too high, or an image holds values that are no numbers"
-        for metric in self.model.metrics:
-            try:
-                _ = getattr(metric, "matrix", None)
-            except ValueError as error:
-                reason = str(error)
+        for group in self.model.metrics:
+            for metric in getattr(group, "metrics", []):
+                try:
+                    _ = getattr(metric, "matrix", None)
+                except ValueError as error:  # a confusion matrix has counted what was wrong
+                    reason = str(error)
         raise ValueError(f"the loss is {loss} after step {batch + 1} of this epoch: {reason}")
 
 
