@@ -44,12 +44,12 @@ def collect(path, fields, keys, run):
     return [rows[tuple(map(str, key))] for key in keys]
 
 
-def fit(model, batches, epochs, rate):
+def fit(model, batches, epochs, rate, loss=None):
     """Trains a model with the recipe of the lessons: AdamW, cross-entropy and Dice, a rate that warms up and falls."""
     steps = epochs * len(batches)
     optimizer = keras.optimizers.AdamW(train.poly(rate, steps, warmup=steps // 20), weight_decay=1e-2)
     optimizer.build(model.trainable_variables)  # else the first step is traced twice
-    model.compile(optimizer, losses.Sum({"cross_entropy": 1, "dice": 1}))
+    model.compile(optimizer, loss or losses.Sum({"cross_entropy": 1, "dice": 1}))
     model.fit(batches, epochs=epochs, shuffle=False, verbose=0)
 
 

@@ -57,7 +57,8 @@ def resume(model, run_dir):
         run_dir: the folder that was given to :func:`callbacks`.
 
     Returns:
-        How many epochs the run has finished: 0 if there is nothing to go on with.
+        How many epochs the run has finished: 0 if there is nothing to go on with, all if it has ended. To begin anew,
+        do not call this function, or delete the folder.
     """
     path = state_path(model, run_dir)
     if not path.exists():
@@ -132,7 +133,6 @@ class Keep(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         if self.so_far.exists():
             os.replace(self.so_far, self.run_dir / "best.keras")
-        self.path.unlink(missing_ok=True)
 
 
 class RefuseNaN(keras.callbacks.Callback):
