@@ -78,7 +78,7 @@ def main():
                 shutil.rmtree(folder)
                 finished, epochs = finished + 1, 0
         print(
-        print(f"{kills} kills; {finished} runs ended, with the weights of the one in peace and no epoch repeated")
+            print(f"{kills} kills; {finished} runs ended, with the weights of the one in peace and no epoch repeated")
         )
 
 
