@@ -77,9 +77,7 @@ def main():
                     np.testing.assert_array_equal(ours, theirs)
                 shutil.rmtree(folder)
                 finished, epochs = finished + 1, 0
-        print(
-            print(f"{kills} kills; {finished} runs ended, with the weights of the one in peace and no epoch repeated")
-        )
+        print(f"{kills} kills; {finished} runs ended, with the weights of the one in peace and no epoch repeated")
 
 
 if __name__ == "__main__":
