@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import seeds
-from keras import ops
 
 from seglib import augment, data, metrics, models, train
 
@@ -51,19 +50,12 @@ def run(name, seed):
     began = time.perf_counter()
     seeds.fit(model, batches, *((UNET_EPOCHS, UNET_RATE) if changes is None else (EPOCHS, RATE)))
     seconds = time.perf_counter() - began
-    pairs = [(np.array(masks), predict_ids(model, images)) for images, masks in town.batches("test", SIZE, BATCH)]
-    masks, preds = (np.concatenate(ids) for ids in zip(*pairs, strict=True))
-    matrix = metrics.ConfusionMatrix(num_classes)
-    matrix.update_state(masks, preds)
-    iou = dict(zip(town.labels.names, matrix.iou(), strict=True))
+    masks, preds = seeds.predict(model, town.batches("test", SIZE, BATCH))
+    matrix = metrics.count(masks, preds, num_classes)
+    iou = dict(zip(town.labels.names, metrics.iou(matrix), strict=True))
     outlines = np.nanmean(metrics.boundary_f1(masks, preds, num_classes, tolerance=2))
-    scores = (matrix.mean_iou(), outlines, iou["pole"], iou["pedestrian"], iou["road"])
+    scores = (metrics.mean_iou(matrix), outlines, iou["pole"], iou["pedestrian"], iou["road"])
     return [model.count_params(), *(f"{score:.4f}" for score in scores), f"{seconds:.0f}"]
-
-
-def predict_ids(model, images):
-    """(batch, height, width) class ids."""
-    return ops.convert_to_numpy(ops.argmax(model.predict_on_batch(images), axis=-1))
 
 
 def main():

@@ -11,7 +11,6 @@ import itertools
 import time
 from pathlib import Path
 
-import numpy as np
 import seeds
 
 from seglib import augment, data, losses, metrics, models, train
@@ -46,8 +45,7 @@ def run(name, seed):
     began = time.perf_counter()
     seeds.fit(model, town.batches("train", SIZE, BATCH, augment=mirror, seed=seed), EPOCHS, RATE, loss)
     seconds = time.perf_counter() - began
-    pairs = [(masks, model.predict_on_batch(images).argmax(-1)) for images, masks in town.batches("test", SIZE)]
-    masks, preds = map(np.concatenate, zip(*pairs, strict=True))
+    masks, preds = seeds.predict(model, town.batches("test", SIZE))
     matrix = metrics.count(masks, preds, num_classes)
     iou = dict(zip(town.labels.names, metrics.iou(matrix), strict=True))
     outlines = metrics.boundary_f1(masks, preds, num_classes, tolerance=1).mean()

@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 
 import keras
-import numpy as np
 import seeds
 from keras import layers, ops
 
@@ -65,14 +64,12 @@ def run(name, seed):
     began = time.perf_counter()
     seeds.fit(model, town.batches("train", SIZE, BATCH, augment=mirror, seed=seed), EPOCHS, RATE)
     seconds = time.perf_counter() - began
-    matrix, right, all_near = metrics.ConfusionMatrix(town.labels.num_classes), 0, 0
-    for images, masks in town.batches("test", SIZE):
-        ids, masks = ops.convert_to_numpy(ops.argmax(model(images, training=False), axis=-1)), np.asarray(masks)
-        matrix.update_state(masks, ids)
-        near = near_boundary(masks) & (masks != town.labels.ignore_id)
-        right, all_near = right + (near & (ids == masks)).sum(), all_near + near.sum()
-    iou = dict(zip(town.labels.names, matrix.iou(), strict=True))
-    scores = (matrix.mean_iou(), matrix.accuracy(), right / all_near, iou["pole"], iou["pedestrian"])
+    masks, preds = seeds.predict(model, town.batches("test", SIZE))
+    near = near_boundary(masks) & (masks != town.labels.ignore_id)
+    matrix = metrics.count(masks, preds, town.labels.num_classes)
+    iou = dict(zip(town.labels.names, metrics.iou(matrix), strict=True))
+    right = (preds == masks)[near].mean()
+    scores = (metrics.mean_iou(matrix), metrics.accuracy(matrix), right, iou["pole"], iou["pedestrian"])
     return [*(f"{score:.4f}" for score in scores), f"{seconds:.0f}"]
 
 

@@ -12,6 +12,7 @@ import statistics
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
+import numpy as np
 
 from seglib import losses, train
 
@@ -51,6 +52,12 @@ def fit(model, batches, epochs, rate, loss=None):
     optimizer.build(model.trainable_variables)  # else the first step is traced twice
     model.compile(optimizer, loss or losses.Sum({"cross_entropy": 1, "dice": 1}))
     model.fit(batches, epochs=epochs, shuffle=False, verbose=0)
+
+
+def predict(model, batches):
+    """The masks of all batches and what the model says of their images: two arrays (images, height, width) of ids."""
+    pairs = [(masks, model.predict_on_batch(images).argmax(axis=-1)) for images, masks in batches]
+    return tuple(map(np.concatenate, zip(*pairs, strict=True)))
 
 
 def spread(values):

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import seeds
 import tensorflow as tf
-from keras import ops
 
 from seglib import augment, data, metrics, models, train
 
@@ -46,10 +45,8 @@ def run(steps, name, seed):
     began = time.perf_counter()
     seeds.fit(model, batches, 1, RATE)
     seconds = time.perf_counter() - began
-    matrix = metrics.ConfusionMatrix(town.labels.num_classes)
-    for images, masks in town.batches("test", SIZE):
-        matrix.update_state(masks, ops.argmax(model(images, training=False), axis=-1))
-    return f"{matrix.mean_iou():.4f}", f"{seconds:.0f}"
+    matrix = metrics.count(*seeds.predict(model, town.batches("test", SIZE)), town.labels.num_classes)
+    return f"{metrics.mean_iou(matrix):.4f}", f"{seconds:.0f}"
 
 
 def main():

@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 
 import seeds
-from keras import ops
 
 from seglib import augment, data, metrics, models, train
 
@@ -42,11 +41,9 @@ def run(name, seed):
     began = time.perf_counter()
     seeds.fit(model, town.batches("train", SIZE, BATCH, augment=mirror, seed=seed), EPOCHS, RATE)
     seconds = time.perf_counter() - began
-    matrix = metrics.ConfusionMatrix(town.labels.num_classes)
-    for images, masks in town.batches("test", SIZE):
-        matrix.update_state(masks, ops.argmax(model(images, training=False), axis=-1))
-    iou = dict(zip(town.labels.names, matrix.iou(), strict=True))
-    scores = (matrix.mean_iou(), iou["pole"], iou["pedestrian"], iou["road"])
+    matrix = metrics.count(*seeds.predict(model, town.batches("test", SIZE)), town.labels.num_classes)
+    iou = dict(zip(town.labels.names, metrics.iou(matrix), strict=True))
+    scores = (metrics.mean_iou(matrix), iou["pole"], iou["pedestrian"], iou["road"])
     return [model.count_params(), *(f"{score:.4f}" for score in scores), f"{seconds:.0f}"]
 
 
