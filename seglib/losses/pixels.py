@@ -36,6 +36,7 @@ def cross_entropy(
     """
     if not (0 <= label_smoothing < 1 and 0 < hardest <= 1):
         raise ValueError(f"wanted label_smoothing in [0, 1) and hardest in (0, 1], got {label_smoothing} and {hardest}")
+    is_weighted = class_weights is not None
     truth, weight, logits, class_weights = prepare(mask, logits, ignore_id, class_weights, pixel_weights)
     log_probs = ops.log_softmax(logits, axis=-1)
     loss = -ops.sum(truth * log_probs, axis=-1)
@@ -43,7 +44,8 @@ def cross_entropy(
         loss = (1 - label_smoothing) * loss - label_smoothing * ops.mean(log_probs, axis=-1)
     if hardest < 1:
         weight = weight * _is_among_the_hardest(loss, weight, hardest)
-    weight = weight * ops.sum(truth * class_weights, axis=-1)
+    if is_weighted:
+        weight = weight * ops.sum(truth * class_weights, axis=-1)
     return ops.sum(weight * loss) / ops.maximum(ops.sum(weight), 1e-7)
 
 

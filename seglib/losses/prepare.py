@@ -7,9 +7,10 @@ def prepare(mask, logits, ignore_id, class_weights=None, pixel_weights=None):
     """What the formulas of the losses are written in.
 
     Returns:
-        Four float32 tensors: one-hot truth (batch, height, width, num_classes), zero where void; the weight of each
-        pixel (batch, height, width), 0 where void and NaN where the id is of no class, which makes the loss NaN, for
-        compiled functions cannot refuse it; logits (batch, height, width, num_classes); class weights (num_classes,).
+        Four float32 tensors: one-hot truth (batch, height, width, num_classes), that of class 0 where void; the weight
+        of each pixel (batch, height, width), 0 where void and NaN where the id is of no class, which makes the loss
+        NaN, for compiled functions cannot refuse it; logits (batch, height, width, num_classes); class weights
+        (num_classes,).
 
     Raises:
         ValueError: shapes that do not fit.
@@ -39,6 +40,5 @@ def prepare(mask, logits, ignore_id, class_weights=None, pixel_weights=None):
                 f"{tuple(mask.shape)}"
             )
         weight = weight * given
-    # torch refuses to encode ids that no class has: replace them before, and take the class 0 that they get from them.
-    truth = ops.one_hot(ops.where(known, mask, 0), num_classes, dtype="float32")
-    return truth * ops.cast(known, "float32")[..., None], weight, logits, class_weights
+    # torch refuses to encode ids that no class has: replace them before; their weight is 0 or NaN.
+    return ops.one_hot(ops.where(known, mask, 0), num_classes, dtype="float32"), weight, logits, class_weights

@@ -77,7 +77,7 @@ def lovasz(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None):
 def _count_softly(mask, logits, ignore_id, class_weights, pixel_weights):
     """Of each class, by the probabilities: pixels hit, invented and missed, (num_classes,) each; the class weights."""
     truth, weight, logits, class_weights = prepare(mask, logits, ignore_id, class_weights, pixel_weights)
-    truth, probs = truth * weight[..., None], ops.softmax(logits, axis=-1) * weight[..., None]
-    axes = tuple(range(len(truth.shape) - 1))
-    hit = ops.sum(truth * ops.softmax(logits, axis=-1), axis=axes)
-    return hit, ops.sum(probs, axis=axes) - hit, ops.sum(truth, axis=axes) - hit, class_weights
+    weight, probs = weight[..., None], ops.softmax(logits, axis=-1)
+    truth, axes = truth * weight, tuple(range(len(truth.shape) - 1))
+    hit = ops.sum(truth * probs, axis=axes)
+    return hit, ops.sum(probs * weight, axis=axes) - hit, ops.sum(truth, axis=axes) - hit, class_weights
