@@ -10,6 +10,7 @@ repeated.
 
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -68,6 +69,7 @@ def main():
                 run.kill()
                 kills += 1
             lines = run.communicate()[0].splitlines()
+            assert run.returncode in (0, -signal.SIGKILL), "the run failed by itself"
             begun = [int(line.split()[-1]) for line in lines if line.startswith("begins")]
             assert not begun or begun[0] >= epochs, f"{epochs} epochs were finished, and it began after {begun[0]}"
             epochs = max([epochs, *begun, *(int(line[5:].split("/")[0]) for line in lines if line.startswith("epoch"))])

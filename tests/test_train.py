@@ -21,7 +21,7 @@ MASKS = (IMAGES[..., 0] > 128).astype(np.uint8)
 def make_model():
     train.seed(0)
     model = models.unet((16, 16, 3), 2, filters=4, depth=2)
-    optimizer = keras.optimizers.Adam(train.poly(1e-2, steps=20, warmup=2))
+    optimizer = keras.optimizers.Adam(train.poly(1e-2, steps=8, warmup=2))
     model.compile(optimizer, losses.Sum({"cross_entropy": 1}), metrics=[metrics.ConfusionMatrix(2)])
     return model
 
@@ -124,8 +124,11 @@ def test_a_run_is_only_called_best_when_it_has_ended_and_remembers_its_best(tmp_
     assert done == 2
     assert len(fit(again, 4, *train.callbacks(again, tmp_path), done=done)["loss"]) == 2
     assert (tmp_path / "best.keras").read_bytes() == before
+    # Gone on with after its end, it trains nothing, and is what it was.
     ended = make_model()
     assert train.resume(ended, tmp_path) == 4
+    assert fit(ended, 4, *train.callbacks(ended, tmp_path), done=4) == {}
+    assert (tmp_path / "best.keras").read_bytes() == before
     # A new run starts from nothing, and its best replaces the old one's.
     new = make_model()
     assert len(fit(new, 1, *train.callbacks(new, tmp_path))["loss"]) == 1

@@ -33,9 +33,11 @@ def callbacks(model, run_dir, preview=None, lines=8):
     """
     # An optimizer without variables makes them in the first step, and TensorFlow then traces that step a second time.
     model.optimizer.build(model.trainable_variables)
-    rate = float(ops.convert_to_numpy(model.optimizer.learning_rate))
-    if not 0 < rate < float("inf"):
-        raise ValueError(f"a learning rate is a number above 0, got {rate}")
+    rate = model.optimizer._learning_rate
+    if not isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):  # these may end at 0
+        rate = float(ops.convert_to_numpy(rate))
+        if not 0 < rate < float("inf"):
+            raise ValueError(f"a learning rate is a number above 0, got {rate}")
     keep = Keep(run_dir, state_path(model, run_dir))
     keep.check_room(model)
     return [RefuseNaN(), keep, Progress(lines)] + ([preview] if preview else [])
