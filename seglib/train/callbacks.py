@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from seglib.train.report import Progress
+from seglib.train.state import variables_of
 
 
 def callbacks(model, run_dir, preview=None, lines=8):
@@ -65,9 +66,8 @@ def resume(model, run_dir):
     path = state_path(model, run_dir)
     if not path.exists():
         return 0
-    model.optimizer.build(model.trainable_variables)
     with np.load(path) as state:
-        for number, variable in enumerate([*model.variables, *model.optimizer.variables]):
+        for number, variable in enumerate(variables_of(model)):
             variable.assign(state[str(number)])
         return int(state["epochs"])
 
@@ -97,9 +97,7 @@ class Keep(keras.callbacks.Callback):
                 pass
         except OSError as error:
             raise OSError(f"the training could not keep anything in {self.run_dir}: {error}") from error
-        wanted = 4 * sum(
-            ops.convert_to_numpy(variable).nbytes for variable in [*model.variables, *model.optimizer.variables]
-        )
+        wanted = 4 * sum(ops.convert_to_numpy(variable).nbytes for variable in variables_of(model))
         free = shutil.disk_usage(self.run_dir).free
         if free < wanted:
             raise OSError(
@@ -125,8 +123,7 @@ class Keep(keras.callbacks.Callback):
             beside = self.run_dir / "writing.keras"
             self.model.save(beside)
             os.replace(beside, self.so_far)
-        variables = [*self.model.variables, *self.model.optimizer.variables]
-        state = {str(number): ops.convert_to_numpy(variable) for number, variable in enumerate(variables)}
+        state = {str(n): ops.convert_to_numpy(variable) for n, variable in enumerate(variables_of(self.model))}
         steps = ops.convert_to_numpy(self.model.optimizer.iterations)
         beside = self.run_dir / "writing.npz"
         np.savez(beside, epochs=epoch + 1, steps=steps, best=self.best, **state)

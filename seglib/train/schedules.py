@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from seglib.train.state import variables_of
+
 
 def poly(rate, steps, warmup=0, power=0.9):
     """The "poly" learning-rate schedule (Chen et al. 2018, DeepLab v2, section 4.1), with a linear warm-up before it.
@@ -103,8 +105,7 @@ def find_rate(model, batches, low=1e-6, high=1.0, steps=60):
     optimizer = model.optimizer
     if isinstance(optimizer._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
         raise ValueError("the optimizer has a schedule: compile with a number for a rate, which this test replaces")
-    optimizer.build(model.trainable_variables)
-    variables = [*model.variables, *optimizer.variables]
+    variables = variables_of(model)
     before = [ops.convert_to_numpy(variable) for variable in variables]
     rates, losses, stream = np.geomspace(low, high, steps), [], iter(batches.repeat())
     try:
