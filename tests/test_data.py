@@ -1,3 +1,4 @@
+import itertools
 import os
 import re
 import subprocess
@@ -361,8 +362,8 @@ class TestBatches:
 
     def test_augmenting_what_is_measured_is_refused(self, folders):
         dataset = data.from_folder(*folders, MAP)
-        for split, how in (("val", "augment"), ("val", "mix"), ("test", "augment"), ("test", "mix")):
-            with pytest.raises(ValueError, match=f"augment and mix are for the train split; '{split}'"):
+        for split, how in itertools.product(("val", "test"), ("augment", "mix", "repeats")):
+            with pytest.raises(ValueError, match=f"augment, mix and repeats are for the train split; '{split}'"):
                 dataset.batches(split, (12, 16), **{how: lambda pair, seed: pair})
         with pytest.raises(ValueError, match="train, val, test"):
             dataset.batches("valid", (12, 16))
@@ -483,6 +484,29 @@ class TestPasses:
             assert seeds.shape == (10, 2) and (seeds >= 0).all()
             for shift in (0, 8, 16, 23):
                 assert (np.ptp(seeds >> shift & 255, axis=0) > 20).all()
+
+    def test_repeats_say_how_often_a_pair_comes(self, pairs, memory):
+        wanted = np.array([0, 0.5, 1, 1, 2.5, 0, 1, 1, 1, 2])
+        batches = pairs.batches("train", (12, 16), 10, augment=show, repeats=7 * wanted, seed=3)
+        corners = [image[:2, :4].astype(np.float32).tobytes() for image in (p["image"] for p in pairs_of(pairs.train))]
+        passes = [look(batches) for _ in range(40)]
+        times = np.array([[[c for c, *_ in seen].count(corner) for corner in corners] for seen in passes])
+        assert (times.sum(axis=1) == 10).all() and len(batches) == 1
+        assert (np.floor(wanted) <= times).all() and (times <= np.ceil(wanted)).all()
+        assert np.ptp(times[:, 1]) == np.ptp(times[:, 4]) == 1  # now more, now fewer
+        np.testing.assert_allclose(times.mean(axis=0), wanted, atol=0.25)
+        assert all(len({tuple(seed) for _, *seed in seen}) == 10 for seen in passes)  # each time it is drawn anew
+        resumed = pairs.batches("train", (12, 16), 10, augment=show, repeats=wanted, seed=3, epoch=2)
+        assert look(resumed) == passes[2]
+
+    def test_repeats_of_one_each_are_none(self, pairs, memory):
+        one = look(pairs.batches("train", (12, 16), 10, augment=show, repeats=np.ones(10)))
+        assert one == look(pairs.batches("train", (12, 16), 10, augment=show))
+
+    @pytest.mark.parametrize("repeats", [np.ones(9), np.zeros(10), [*[1] * 9, -1], [*[1] * 9, np.nan], 1, []])
+    def test_repeats_that_cannot_be_are_refused(self, pairs, repeats):
+        with pytest.raises(ValueError, match="repeats must be 10 finite numbers of at least 0, one a training pair"):
+            pairs.batches("train", (12, 16), repeats=repeats)
 
     def test_mix_gets_whole_batches_as_augment_left_them(self, pairs):
         given = []

@@ -324,7 +324,9 @@ def test_all_losses_train_in_a_compiled_step_of_any_size(jit_compile, rng):
 def dataset_of(*masks):
     """What stands in for a data set of these masks, with the classes wall, road and post."""
     pairs = [{"mask": np.array(mask)} for mask in masks]
-    return SimpleNamespace(labels=labels.LabelMap(["wall", "road", "post"]), split={"train": pairs}.__getitem__)
+    return SimpleNamespace(
+        name="it", labels=labels.LabelMap(["wall", "road", "post"]), split={"train": pairs}.__getitem__
+    )
 
 
 # Two images of ten labelled pixels: five of wall, three of road, two of post; all wall but one void pixel of eleven.
@@ -352,3 +354,21 @@ def test_class_weights_refuse_what_has_none():
         losses.class_weights(COUNTED, "median")
     with pytest.raises(ValueError, match="what never occurs in train: post"):
         losses.class_weights(dataset_of([[0, 1]]))
+
+
+def test_rare_class_repeats_by_hand():
+    # shares: wall 15/20, road 3/10·½ = 3/20, post 2/20; with T = 0.1, chances as e^-6.5, e^-0.5, 1
+    wall, road, post = np.exp(-6.5), np.exp(-0.5), 1
+    raw = np.array([wall / 2 + road + post, wall / 2])  # wall is in both images
+    np.testing.assert_allclose(losses.rare_class_repeats(COUNTED, temperature=0.1), raw / raw.mean())
+    every = np.array([1 / 2 + 1 + 1, 1 / 2])  # each class as often as the others
+    np.testing.assert_allclose(losses.rare_class_repeats(COUNTED, np.inf), every / every.mean())
+
+
+def test_rare_class_repeats_leave_out_what_never_occurs_and_images_of_void():
+    found = losses.rare_class_repeats(dataset_of([[0, 0]], [[0, 1]], [[255, 255]]), np.inf)
+    np.testing.assert_allclose(found, [0.75, 2.25, 0])  # ½ and 1½, of a mean of ⅔
+    with pytest.raises(ValueError, match="no training mask holds a labelled pixel"):
+        losses.rare_class_repeats(dataset_of([[255]]))
+    with pytest.raises(ValueError, match="above 0, got 0"):
+        losses.rare_class_repeats(COUNTED, 0)

@@ -21,7 +21,7 @@ MAX_HEADERS = 4096
 MAX_HELD = 4096
 
 # What is drawn in a pass over the training pairs: their order, what ``augment`` does, what ``mix`` does.
-ORDER, PAIRS, BATCHES = range(3)
+ORDER, PAIRS, BATCHES, REPEATS = range(4)
 
 
 class DataError(ValueError):
@@ -93,7 +93,7 @@ class Dataset:
         items, read = self._splits[split]
         return items.map(read, num_parallel_calls=tf.data.AUTOTUNE)
 
-    def batches(self, split, size, batch_size=8, augment=None, mix=None, seed=0, epoch=0):
+    def batches(self, split, size, batch_size=8, augment=None, mix=None, repeats=None, seed=0, epoch=0):
         """Batches for ``model.fit`` and for evaluation.
 
         The order of the training pairs is a function of ``seed`` and epoch alone, what ``augment`` draws one of these
@@ -111,6 +111,9 @@ class Dataset:
                 int32 from 0 for ``tf.random.stateless_uniform`` and the like. The images it returns may be float32,
                 and of another size, which then is the batch's.
             mix: ``(batch, seed) -> batch``, the same for a whole batch, whose pairs come from ``augment``.
+            repeats: (pairs,) how often each training pair is wanted in a pass, in the order of the split and on any
+                scale: a pass has as many pairs as ever, some of them several times, drawn anew each time, and others not at all. See
+                :func:`seglib.losses.rare_class_repeats`. None: each once.
             seed: another one gives another order and other draws; the same gives the same batches in every run.
             epoch: the number that the first pass over these batches counts as; each further pass counts one on. A run
                 that is resumed after n epochs asks for ``epoch=n`` and gets the very batches it would have seen. Val
@@ -122,10 +125,11 @@ class Dataset:
             (batch, height, width) uint8.
 
         Raises:
-            ValueError: ``augment`` or ``mix`` for what is to be measured, or no ``size`` without an ``augment``.
+            ValueError: ``augment``, ``mix`` or ``repeats`` for what is to be measured, ``repeats`` that are no
+                numbers of the pairs, or no ``size`` without an ``augment``.
         """
-        if split != "train" and (augment is not None or mix is not None):
-            raise ValueError(f"augment and mix are for the train split; {split!r} is to be measured as it is")
+        if split != "train" and not (augment is mix is repeats is None):
+            raise ValueError(f"augment, mix and repeats are for the train split; {split!r} is to be measured as it is")
         if size is None and augment is None:
             raise ValueError("size=None leaves pairs at their own sizes; it wants an augment that brings them to one")
         self.split(split)  # refuses a split that is not there
@@ -140,7 +144,8 @@ class Dataset:
         if split == "train":
             # Encoded examples of TFDS, whose order on disk is random already, are held only in part.
             held = count if cached or self.files else min(count, MAX_HELD)
-            pairs = _shuffle_anew(pairs, count, held, seed, epoch)
+            ends = None if repeats is None else _to_ends(repeats, count)
+            pairs = _shuffle_anew(pairs, count, held, seed, epoch, ends)
         else:
             pairs = tf.data.Dataset.zip((pairs,))  # tuples, too
         if not cached:  # what is shuffled is held in memory: only then are the pairs read
@@ -242,7 +247,19 @@ def _fits_in_memory(sizes):
     return 4 * sum(height * width for height, width in sizes) <= CACHE_BYTES
 
 
-def _shuffle_anew(items, count, held, seed, epoch):
+def _to_ends(repeats, count):
+    """How often the pairs before each are wanted, and all: (count + 1,) float64, rising from 0 to ``count``."""
+    repeats = np.asarray(repeats, np.float64)
+    if repeats.shape != (count,) or not (np.isfinite(repeats).all() and repeats.min() >= 0 and repeats.any()):
+        raise ValueError(
+            f"repeats must be {count} finite numbers of at least 0, one a training pair, and not all 0; got "
+            f"{repeats.shape} from {repeats.min(initial=np.inf):g} to {repeats.max(initial=-np.inf):g}"
+        )
+    ends = np.cumsum([0, *repeats])
+    return ends / ends[-1] * count
+
+
+def _shuffle_anew(items, count, held, seed, epoch, ends=None):
     """The items in another order in each pass, as ``(item, the seed of its draws, number of the pass)``.
 
     Args:
@@ -250,6 +267,8 @@ def _shuffle_anew(items, count, held, seed, epoch):
         count: how many items there are.
         held: from how many of them the next one is drawn.
         seed, epoch: as for :meth:`Dataset.batches`.
+        ends: None for each item once, or what :func:`_to_ends` makes of ``repeats``. A random grid of distance 1
+            decides (systematic sampling): an item wanted 2.3 times comes twice or three times.
     """
     counter = itertools.count(epoch)
 
@@ -262,7 +281,15 @@ def _shuffle_anew(items, count, held, seed, epoch):
         order = tf.cast(_draw_seeds(1, seed, number, ORDER)[0, 0], tf.int64)
         draws = tf.data.Dataset.from_tensor_slices(_draw_seeds(count, seed, number, PAIRS))
         numbers = tf.data.Dataset.from_tensors(number).repeat()
-        return tf.data.Dataset.zip(items, draws, numbers).shuffle(held, seed=order, reshuffle_each_iteration=False)
+        chosen = items
+        if ends is not None:
+            grid = tf.random.stateless_uniform((), _draw_seeds(1, seed, number, REPEATS)[0], dtype=tf.float64)
+            times = tf.cast(tf.minimum(tf.floor(ends + grid), count), tf.int64)
+            times = tf.data.Dataset.from_tensor_slices(times[1:] - times[:-1])
+            chosen = tf.data.Dataset.zip((items,), times).flat_map(
+                lambda item, n: tf.data.Dataset.from_tensors(item[0]).repeat(n)
+            )
+        return tf.data.Dataset.zip(chosen, draws, numbers).shuffle(held, seed=order, reshuffle_each_iteration=False)
 
     passes = tf.data.Dataset.from_tensors(0).map(next_pass)
     return passes.flat_map(one_pass).apply(tf.data.experimental.assert_cardinality(count))

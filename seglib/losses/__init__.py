@@ -11,7 +11,7 @@ from seglib.losses.outlines import boundary
 from seglib.losses.pixels import cross_entropy, focal
 from seglib.losses.regions import dice, lovasz, tversky
 from seglib.losses.total import TERMS, Sum
-from seglib.losses.weights import SCHEMES, class_weights
+from seglib.losses.weights import SCHEMES, class_weights, rare_class_repeats
 
 __all__ = [
     "SCHEMES",
@@ -23,5 +23,6 @@ __all__ = [
     "dice",
     "focal",
     "lovasz",
+    "rare_class_repeats",
     "tversky",
 ]

@@ -1,4 +1,4 @@
-"""Weights of classes from how often they occur."""
+"""Weights of classes, and how often to show which image, from how often the classes occur."""
 
 import numpy as np
 
@@ -28,14 +28,47 @@ def class_weights(dataset, scheme="median_frequency", split="train"):
     """
     if scheme not in SCHEMES:
         raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, got {scheme!r}")
-    labels = dataset.labels
-    masks = (np.asarray(pair["mask"]) for pair in dataset.split(split))
-    pixels = np.stack([[(mask == i).sum() for i in range(labels.num_classes)] for mask in masks])
-    absent = [name for name, count in zip(labels.names, pixels.sum(axis=0), strict=True) if not count]
+    pixels = _count(dataset, split)
+    absent = [name for name, count in zip(dataset.labels.names, pixels.sum(axis=0), strict=True) if not count]
     if absent:
         raise ValueError(f"no weight is right for what never occurs in {split}: {', '.join(absent)}")
     weights = SCHEMES[scheme](pixels)
     return weights / weights.mean()
+
+
+def rare_class_repeats(dataset, temperature=0.01):
+    """How often to show each training image, so that rare classes are seen more often: rare-class sampling.
+
+    A class is drawn with probability ``P(c) ∝ exp((1 − f_c) / T)``, ``f_c`` its share of the labelled pixels, and then
+    one of the images that it is in (Hoyer et al. 2022, DAFormer, section 3.2). Helps where images differ in what is in
+    them; where every class is in nearly every image it changes nothing.
+
+    Args:
+        dataset: a :class:`~seglib.data.Dataset`.
+        temperature: T; the lower, the more the rarest class is preferred, and without bound every class is as likely.
+
+    Returns:
+        (pairs,) float64 of a mean of 1, for the ``repeats`` of ``dataset.batches``; 0 for images that are all void.
+
+    Raises:
+        ValueError: a temperature that is not above 0, or no labelled pixel at all.
+    """
+    if not temperature > 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}")
+    pixels = _count(dataset, "train")
+    images = (pixels > 0).sum(axis=0)  # that each class is in
+    if not images.any():
+        raise ValueError(f"{dataset.name}: no training mask holds a labelled pixel")
+    shares = pixels.sum(axis=0) / pixels.sum()
+    chances = np.where(images > 0, np.exp((shares[images > 0].min() - shares) / temperature), 0)
+    repeats = (pixels > 0) @ (chances / np.maximum(images, 1))
+    return repeats / repeats.mean()
+
+
+def _count(dataset, split):
+    """How many pixels of each class are in each image: (pairs, num_classes) int64."""
+    masks = (np.asarray(pair["mask"]) for pair in dataset.split(split))
+    return np.stack([[(mask == i).sum() for i in range(dataset.labels.num_classes)] for mask in masks])
 
 
 def _median_frequency(pixels):
