@@ -112,8 +112,8 @@ class Dataset:
                 and of another size, which then is the batch's.
             mix: ``(batch, seed) -> batch``, the same for a whole batch, whose pairs come from ``augment``.
             repeats: (pairs,) how often each training pair is wanted in a pass, in the order of the split and on any
-                scale: a pass has as many pairs as ever, some of them several times, drawn anew each time, and others not at all. See
-                :func:`seglib.losses.rare_class_repeats`. None: each once.
+                scale: a pass has as many pairs as ever, some of them several times, drawn anew each time, and others
+                not at all. See :func:`seglib.losses.rare_class_repeats`. None: each once.
             seed: another one gives another order and other draws; the same gives the same batches in every run.
             epoch: the number that the first pass over these batches counts as; each further pass counts one on. A run
                 that is resumed after n epochs asks for ``epoch=n`` and gets the very batches it would have seen. Val
