@@ -3,15 +3,19 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from types import SimpleNamespace
 
 import h5py
 import keras
 import numpy as np
+import psutil
 import pytest
 import tensorflow as tf
 
 from seglib import losses, metrics, models, train
 from seglib.labels import LabelMap
+from seglib.train import memory
 from seglib.train.callbacks import state_path
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 16, 16, 3)).astype(np.float32)
@@ -266,3 +270,161 @@ def test_preview_remembers_and_draws(tmp_path):
     titles = [axis.get_title() for axis in plt.gcf().axes[:5]]
     assert titles == ["image", "untrained", "after epoch 1", "after epoch 3", "truth"]
     plt.close("all")
+
+
+def test_preview_redraws_in_its_place(monkeypatch):
+    import IPython
+    import matplotlib.pyplot as plt
+
+    shown = []
+    handle = SimpleNamespace(update=lambda figure: shown.append(("again", len(figure.axes))))
+    first = lambda figure, display_id: (shown.append(("first", len(figure.axes))), handle)[1]  # noqa: E731
+    monkeypatch.setattr(IPython.display, "display", first)
+    fit(make_model(), 1, train.Preview(IMAGES[:2], MASKS[:2], LabelMap(("a", "b")), epochs=(0, 1), live=True))
+    assert shown == []  # there is no notebook
+    monkeypatch.setattr(IPython, "get_ipython", lambda: "a notebook")
+    fit(make_model(), 3, train.Preview(IMAGES[:2], MASKS[:2], LabelMap(("a", "b")), epochs=(0, 1), live=True))
+    assert shown == [("first", 6), ("again", 8), ("again", 10)]  # two rows of image, looks and truth
+    assert not plt.get_fignums()
+
+
+def test_the_average_of_the_weights_is_validated_and_kept(tmp_path):
+    train.seed(0)
+    model = models.unet((16, 16, 3), 2, filters=4, depth=2)
+    optimizer = keras.optimizers.Adam(1e-2, use_ema=True, ema_momentum=0.9)
+    model.compile(optimizer, losses.Sum({"cross_entropy": 1}), metrics=[metrics.ConfusionMatrix(2)])
+    averages, weights = [np.array(w) for w in model.trainable_variables], []
+
+    class Follow(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            now = [np.array(w) for w in self.model.trainable_variables]
+            m = 0.9 if weights else 0  # Keras begins with the first weights that were trained
+            averages[:] = [m * a + (1 - m) * w for a, w in zip(averages, now, strict=True)]
+            weights[:] = now
+
+        def on_test_begin(self, logs=None):
+            for seen, average in zip(self.model.trainable_variables, averages, strict=True):
+                np.testing.assert_allclose(seen, average, atol=1e-5)
+
+        def on_epoch_end(self, epoch, logs=None):
+            for seen, weight in zip(self.model.trainable_variables, weights, strict=True):
+                np.testing.assert_array_equal(seen, weight)
+
+    history = fit(model, 3, *train.callbacks(model, tmp_path), Follow())
+    best = keras.models.load_model(tmp_path / "best.keras")
+    found = best.evaluate(IMAGES, MASKS, verbose=0, return_dict=True)["miou"]
+    assert found == pytest.approx(max(history["val_miou"]), abs=1e-6)
+    if np.argmax(history["val_miou"]) == 2:
+        for kept, average in zip(best.trainable_variables, averages, strict=True):
+            np.testing.assert_allclose(kept, average, atol=1e-5)
+
+
+@pytest.fixture
+def half_precision():
+    keras.config.set_dtype_policy("mixed_float16")
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+def test_half_precision_trains_resumes_and_is_range_tested(tmp_path, half_precision):
+    model = make_model()
+    assert model.optimizer.name == "loss_scale_optimizer"
+    fit(model, 1, *train.callbacks(model, tmp_path))
+    again = make_model()
+    assert train.resume(again, tmp_path) == 1
+    whole = make_model()
+    fit(whole, 2, *train.callbacks(whole, tmp_path / "whole"))
+    fit(again, 2, *train.callbacks(again, tmp_path), done=1)
+    for ours, theirs in zip(again.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    whole.compile(keras.optimizers.Adam(1e-3), losses.Sum({"dice": 1}))
+    rates, found = train.find_rate(whole, tf.data.Dataset.from_tensors((IMAGES, MASKS)), 1e-4, 1e-2, steps=3)
+    assert len(rates) == 3 and np.isfinite(found).all()
+
+
+def test_batch_sizes_are_tried_until_one_does_not_fit(monkeypatch):
+    model = make_model()
+    before = [np.array(v) for v in (*model.variables, *model.optimizer.variables)]
+    steps = train.try_batch_sizes(model, IMAGES, MASKS, highest=8)
+    assert [step.batch_size for step in steps] == [1, 2, 4, 8]
+    assert all(step.seconds > 0 and step.bytes >= 0 for step in steps)
+    for variable, value in zip((*model.variables, *model.optimizer.variables), before, strict=False):
+        np.testing.assert_array_equal(variable, value)
+
+    train_on_batch = model.train_on_batch
+
+    def refuse(images, masks, limit, error):
+        if len(images) > limit:
+            raise error
+        return train_on_batch(images, masks)
+
+    too_large = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+    for error in (too_large, RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes")):
+        model.train_on_batch = lambda *batch, error=error: refuse(*batch, 2, error)
+        assert [step.batch_size for step in train.try_batch_sizes(model, IMAGES, MASKS)] == [1, 2]
+    model.train_on_batch = lambda *batch: refuse(*batch, 0, too_large)
+    with pytest.raises(MemoryError, match="not even one image of 16×16"):
+        train.try_batch_sizes(model, IMAGES, MASKS)
+    model.train_on_batch = lambda *batch: refuse(*batch, 0, ValueError("something else"))
+    with pytest.raises(ValueError, match="something else"):
+        train.try_batch_sizes(model, IMAGES, MASKS)
+
+
+def test_batch_sizes_end_before_the_memory_does(monkeypatch):
+    model = make_model()
+    held = []
+
+    def hold(images, masks):
+        held.append(np.ones(len(images) * 2**23, "uint8"))  # 8 MiB an image, in each of two steps
+        time.sleep(0.02)
+
+    model.train_on_batch = hold
+    monkeypatch.setattr(memory, "free_memory", lambda: 200 * 2**20)
+    steps = train.try_batch_sizes(model, IMAGES, MASKS, share=0.8)
+    # together 16, 48, 112 MiB: twice 112 would be more than 160
+    assert [step.batch_size for step in steps] == [1, 2, 4]
+    assert [step.bytes / 2**20 for step in steps] == pytest.approx([16, 48, 112], rel=0.2)
+
+
+def test_the_limit_of_a_container_is_seen(tmp_path, monkeypatch):
+    whole = memory.free_memory()
+    assert 0 < whole <= psutil.virtual_memory().total
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text("400\n")
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    assert memory.free_memory() == 600
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.free_memory() > 2**20
+
+
+# Trains on as many logical processors as it is told, and prints the losses.
+REPLICAS = """
+import sys
+import numpy as np
+import tensorflow as tf
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+import keras
+from seglib import losses, metrics, models, train
+
+images = np.random.default_rng(0).uniform(0, 255, (8, 16, 16, 3)).astype("float32")
+masks = (images[..., 0] > 128).astype("uint8")
+batches = tf.data.Dataset.from_tensor_slices((images, masks)).batch(4)
+strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(int(sys.argv[1]))])
+train.seed(0)
+with strategy.scope():  # the one line
+    model = models.unet((16, 16, 3), 2, filters=4, depth=2, norm=None)
+    model.compile(keras.optimizers.SGD(0.1), losses.Sum({"cross_entropy": 1}), metrics=[metrics.ConfusionMatrix(2)])
+more = train.callbacks(model, sys.argv[2])
+seen = model.fit(batches, validation_data=batches, epochs=3, shuffle=False, verbose=0, callbacks=more).history
+print("losses", *(f"{x:.5f}" for x in seen["loss"] + seen["val_loss"] + seen["val_miou"]))
+"""
+
+
+def test_two_replicas_learn_what_one_does(tmp_path):
+    command = [sys.executable, "-c", REPLICAS]
+    runs = [subprocess.run([*command, str(n), str(tmp_path / str(n))], capture_output=True, text=True) for n in (1, 2)]
+    found = [[line for line in run.stdout.splitlines() if line.startswith("losses")] for run in runs]
+    one, two = (np.array(lines[0].split()[1:], float) for lines in found)
+    assert len(one) == 9 and one[2] < one[0], runs[0].stderr
+    np.testing.assert_allclose(one, two, atol=1e-4)

@@ -42,9 +42,10 @@ class Sum(keras.losses.Loss):
     def __call__(self, y_true, y_pred, sample_weight=None):
         """The sum; ``sample_weight`` of ``fit`` weighs pixels (batch, height, width) or whole images (batch,).
 
-        Keras would multiply the finished number by the mean of the weights.
+        Keras would multiply the finished number by the mean of the weights. Where several devices each compute it for
+        their part of a batch (``tf.distribute.MirroredStrategy``), each returns its share of the mean over all.
         """
-        return self.call(y_true, y_pred, sample_weight)
+        return self.call(y_true, y_pred, sample_weight) / _count_replicas()
 
     def call(self, y_true, y_pred, pixel_weights=None):
         total = 0.0
@@ -61,6 +62,15 @@ class Sum(keras.losses.Loss):
             "class_weights": self.class_weights,
             "name": self.name,
         }
+
+
+def _count_replicas():
+    """On how many devices TensorFlow trains this model at once: it adds up their gradients, and Keras their losses."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def _to_settings(term, given):

@@ -3,10 +3,11 @@
 import keras
 
 from seglib.train.callbacks import callbacks, resume
+from seglib.train.memory import try_batch_sizes
 from seglib.train.report import Preview, Progress
 from seglib.train.schedules import cosine, find_rate, poly
 
-__all__ = ["Preview", "Progress", "callbacks", "cosine", "find_rate", "poly", "resume", "seed"]
+__all__ = ["Preview", "Progress", "callbacks", "cosine", "find_rate", "poly", "resume", "seed", "try_batch_sizes"]
 
 
 def seed(number):

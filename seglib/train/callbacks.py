@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from seglib.train.report import Progress
-from seglib.train.state import variables_of
+from seglib.train.state import optimizer_of, swap_average, variables_of
 
 
 def callbacks(model, run_dir, preview=None, lines=8):
@@ -22,7 +22,11 @@ def callbacks(model, run_dir, preview=None, lines=8):
     - after every epoch the state of the run is kept, with which :func:`resume` goes on if it is killed;
     - a loss that is not a number ends the training, and says why;
     - at most ``lines`` lines of progress;
+    - where the optimizer keeps a moving average of the weights (``use_ema=True``), validation and the best model are
+      of the average;
     - ``preview``, a :class:`Preview`, if one is given.
+
+    What else Keras has goes beside them, as ``[*train.callbacks(model, run_dir), keras.callbacks.TensorBoard(…)]``.
 
     Args:
         model: the compiled model, with a metric named ``miou`` (:class:`seglib.metrics.ConfusionMatrix`).
@@ -33,15 +37,15 @@ def callbacks(model, run_dir, preview=None, lines=8):
         OSError: the folder cannot be written to, or its disk has no room for what will be kept there.
     """
     # An optimizer without variables makes them in the first step, and TensorFlow then traces that step a second time.
-    model.optimizer.build(model.trainable_variables)
-    rate = model.optimizer._learning_rate
+    variables_of(model)
+    rate = optimizer_of(model)._learning_rate
     if not isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):  # these may end at 0
         rate = float(ops.convert_to_numpy(rate))
         if not 0 < rate < float("inf"):
             raise ValueError(f"a learning rate is a number above 0, got {rate}")
     keep = Keep(run_dir, state_path(model, run_dir))
     keep.check_room(model)
-    return [RefuseNaN(), keep, Progress(lines)] + ([preview] if preview else [])
+    return [RefuseNaN(), Average(), keep, Progress(lines)] + ([preview] if preview else [])
 
 
 def resume(model, run_dir):
@@ -121,7 +125,9 @@ class Keep(keras.callbacks.Callback):
         if logs["val_miou"] > self.best:
             self.best = float(logs["val_miou"])
             beside = self.run_dir / "writing.keras"
+            swap_average(self.model)
             self.model.save(beside)
+            swap_average(self.model)
             os.replace(beside, self.so_far)
         state = {str(n): ops.convert_to_numpy(variable) for n, variable in enumerate(variables_of(self.model))}
         steps = ops.convert_to_numpy(self.model.optimizer.iterations)
@@ -132,6 +138,15 @@ class Keep(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         if self.so_far.exists():
             os.replace(self.so_far, self.run_dir / "best.keras")
+
+
+class Average(keras.callbacks.Callback):
+    """Validates with the moving average of the weights (Polyak & Juditsky 1992), where the optimizer keeps one."""
+
+    def on_test_begin(self, logs=None):
+        swap_average(self.model)
+
+    on_test_end = on_test_begin
 
 
 class RefuseNaN(keras.callbacks.Callback):

@@ -37,10 +37,12 @@ class Preview(keras.callbacks.Callback):
         masks: (batch, height, width) ids, drawn beside the predictions.
         labels: the :class:`~seglib.labels.LabelMap`.
         epochs: after which epochs to look; 0 is before training.
+        live: whether to draw them in a notebook as the training goes on, each time in the same place.
     """
 
-    def __init__(self, images, masks, labels, epochs=(0, 1, 4, 16)):
+    def __init__(self, images, masks, labels, epochs=(0, 1, 4, 16), live=False):
         super().__init__()
+        self.live = viz.Live() if live else None
         self.images, self.masks, self.labels, self.epochs = images, masks, labels, set(epochs)
         self.preds = {}
 
@@ -60,3 +62,5 @@ class Preview(keras.callbacks.Callback):
     def _look(self, epoch):
         logits = self.model(ops.convert_to_tensor(self.images), training=False)
         self.preds[epoch] = ops.convert_to_numpy(ops.argmax(logits, axis=-1))
+        if self.live:
+            self.live.show(self.show)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from seglib.train.state import variables_of
+from seglib.train.state import optimizer_of, unchanged
 
 
 def poly(rate, steps, warmup=0, power=0.9):
@@ -102,20 +102,15 @@ def find_rate(model, batches, low=1e-6, high=1.0, steps=60):
     """
     if not 0 < low < high < math.inf:
         raise ValueError(f"wanted rates 0 < low < high, got {low} and {high}")
-    optimizer = model.optimizer
+    optimizer = optimizer_of(model)
     if isinstance(optimizer._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
         raise ValueError("the optimizer has a schedule: compile with a number for a rate, which this test replaces")
-    variables = variables_of(model)
-    before = [ops.convert_to_numpy(variable) for variable in variables]
     rates, losses, stream = np.geomspace(low, high, steps), [], iter(batches.repeat())
-    try:
+    with unchanged(model):
         for rate in rates:
             optimizer.learning_rate = rate
             losses.append(float(model.train_on_batch(*next(stream), return_dict=True)["loss"]))
             model.reset_metrics()  # else a loss is the mean of those before it
             if not losses[-1] < 4 * min(losses):
                 break
-    finally:
-        for variable, value in zip(variables, before, strict=True):
-            variable.assign(value)
     return rates[: len(losses)], np.array(losses)

@@ -12,6 +12,7 @@ from seglib.viz.charts import (
     show_intervals,
     show_seeds,
 )
+from seglib.viz.live import Live
 from seglib.viz.pictures import (
     WRONG,
     add_legend,
@@ -31,6 +32,7 @@ from seglib.viz.report import show_report
 __all__ = [
     "COLOURS",
     "WRONG",
+    "Live",
     "add_legend",
     "error_map",
     "error_share",
