@@ -1,5 +1,6 @@
 """What a lesson takes from where it runs: the profile, the folders, measured tables, and claims that are asserted."""
 
+import contextlib
 import csv
 import os
 import re
@@ -91,16 +92,31 @@ def measured(name):
     Raises:
         FileNotFoundError: there is no such table; the message says what makes it.
     """
+    columns = table(name)
+    (_, groups), *others = columns.items()
+    found = {}
+    for column, values in others:
+        for group, value in zip(groups, values, strict=True):
+            found.setdefault(group, {}).setdefault(column, []).append(value)
+    return found
+
+
+def table(name):
+    """The columns of ``bench/<name>.csv``: a mapping from each to its values, floats where all of them are numbers.
+
+    Raises:
+        FileNotFoundError: as for :func:`measured`.
+    """
     path = Path(__file__).resolve().parents[1] / "bench" / f"{name}.csv"
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there; python bench/{name}.py writes it")
-    table = {}
     with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            (_, group), *others = row.items()
-            for column, value in others:
-                table.setdefault(group, {}).setdefault(column, []).append(float(value))
-    return table
+        rows = list(csv.DictReader(file))
+    columns = {column: [row[column] for row in rows] for column in rows[0]}
+    for column, values in columns.items():
+        with contextlib.suppress(ValueError):
+            columns[column] = [float(value) for value in values]
+    return columns
 
 
 def claim(what, measured, at_least=None, below=None):

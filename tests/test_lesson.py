@@ -58,6 +58,7 @@ def test_a_measured_table_is_grouped_by_its_first_column(tmp_path, monkeypatch):
         "unet": {"seed": [0, 1], "miou": [0.5, 0.75]},
         "fcn": {"seed": [0], "miou": [0.25]},
     }
+    assert lesson.table("made") == {"model": ["unet", "fcn", "unet"], "seed": [0, 0, 1], "miou": [0.5, 0.25, 0.75]}
     with pytest.raises(FileNotFoundError, match="python bench/unmade.py writes it"):
         lesson.measured("unmade")
 

@@ -108,6 +108,39 @@ def test_show_intervals_draws_each_and_writes_its_numbers():
     assert axis.yaxis_inverted()
 
 
+def test_show_trials_draws_every_trial_by_each_setting():
+    rates = [1e-4, 2e-4, 1e-3, 3e-3, 1e-2, 2e-2, 3e-2]
+    trials = {
+        "optimizer": list("abababa"),
+        "batch": [8.0, 4, 8, 4, 8, 4, 8],
+        "rate": rates,
+        "miou": [0.1 * n for n in range(7)],
+    }
+    viz.show_trials(trials, ["optimizer", "batch", "rate"], "miou", "mean IoU")
+    letters, batches, rate, nothing = plt.gcf().axes
+    assert [text.get_text() for text in letters.get_xticklabels()] == ["a", "b"]
+    assert [text.get_text() for text in batches.get_xticklabels()] == ["4", "8"]
+    dots, mean, *_ = (line.get_xydata() for line in batches.lines)
+    np.testing.assert_allclose(dots, [[0, 0.1], [0, 0.3], [0, 0.5]])
+    np.testing.assert_allclose(mean[:, 1], 0.3)
+    assert rate.get_xscale() == "log" and rate.lines[0].get_xydata()[:, 0].tolist() == rates
+    assert not nothing.axison and letters.get_ylabel() == "mean IoU"
+    assert [text.get_text() for text in plt.gcf().legends[0].get_texts()] == ["one trial", "mean"]
+
+
+def test_show_importance_draws_means_and_their_spread():
+    viz.show_importance(
+        {"rate": {"miou": [0.4, 0.6], "pole": [0.2, 0.2]}, "loss": {"miou": [0, 0], "pole": [1, 1]}}, "share"
+    )
+    (axis,) = plt.gcf().axes
+    assert [[bar.get_width() for bar in bars] for bars in axis.containers if hasattr(bars, "patches")] == [
+        [0.5, 0],
+        [0.2, 1],
+    ]
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["rate", "loss"] and axis.yaxis_inverted()
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["miou", "pole"]
+
+
 def test_show_calibration_draws_each_network_against_the_diagonal(rng):
     probs = rng.dirichlet(np.ones(3), (8, 8))
     found = metrics.calibration(rng.integers(0, 3, (8, 8)), probs, bins=5)

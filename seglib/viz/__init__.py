@@ -9,8 +9,10 @@ from seglib.viz.charts import (
     show_class_shares,
     show_confusion,
     show_history,
+    show_importance,
     show_intervals,
     show_seeds,
+    show_trials,
 )
 from seglib.viz.live import Live
 from seglib.viz.pictures import (
@@ -42,6 +44,7 @@ __all__ = [
     "show_confusion",
     "show_history",
     "show_image",
+    "show_importance",
     "show_intervals",
     "show_masks",
     "show_overlay",
@@ -49,6 +52,7 @@ __all__ = [
     "show_predictions",
     "show_report",
     "show_seeds",
+    "show_trials",
     "show_worst",
     "to_uint8",
 ]

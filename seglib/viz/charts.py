@@ -90,6 +90,61 @@ def show_intervals(scores, xlabel):
     axis.spines[["top", "right"]].set_visible(False)
 
 
+def show_trials(trials, settings, score, ylabel):
+    """The scores of trials whose settings were drawn at random, by each setting's values.
+
+    Args:
+        trials: mapping from a column to its values, one a trial, as from :func:`seglib.lesson.table`.
+        settings: the columns to draw, one picture each; in the order of the values where they are numbers, on a
+            logarithmic axis where there are more than six of them.
+        score: the column of the scores.
+        ylabel: what the scores are.
+    """
+    scores, rows = np.array(trials[score]), -(-len(settings) // 4)
+    figure, axes = plt.subplots(rows, 4, figsize=(12, 2.7 * rows), layout="constrained", sharey=True, squeeze=False)
+    for axis, setting in zip(axes.flat, settings, strict=False):
+        values = np.array(trials[setting])
+        groups = {value: scores[values == value] for value in dict.fromkeys(sorted(values))}
+        axis.set_title(setting)
+        if len(groups) > 6:
+            axis.plot(values, scores, "o", color="#0072B2", alpha=0.5, markersize=4)
+            axis.set_xscale("log")
+            continue
+        for place, found in enumerate(groups.values()):
+            axis.plot([place] * len(found), found, "o", color="#0072B2", alpha=0.5, markersize=4)
+            axis.plot([place - 0.3, place + 0.3], [found.mean()] * 2, color="#D55E00", linewidth=2)
+        names = [f"{value:g}" if isinstance(value, float) else value for value in groups]
+        axis.set_xticks(range(len(groups)), names, rotation=0 if isinstance(next(iter(groups)), float) else 30)
+    for axis in axes.flat[len(settings) :]:
+        axis.set_axis_off()
+    for axis in axes[:, 0]:
+        axis.set_ylabel(ylabel)
+    handles = [plt.Line2D([], [], marker="o", color="#0072B2", linestyle="", alpha=0.5, label="one trial")]
+    handles.append(plt.Line2D([], [], color="#D55E00", linewidth=2, label="mean"))
+    figure.legend(handles=handles, loc="outside upper right", ncols=2, frameon=False)
+
+
+def show_importance(shares, xlabel):
+    """How much each setting matters for each score: grouped bars, with the spread over repetitions.
+
+    Args:
+        shares: mapping from a setting to a mapping from a score to its shares, 0–1, one a repetition.
+        xlabel: what the shares are of.
+    """
+    figure, axis = plt.subplots(figsize=(7, 1 + 0.5 * len(shares)), layout="constrained")
+    names = list(next(iter(shares.values())))
+    height = 0.8 / len(names)
+    for n, (name, colour) in enumerate(zip(names, COLOURS, strict=False)):
+        values = np.array([of_setting[name] for of_setting in shares.values()])
+        places = np.arange(len(shares)) + (n - (len(names) - 1) / 2) * height
+        axis.barh(places, values.mean(1), height, xerr=values.std(1), color=colour, label=name, ecolor="0.4")
+    axis.set_yticks(range(len(shares)), list(shares))
+    axis.set(xlabel=xlabel, xlim=(0, None))
+    axis.invert_yaxis()
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False)
+
+
 def show_calibration(found):
     """A reliability diagram: how often a network is right where it is so sure, and where its pixels are.
 
