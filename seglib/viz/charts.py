@@ -95,26 +95,28 @@ def show_trials(trials, settings, score, ylabel):
 
     Args:
         trials: mapping from a column to its values, one a trial, as from :func:`seglib.lesson.table`.
-        settings: the columns to draw, one picture each; in the order of the values where they are numbers, on a
-            logarithmic axis where there are more than six of them.
+        settings: the columns to draw, one picture each: numbers in their order, on a logarithmic axis where there are
+            more than six of them, and names in the order of their means.
         score: the column of the scores.
         ylabel: what the scores are.
     """
     scores, rows = np.array(trials[score]), -(-len(settings) // 4)
     figure, axes = plt.subplots(rows, 4, figsize=(12, 2.7 * rows), layout="constrained", sharey=True, squeeze=False)
     for axis, setting in zip(axes.flat, settings, strict=False):
-        values = np.array(trials[setting])
-        groups = {value: scores[values == value] for value in dict.fromkeys(sorted(values))}
+        values, named = np.array(trials[setting]), isinstance(trials[setting][0], str)
+        groups = {value: scores[values == value] for value in sorted(set(trials[setting]))}
         axis.set_title(setting)
         if len(groups) > 6:
             axis.plot(values, scores, "o", color="#0072B2", alpha=0.5, markersize=4)
             axis.set_xscale("log")
             continue
+        if named:
+            groups = dict(sorted(groups.items(), key=lambda group: group[1].mean()))
         for place, found in enumerate(groups.values()):
             axis.plot([place] * len(found), found, "o", color="#0072B2", alpha=0.5, markersize=4)
             axis.plot([place - 0.3, place + 0.3], [found.mean()] * 2, color="#D55E00", linewidth=2)
-        names = [f"{value:g}" if isinstance(value, float) else value for value in groups]
-        axis.set_xticks(range(len(groups)), names, rotation=0 if isinstance(next(iter(groups)), float) else 30)
+        tilted = {"rotation": 25, "ha": "right", "rotation_mode": "anchor"} if named else {}
+        axis.set_xticks(range(len(groups)), [value if named else f"{value:g}" for value in groups], **tilted)
     for axis in axes.flat[len(settings) :]:
         axis.set_axis_off()
     for axis in axes[:, 0]:
