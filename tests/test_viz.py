@@ -111,14 +111,14 @@ def test_show_intervals_draws_each_and_writes_its_numbers():
 def test_show_trials_draws_every_trial_by_each_setting():
     rates = [1e-4, 2e-4, 1e-3, 3e-3, 1e-2, 2e-2, 3e-2]
     trials = {
-        "optimizer": list("abababa"),
+        "optimizer": list("cbbcbaa"),
         "batch": [8.0, 4, 8, 4, 8, 4, 8],
         "rate": rates,
         "miou": [0.1 * n for n in range(7)],
     }
     viz.show_trials(trials, ["optimizer", "batch", "rate"], "miou", "mean IoU")
     letters, batches, rate, nothing = plt.gcf().axes
-    assert [text.get_text() for text in letters.get_xticklabels()] == ["b", "c", "a"]  # by their means
+    assert [text.get_text() for text in letters.get_xticklabels()] == ["c", "b", "a"]  # by their means
     assert [text.get_text() for text in batches.get_xticklabels()] == ["4", "8"]
     dots, mean, *_ = (line.get_xydata() for line in batches.lines)
     np.testing.assert_allclose(dots, [[0, 0.1], [0, 0.3], [0, 0.5]])
