@@ -26,7 +26,7 @@ def callbacks(model, run_dir, preview=None, lines=8):
       of the average;
     - ``preview``, a :class:`Preview`, if one is given.
 
-    What else Keras has goes beside them, as ``[*train.callbacks(model, run_dir), keras.callbacks.TensorBoard(…)]``.
+    What else Keras has goes beside them: ``[*train.callbacks(model, run_dir), keras.callbacks.EarlyStopping(…)]``.
 
     Args:
         model: the compiled model, with a metric named ``miou`` (:class:`seglib.metrics.ConfusionMatrix`).

@@ -33,7 +33,8 @@ def cosine(rate, steps, warmup=0):
     """A learning rate that falls as half a cosine (Loshchilov & Hutter 2017, equation 5), after a linear warm-up.
 
     ``rate · (1 + cos(π step / steps)) / 2``. With a warm-up of about a third of the steps it is the rise and fall of
-    "one cycle" (Smith & Topin 2018). Arguments, result and errors are those of :func:`poly`.
+    "one cycle" (Smith & Topin 2018); the fall has begun by then, and the highest rate is about three quarters of
+    ``rate``. Arguments, result and errors are those of :func:`poly`.
     """
     return Cosine(rate, steps, warmup)
 
