@@ -29,6 +29,7 @@ VARIANTS = {
     "with Tversky": ({"cross_entropy": 1, "tversky": 1}, None),
     "with Lovász": ({"cross_entropy": 1, "lovasz": 1}, None),
     "with Dice and outlines": ({"cross_entropy": 1, "dice": 1, "boundary": 1}, None),
+    "weighted, with Dice": ({"cross_entropy": 1, "dice": 1}, "inverse_log"),
 }
 FIELDS = ("remedy", "seed", "miou", "accuracy", "pole", "pedestrian", "boundary_f1", "seconds")
 CSV = Path(__file__).with_suffix(".csv")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seglib import data, labels
+from seglib import data, labels, lesson
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("SEGLIB_SHARED", ROOT.parent / "shared")) / "data"
@@ -120,6 +120,33 @@ def test_runs_over_seeds_go_on_where_they_were_stopped(tmp_path, monkeypatch):
     assert seeds.spread([0.25, 0.75]) == "0.500 ± 0.354"
     # differences ½ and ¼: mean ⅜, standard deviation ¼ / √2, and over √2 again
     assert seeds.gain([0.75, 0.5], [0.25, 0.25]) == "+0.375, standard error 0.125"
+
+
+def test_the_trials_of_the_study_are_those_that_it_draws(monkeypatch):
+    pytest.importorskip("optuna", reason="optuna, which bench/study.py draws with, is no requirement of the course")
+    study = load("study", monkeypatch)
+    with study.CSV.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    keys = [tuple(row[column] for column in study.FIELDS[:-4]) for row in rows]
+    assert keys == [tuple(map(str, key)) for key in study.draw()]
+    assert sorted(map(int, {row["trial"] for row in rows})) == list(range(study.TRIALS))
+    shares = lesson.measured("importance")
+    assert list(shares) == list(study.SPACE)
+    for score in study.SCORES:  # each forest's shares are shares of one whole
+        np.testing.assert_allclose(np.sum([of[score] for of in shares.values()], axis=0), 1, atol=1e-3)
+
+
+def test_a_step_is_measured(monkeypatch, capsys):
+    speed = load("speed", monkeypatch)
+    monkeypatch.setattr(speed, "SIZE", (16, 24))
+    monkeypatch.setattr(speed, "HIGHEST", 2)
+    try:
+        speed.measure("bfloat16")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [(word, size) for word, size, *_ in lines] == [("step", "1"), ("step", "2")]
+    assert all(float(seconds) > 0 and float(mib) >= 0 for *_, seconds, mib in lines)
 
 
 def test_cells_found_merged_and_missed_by_hand(monkeypatch):
