@@ -56,12 +56,12 @@ def rare_class_repeats(dataset, temperature=0.01):
     if not temperature > 0:
         raise ValueError(f"temperature must be above 0, got {temperature}")
     pixels = _count(dataset, "train")
-    images = (pixels > 0).sum(axis=0)  # that each class is in
-    if not images.any():
+    if not pixels.any():
         raise ValueError(f"{dataset.name}: no training mask holds a labelled pixel")
-    shares = pixels.sum(axis=0) / pixels.sum()
-    chances = np.where(images > 0, np.exp((shares[images > 0].min() - shares) / temperature), 0)
-    repeats = (pixels > 0) @ (chances / np.maximum(images, 1))
+    pixels = pixels[:, pixels.any(axis=0)]  # of the classes that occur
+    there, shares = pixels > 0, pixels.sum(axis=0) / pixels.sum()
+    chances = np.exp((shares.min() - shares) / temperature)
+    repeats = there @ (chances / there.sum(axis=0))
     return repeats / repeats.mean()
 
 
