@@ -1,6 +1,6 @@
 """What does a training step cost? Time and memory of a U-Net's step, by batch size, precision and compiler.
 
-    python bench/speed.py         # writes bench/speed.csv, some ten minutes on two cores that have nothing else to do
+    python bench/speed.py         # writes bench/speed.csv, some seven minutes on two cores that have nothing else to do
 
 The U-Net of the lessons on two cores (16 filters, 4 levels), pictures of 128×192, steps of 1, 2, 4, 8 and 16 of them:
 as TensorFlow runs it, compiled by XLA (``jit_compile=True``), in mixed bfloat16. Each in a process of its own, three

@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from seglib.train.report import Progress
-from seglib.train.state import optimizer_of, swap_average, variables_of
+from seglib.train.state import build_optimizer, optimizer_of, swap_average, variables_of
 
 
 def callbacks(model, run_dir, preview=None, lines=8):
@@ -37,7 +37,7 @@ def callbacks(model, run_dir, preview=None, lines=8):
         OSError: the folder cannot be written to, or its disk has no room for what will be kept there.
     """
     # An optimizer without variables makes them in the first step, and TensorFlow then traces that step a second time.
-    variables_of(model)
+    build_optimizer(model)
     rate = optimizer_of(model)._learning_rate
     if not isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):  # these may end at 0
         rate = float(ops.convert_to_numpy(rate))

@@ -8,13 +8,18 @@ from keras import ops
 def variables_of(model):
     """Every variable of a compiled model and its optimizer: weights, seeds of dropout, moments, the number of the step.
 
-    An optimizer that has no variables yet makes them now, on all devices that the model is on.
+    An optimizer that has no variables yet makes them now.
     """
+    build_optimizer(model)
+    return [*model.variables, *model.optimizer.variables]
+
+
+def build_optimizer(model):
+    """Lets the optimizer make its variables, if it has not yet, on all devices that the model is on."""
     if not model.optimizer.built:  # the optimizer of half precision would make its own a second time
         strategy = getattr(model, "distribute_strategy", None)  # of TensorFlow alone
         with strategy.scope() if strategy else contextlib.nullcontext():
             model.optimizer.build(model.trainable_variables)
-    return [*model.variables, *model.optimizer.variables]
 
 
 def optimizer_of(model):
