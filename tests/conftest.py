@@ -1,3 +1,4 @@
+import contextlib
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -31,3 +32,20 @@ def folders(tmp_path, rng):
         Image.fromarray(image).save(tmp_path / "images" / f"{i:02}.png")
         Image.fromarray(mask).save(tmp_path / "masks" / f"{i:02}.png")
     return tmp_path / "images", tmp_path / "masks"
+
+
+@pytest.fixture
+def full_disk():
+    """``with full_disk(count)``: no file grows beyond so many bytes, which a program meets like a disk that is full."""
+    resource = pytest.importorskip("resource", reason="this system cannot limit the size of files")
+
+    @contextlib.contextmanager
+    def limit(count):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (count, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limit

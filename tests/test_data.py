@@ -103,8 +103,8 @@ class TestNothingIsReadTwice:
     @pytest.fixture
     def opened(self, monkeypatch):
         """The paths of the files that were opened, in order."""
-        paths, really = [], images._opened
-        monkeypatch.setattr(images, "_opened", lambda path: (paths.append(str(path)), really(path))[1])
+        paths, really = [], images.reading._opened
+        monkeypatch.setattr(images.reading, "_opened", lambda path: (paths.append(str(path)), really(path))[1])
         monkeypatch.setattr(encoding, "SAMPLE", 3)
         return paths
 

@@ -7,6 +7,7 @@ from PIL import Image
 
 from seglib import images
 from seglib.images import ImageError
+from seglib.labels import LabelMap
 
 
 @pytest.fixture
@@ -104,7 +105,7 @@ def test_broken_files_are_refused_by_name(tmp_path, rng):
 
 def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch, grey):
     Image.fromarray(grey).save(tmp_path / "a.png")
-    monkeypatch.setattr(images, "MAX_PIXELS", 10)
+    monkeypatch.setattr(images.reading, "MAX_PIXELS", 10)
     with pytest.raises(ImageError, match=r"a\.png: 6×4 pixels are more than 10"):
         images.read_image(tmp_path / "a.png")
 
@@ -270,3 +271,72 @@ def test_alpha_is_the_mask_where_there_is_a_single_colour(tmp_path, rng):
     rgba[0, 0, :3] = 0, 255, 0  # a second colour: alpha is only alpha
     Image.fromarray(rgba).save(tmp_path / "mask.png")
     assert images.read_values(tmp_path / "mask.png").pixels.shape == (6, 8, 3)
+
+
+class TestOtherThanPaths:
+    @pytest.mark.parametrize("ending", ["png", "jpg", "webp", "tif"])
+    def test_bytes_and_opened_pictures_give_what_the_file_gives(self, tmp_path, rng, ending):
+        path = tmp_path / f"a.{ending}"
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.fromarray(rng.integers(0, 256, (9, 6, 3), np.uint8)).save(path, exif=exif)
+        expected = images.read_image(path)
+        assert expected.shape == (6, 9, 3)
+        np.testing.assert_array_equal(images.read_image(path.read_bytes()), expected)
+        with Image.open(path) as opened:
+            for _ in range(2):  # it is left as it was
+                np.testing.assert_array_equal(images.read_image(opened), expected)
+
+    def test_16_bits(self, tmp_path):
+        Image.fromarray(np.array([[0, 257, 65535]], np.uint16)).save(tmp_path / "a.png")
+        for source in (tmp_path / "a.png", (tmp_path / "a.png").read_bytes(), Image.open(tmp_path / "a.png")):
+            assert images.read_image(source)[..., 0].tolist() == [[0, 1, 255]]
+
+    def test_what_is_wrong_is_said_without_a_name(self, tmp_path, rng, monkeypatch):
+        with pytest.raises(ImageError, match="an image of 4 bytes: not an image"):
+            images.read_image(b"text")
+        Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / "a.png")
+        whole = (tmp_path / "a.png").read_bytes()
+        with pytest.raises(ImageError, match="an image of 2000 bytes: damaged or truncated"):
+            images.read_image(whole[:2000])
+        monkeypatch.setattr(images.reading, "MAX_PIXELS", 10)
+        for source in (whole, Image.open(tmp_path / "a.png")):
+            with pytest.raises(ImageError, match="64×64 pixels are more than 10"):
+                images.read_image(source)
+
+
+class TestWriting:
+    MAP = LabelMap(("sky", "road", "car"))
+    MASK = np.array([[0, 1, 2, 255]], np.uint8)
+
+    def test_a_mask_is_read_back_and_seen_in_colours(self, tmp_path):
+        images.write_mask(tmp_path / "mask.png", self.MASK, self.MAP)
+        np.testing.assert_array_equal(images.read_mask(tmp_path / "mask.png"), self.MASK)
+        painted = np.asarray(Image.open(tmp_path / "mask.png").convert("RGB"))
+        np.testing.assert_array_equal(painted, self.MAP.to_rgb(self.MASK))
+        assert [path.name for path in tmp_path.iterdir()] == ["mask.png"]
+
+    def test_nothing_is_overwritten(self, tmp_path):
+        (tmp_path / "mask.png").write_text("mine")
+        with pytest.raises(FileExistsError, match="mask.png is there already"):
+            images.write_mask(tmp_path / "mask.png", self.MASK, self.MAP)
+        assert (tmp_path / "mask.png").read_text() == "mine"
+
+    def test_what_would_lose_ids_is_refused(self, tmp_path):
+        for name, mask in (("a.jpg", self.MASK), ("a", self.MASK), ("a.png", self.MASK.astype(int))):
+            with pytest.raises(ImageError, match="a mask is"):
+                images.write_mask(tmp_path / name, mask, self.MAP)
+
+    def test_a_full_disk_is_named_and_nothing_is_left(self, tmp_path, rng, full_disk):
+        noise = rng.integers(0, 3, (500, 500)).astype(np.uint8)
+        with full_disk(1000), pytest.raises(OSError, match="mask.png could not be written"):
+            images.write_mask(tmp_path / "mask.png", noise, self.MAP)
+        assert not list(tmp_path.iterdir())
+
+    def test_a_folder_that_is_missing_is_named(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match="no/mask.png could not be written"):
+            images.write_mask(tmp_path / "no" / "mask.png", self.MASK, self.MAP)
+
+    def test_a_mask_of_more_than_4_gigabytes_is_refused(self, tmp_path):
+        with pytest.raises(ImageError, match="over 4 GiB"):
+            images.write_tiff(tmp_path / "mask.tif", [], (70_000, 70_000), self.MAP)

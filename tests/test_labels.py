@@ -97,3 +97,24 @@ def test_known_names_stand_where_the_sources_count_them():
         assert things[number] == name
     for number, name in {0: "person", 11: "stop sign", 79: "toothbrush", 80: "banner", 132: "rug-merged"}.items():
         assert coco[number] == name
+
+
+def test_a_label_map_is_kept_as_json(tmp_path):
+    path = tmp_path / "labels.json"
+    for labels_in in (LabelMap(("sky", "Straße"), ((1, 2, 3), (4, 5, 6)), 9, (7, 8, 9)), labels.CITYSCAPES):
+        path.unlink(missing_ok=True)
+        labels_in.save(path)
+        labels_in.save(path)  # the same again is no conflict
+        assert LabelMap.load(path) == labels_in
+    with pytest.raises(FileExistsError, match="labels.json holds another label map"):
+        MAP.save(path)
+    assert LabelMap.load(path) == labels.CITYSCAPES
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"colours": []}', '{"names": ["a", "a"]}', '{"names": ["a"], "x": 1}'])
+def test_what_is_no_label_map_is_refused_by_name(tmp_path, text):
+    (tmp_path / "labels.json").write_text(text)
+    with pytest.raises(ValueError, match=r"labels.json: no label map"):
+        LabelMap.load(tmp_path / "labels.json")
+    with pytest.raises(ValueError, match=r"none.json: no label map can be read: No such file"):
+        LabelMap.load(tmp_path / "none.json")

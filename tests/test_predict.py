@@ -84,3 +84,46 @@ def test_any_size(size):
 def test_what_is_no_image_is_refused(model, array, message):
     with pytest.raises(ValueError, match=message):
         predict.segment(model, array)
+
+
+class TestLooks:
+    def test_the_mean_of_all_looks(self, image):
+        keras.utils.set_random_seed(0)
+        unet = models.unet((None, None, 3), 3, filters=4, depth=2)
+        probs = predict.tta(unet, image, scales=(0.5, 1), flip=True)
+        looks = []
+        for size in ((10, 16), (20, 31)):  # 31 / 2, rounded to even
+            looks.append(predict.probabilities(unet, image, size))
+            looks.append(predict.probabilities(unet, image[:, ::-1], size)[:, ::-1])
+        np.testing.assert_allclose(probs, sum(looks) / 4, atol=1e-6)
+        assert probs.dtype == np.float32
+
+    def test_a_single_look_is_no_augmentation(self, model, image):
+        expected = predict.probabilities(model, image)
+        np.testing.assert_allclose(predict.tta(model, image, flip=False, scales=(1,)), expected, atol=1e-6)
+
+    def test_with_a_mirror_what_is_said_of_the_mirrored_image_is_mirrored(self, image):
+        keras.utils.set_random_seed(0)
+        unet = models.unet((None, None, 3), 3, filters=4, depth=2)
+        there, back = (predict.tta(unet, side, scales=(1,)) for side in (image, image[:, ::-1]))
+        np.testing.assert_allclose(there, back[:, ::-1], atol=1e-6)
+        assert np.abs(predict.probabilities(unet, image) - there).max() > 1e-4, "one look alone does not have that"
+
+    @pytest.mark.parametrize("scales", [(), (0,), (1, -1), (float("nan"),)])
+    def test_no_scale_or_a_strange_one(self, model, image, scales):
+        with pytest.raises(ValueError, match="factors above 0"):
+            predict.tta(model, image, scales=scales)
+
+
+def test_confidence_and_entropy_by_hand():
+    probs = np.array([[1, 0, 0, 0], [0.25, 0.25, 0.25, 0.25], [0.5, 0.5, 0, 0]], np.float32)
+    np.testing.assert_allclose(predict.confidence(probs), [1, 0.25, 0.5])
+    # −(½ log ½ + ½ log ½) / log 4 = log 2 / log 4
+    np.testing.assert_allclose(predict.entropy(probs), [0, 1, 0.5], atol=1e-6)
+
+
+def test_bytes_pictures_and_16_bits(model, image, tmp_path):
+    expected = predict.segment(model, image)
+    Image.fromarray(image).save(tmp_path / "image.png")
+    for form in (Image.fromarray(image), (tmp_path / "image.png").read_bytes(), image.astype(np.uint16) * 257):
+        np.testing.assert_array_equal(predict.segment(model, form), expected)

@@ -145,7 +145,7 @@ FLOORS = {
     "viz": module(1, "matplotlib"),
     "data": module(2, "tensorflow tensorflow_datasets"),
     "train": module(2, "keras"),
-    "predict": module(2, "keras"),
+    "predict": module(2, "keras PIL"),
     "export": module(2, "keras"),
     "__main__": module(3, "tensorflow tensorflow_datasets keras matplotlib scipy PIL"),
 }

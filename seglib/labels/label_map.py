@@ -1,7 +1,9 @@
 """One label map, and the look-up tables that lead to it from other schemes."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -70,11 +72,44 @@ class LabelMap:
             raise ValueError(f"two classes share a colour, so a painted mask could not be read back: {colours}")
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "colours", colours)
+        object.__setattr__(self, "void_colour", tuple(self.void_colour))
+
+    @classmethod
+    def load(cls, path):
+        """Reads a label map that :meth:`save` wrote.
+
+        Raises:
+            ValueError: there is no such file, it is no JSON, or what it says makes no label map; the file is named.
+        """
+        try:
+            return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
+        except OSError as error:
+            raise ValueError(f"{path}: no label map can be read: {error.strerror}") from error
+        except (TypeError, ValueError) as error:  # of JSON, of UTF-8, or of __post_init__
+            raise ValueError(f"{path}: no label map as LabelMap.save writes it: {error}") from error
+
+    def save(self, path):
+        """Writes the label map as JSON, for whoever finds a model and asks what its classes are called.
+
+        Raises:
+            FileExistsError: the file is there and says something else.
+        """
+        path, text = Path(path), json.dumps(asdict(self), indent=1)
+        if path.exists() and LabelMap.load(path) != self:
+            raise FileExistsError(f"{path} holds another label map; delete it, or write elsewhere")
+        path.write_text(text, encoding="utf-8")
 
     @property
     def num_classes(self):
         """How many classes there are, void not counted."""
         return len(self.names)
+
+    @property
+    def palette(self):
+        """(256, 3) uint8: the colour of every id, void's for those that are no class."""
+        table = np.full((256, 3), self.void_colour, np.uint8)
+        table[: self.num_classes] = self.colours
+        return table
 
     def id_of(self, name):
         """The id of the class called ``name``; a ``KeyError`` lists the names there are."""
@@ -88,10 +123,7 @@ class LabelMap:
         Raises:
             ValueError: the mask holds an id that is neither a class nor ``ignore_id``.
         """
-        mask = self.check_ids(mask)
-        table = np.full((256, 3), self.void_colour, np.uint8)
-        table[: self.num_classes] = self.colours
-        return table[mask]
+        return self.palette[self.check_ids(mask)]
 
     def from_rgb(self, rgb):
         """Reads a painted mask back: (…, 3) uint8 colours → (…,) uint8 ids. The void colour gives ``ignore_id``.

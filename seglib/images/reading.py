@@ -1,5 +1,6 @@
-"""Reading and resizing image and mask files: every odd kind becomes the one form that the course works with."""
+"""Reading image and mask files: every odd kind becomes the one form that the course works with."""
 
+import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,26 +21,28 @@ class ImageError(ValueError):
     """A file that cannot be used; the message names the file, what was found and what was wanted."""
 
 
-def open_image(path):
+def open_image(source):
     """A photograph as an upright RGB ``PIL.Image``; everything else as :func:`read_image`, which see."""
-    picture = _open(path)
+    picture = _open(source)
     if picture.mode in _SIXTEEN_BITS:
         grey = np.asarray(picture).astype(np.float64)
         return Image.fromarray((grey / 257).round().astype(np.uint8)).convert("RGB")
     if picture.mode in ("I", "F"):
-        raise ImageError(f"{path}: a {picture.mode!r} file of 32-bit values has no agreed range; wanted 8 or 16 bits")
+        raise ImageError(
+            f"{_name(source)}: a {picture.mode!r} image of 32-bit values has no agreed range; wanted 8 or 16 bits"
+        )
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
     return picture.convert("RGB")
 
 
-def read_image(path):
+def read_image(source):
     """Reads a photograph in the orientation in which it is meant to be seen.
 
     Args:
-        path: a file of any kind in ``EXTENSIONS``. EXIF orientation is applied, an alpha channel dropped, a palette
-            looked up, grey repeated to three channels, 16 bits scaled to 8 by ``value / 257``; of an animation the
-            first frame is read.
+        source: a file of any kind in ``EXTENSIONS``, as its path, its bytes or the ``PIL.Image`` that was opened from
+            it. EXIF orientation is applied, an alpha channel dropped, a palette looked up, grey repeated to three
+            channels, 16 bits scaled to 8 by ``value / 257``; of an animation the first frame is read.
 
     Returns:
         (height, width, 3) uint8.
@@ -48,7 +51,7 @@ def read_image(path):
         ImageError: missing, unreadable or truncated, over ``MAX_PIXELS``, or of a mode that is no photograph
             (32-bit and float files have no agreed range).
     """
-    return np.asarray(open_image(path))
+    return np.asarray(open_image(source))
 
 
 def read_mask(path):
@@ -131,35 +134,6 @@ def read_values(path):
     return Values(pixels // pixels.dtype.type(stretched_by), palette, lossy)
 
 
-def resize_image(image, size):
-    """Resizes an image bilinearly with antialiasing: a new pixel averages all the pixels that fall into it.
-
-    Args:
-        image: (h, w, 3) uint8, or what :func:`open_image` gives.
-        size: ``(height, width)`` wanted.
-
-    Returns:
-        (height, width, 3) uint8.
-    """
-    height, width = size
-    picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
-    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
-
-
-def resize_mask(mask, size):
-    """Resizes a mask by nearest neighbour, so that every id of the result stood in it.
-
-    Args:
-        mask: (h, w) uint8.
-        size: ``(height, width)`` wanted.
-
-    Returns:
-        (height, width) uint8.
-    """
-    height, width = size
-    return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
-
-
 def read_size(path):
     """``(height, width)`` of an image file after its EXIF orientation, from the header alone.
 
@@ -192,41 +166,67 @@ def _whole(pixels, path):
     raise ImageError(f"{path}: values {pixels.min():g}–{pixels.max():g}; wanted whole numbers in 0–65535")
 
 
-def _opened(path):
-    path = Path(path)
-    if not path.is_file():
-        raise ImageError(f"{path}: no such file")
+def _opened(source):
+    name, file = _name(source), io.BytesIO(source) if isinstance(source, bytes) else Path(source)
+    if isinstance(file, Path) and not file.is_file():
+        raise ImageError(f"{name}: no such file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # from half of the limit on
-            picture = Image.open(path)
+            picture = Image.open(file)
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{path}: more than {MAX_PIXELS} pixels, refused as a likely bomb: {error}") from error
+        raise ImageError(f"{name}: more than {MAX_PIXELS} pixels, refused as a likely bomb: {error}") from error
     except Exception as error:
-        raise ImageError(f"{path}: not an image that can be read ({path.stat().st_size} bytes): {error}") from error
+        size = len(source) if isinstance(source, bytes) else file.stat().st_size
+        raise ImageError(f"{name}: not an image that can be read ({size} bytes): {error}") from error
+    return _refuse_bomb(picture, name)
+
+
+def _open(source):
+    if isinstance(source, Image.Image):  # somebody has opened it, and may want it as it was
+        return _upright(_refuse_bomb(source, _name(source)), source)
+    with _opened(source) as picture:
+        info = {"format": picture.format, "lossy": _is_lossy(picture, source), "stretched_by": 1}
+        if picture.format == "PNG" and picture.mode == "L":
+            info["stretched_by"] = _stretch(source)
+        picture = _upright(picture, source)
+    picture.info.update(info)
+    return picture
+
+
+def _upright(picture, source):
+    """The picture's first frame, decoded, turned as EXIF says."""
+    try:
+        _refuse_stack(picture, source)
+        picture.load()
+        return ImageOps.exif_transpose(picture)
+    except ImageError:
+        raise
+    except Exception as error:
+        raise ImageError(f"{_name(source)}: damaged or truncated: {error}") from error
+
+
+def _name(source):
+    if isinstance(source, bytes):
+        return f"an image of {len(source)} bytes"
+    return "the image" if isinstance(source, Image.Image) else source
+
+
+def _head(source, count):
+    if isinstance(source, bytes):
+        return source[:count]
+    with open(source, "rb") as file:
+        return file.read(count)
+
+
+def _refuse_bomb(picture, name):
     width, height = picture.size
     if width * height > MAX_PIXELS:
-        raise ImageError(f"{path}: {width}×{height} pixels are more than {MAX_PIXELS}; refused as a likely bomb")
+        raise ImageError(f"{name}: {width}×{height} pixels are more than {MAX_PIXELS}; refused as a likely bomb")
     return picture
 
 
-def _open(path):
-    with _opened(path) as picture:
-        kind, lossy = picture.format, _is_lossy(picture)
-        stretched_by = _stretch(path) if picture.format == "PNG" and picture.mode == "L" else 1
-        try:
-            _refuse_stack(picture, path)
-            picture.load()
-            ImageOps.exif_transpose(picture, in_place=True)
-        except ImageError:
-            raise
-        except Exception as error:
-            raise ImageError(f"{path}: damaged or truncated: {error}") from error
-    picture.info.update(format=kind, lossy=lossy, stretched_by=stretched_by)
-    return picture
-
-
-def _refuse_stack(picture, path):
+def _refuse_stack(picture, source):
     """Refuses a TIFF of several pages of one size; a smaller second page is a preview and harmless."""
     if picture.format == "TIFF" and picture.n_frames > 1:
         size = picture.size
@@ -234,18 +234,15 @@ def _refuse_stack(picture, path):
         second = picture.size
         picture.seek(0)
         if second == size:
-            raise ImageError(f"{path}: a stack of {picture.n_frames} pages; wanted one picture a file")
+            raise ImageError(f"{_name(source)}: a stack of {picture.n_frames} pages; wanted one picture a file")
 
 
-def _is_lossy(picture):
+def _is_lossy(picture, source):
     if picture.format == "WEBP":  # the chunk of a lossless picture is called VP8L, of a lossy one "VP8 "
-        with open(picture.filename, "rb") as file:
-            return b"VP8L" not in file.read(4096)
+        return b"VP8L" not in _head(source, 4096)
     return picture.format == "JPEG" or "jpeg" in str(picture.info.get("compression"))
 
 
-def _stretch(path):
+def _stretch(source):
     # Pillow spreads grey values of 2 and 4 bits over 0–255; byte 24 of a PNG file is its bit depth.
-    with open(path, "rb") as file:
-        depth = file.read(25)[24]
-    return {2: 85, 4: 17}.get(depth, 1)
+    return {2: 85, 4: 17}.get(_head(source, 25)[24], 1)

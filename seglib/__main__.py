@@ -1,0 +1,254 @@
+"""The command line: ``python -m seglib check | train | evaluate | predict``; thin, over the functions of the course."""
+
+import argparse
+import contextlib
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow tells of the processor, not of the work
+
+MODELS = {"unet": {"depth": 5}, "fcn": {"backbone": "small"}, "deeplab_v3_plus": {}}
+AUGMENTATIONS = ("none", "light", "standard", "strong")
+LABELS = "labels.json"  # beside a model: what its classes are called
+EXIT = "exit codes: 0 all is well, 1 something is wrong and said, 2 the command was not understood, 130 interrupted"
+DATA = """DATA is a name, such as streets/tiny or oxford_iiit_pet; or two folders, of images and of masks that have the
+same names; or one folder of both. Folders are split by chance, the same way each time; what is inferred is printed."""
+
+
+def main(arguments=None):
+    """Runs a command, and returns its exit code; what goes wrong is said in a line, without a stack trace."""
+    options = _build_parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"seglib {options.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        goes_on = "; run it again, and it goes on" if options.command in ("train", "predict") else ""
+        print(f"seglib {options.command}: interrupted{goes_on}", file=sys.stderr)
+        return 130
+
+
+def check(options):
+    """Reads all pairs and reports what is wrong with them."""
+    from seglib import data
+
+    report = data.check(_load_data(options))
+    print(report)
+    return 0 if report.clean else 1
+
+
+def train(options):
+    """Trains a model, keeps the best, and goes on with a run that was interrupted."""
+    import keras
+
+    from seglib import augment, losses, metrics, models
+    from seglib import train as training
+
+    dataset = _load_data(options)
+    labels, size = dataset.labels, tuple(options.size)
+    options.out.mkdir(parents=True, exist_ok=True)
+    labels.save(options.out / LABELS)
+    views = None if options.augment == "none" else getattr(augment, options.augment)(size, ignore_id=labels.ignore_id)
+    choice = dict(batch_size=options.batch_size, augment=views, seed=options.seed)
+    steps = len(dataset.batches("train", size, **choice))
+    training.seed(options.seed)
+    settings = MODELS[options.model] | ({"filters": options.filters} if options.model == "unet" else {})
+    model = getattr(models, options.model)((None, None, 3), labels.num_classes, **settings)
+    rate = training.poly(options.rate, options.epochs * steps, warmup=min(50, options.epochs * steps // 10))
+    loss = losses.Sum({"cross_entropy": 1, "dice": 1}, ignore_id=labels.ignore_id)
+    scores = [metrics.ConfusionMatrix(labels.num_classes, labels.ignore_id)]
+    model.compile(keras.optimizers.AdamW(rate, weight_decay=1e-2), loss, metrics=scores)
+    done = training.resume(model, options.out)
+    if done:
+        print(f"{options.out}: {done} of {options.epochs} epochs are done")
+    if done < options.epochs:
+        model.fit(
+            dataset.batches("train", size, epoch=done, **choice),
+            validation_data=dataset.batches("val", size, options.batch_size),
+            initial_epoch=done,
+            epochs=options.epochs,
+            shuffle=False,
+            verbose=0,
+            callbacks=training.callbacks(model, options.out, lines=options.epochs),
+        )
+    print(f"the best model: {options.out / 'best.keras'}; it saw images at --size {size[0]} {size[1]}")
+    return 0
+
+
+def evaluate(options):
+    """Scores a model on a split, at the pictures' own size."""
+    from tqdm import tqdm
+
+    from seglib import metrics, predict
+
+    dataset, model, look = _load_data(options), predict.load_model(options.model), _make_look(options)
+    labels = dataset.labels
+    if model.output_shape[-1] != labels.num_classes:
+        raise ValueError(
+            f"{options.model} knows {model.output_shape[-1]} classes, {dataset.name} has {labels.num_classes}"
+        )
+    matrix = metrics.ConfusionMatrix(labels.num_classes, labels.ignore_id)
+    pairs = dataset.split(options.split).as_numpy_iterator()
+    for pair in tqdm(pairs, total=dataset.counts[options.split], desc="images", disable=None, delay=2):
+        matrix.update_state(pair["mask"], look(model, pair["image"]))
+    width = max(map(len, labels.names))
+    for name, iou in zip(labels.names, matrix.iou(), strict=True):
+        print(f"{name:<{width}}  IoU {iou:.3f}")
+    print(f"{dataset.name} {options.split}: mean IoU {matrix.mean_iou():.3f}, accuracy {matrix.accuracy():.3f}")
+    return 0
+
+
+def predict(options):
+    """Segments images into a folder of palette PNGs."""
+    from seglib import predict as predicting
+
+    paths = _find_images(options.images)
+    model = predicting.load_model(options.model)
+    labels = _find_labels(options, model.output_shape[-1])
+    recipe = {"model": hashlib.sha256(options.model.read_bytes()).hexdigest()}
+    recipe |= {name: getattr(options, name) for name in ("size", "tta", "crf", "tile")}
+    run = predicting.segment_files(model, paths, options.out, labels, _make_look(options), recipe)
+    for message in run.failed.values():
+        print(message, file=sys.stderr)
+    print(f"{options.out}: {len(run.written)} masks written, {len(run.kept)} there already, {len(run.failed)} failed")
+    return 1 if run.failed else 0
+
+
+def _load_data(options):
+    from seglib import data
+
+    if len(options.data) > 2:
+        raise ValueError(f"DATA is a name, or one or two folders; got {len(options.data)}: {' '.join(options.data)}")
+    if len(options.data) == 1 and not Path(options.data[0]).is_dir():
+        if options.classes:
+            raise ValueError(f"--classes names the classes of folders; {options.data[0]} is none")
+        return data.load(options.data[0])
+    return data.from_folder(*options.data, labels=options.classes and options.classes.split(","))
+
+
+def _find_images(sources):
+    """The files named, and of the folders named all images, by name."""
+    from seglib.images import EXTENSIONS
+
+    found = []
+    for source in map(Path, sources):
+        if not source.is_dir():
+            found.append(source)
+            continue
+        inside = sorted(path for path in source.iterdir() if path.suffix.lower() in EXTENSIONS)
+        if not inside:
+            raise ValueError(f"{source}: no image in this folder; wanted {', '.join(EXTENSIONS)}")
+        found += inside
+    return found
+
+
+def _find_labels(options, num_classes):
+    from seglib.labels import LabelMap
+
+    beside = options.model.with_name(LABELS)
+    if not (options.labels or beside.exists()):
+        return LabelMap(tuple(f"class {i}" for i in range(num_classes)))
+    labels = LabelMap.load(options.labels or beside)
+    if labels.num_classes != num_classes:
+        raise ValueError(
+            f"{options.labels or beside} names {labels.num_classes} classes; {options.model} knows {num_classes}"
+        )
+    return labels
+
+
+def _make_look(options):
+    """``look(model, image)`` → ids, as the options say."""
+    from seglib import crf
+    from seglib import predict as predicting
+
+    size = options.size and tuple(options.size)
+    if options.tile:
+        if options.tta or options.crf or size:
+            raise ValueError("--tile sees an image too large for one look, as it is; it goes without the other options")
+        return lambda model, image: predicting.tiled(
+            model, image, options.tile, overlap=min(64, options.tile // 64 * 32)
+        )
+
+    def look(model, image):
+        image = predicting.to_image(image)
+        probs = (predicting.tta if options.tta else predicting.probabilities)(model, image, size)
+        return predicting.to_ids(crf.refine(probs, image) if options.crf else probs)
+
+    return look
+
+
+def _build_parser():
+    parser = argparse.ArgumentParser(
+        "python -m seglib", description="Semantic segmentation from the command line.", epilog=EXIT
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(run, what, example):
+        added = commands.add_parser(
+            run.__name__,
+            help=what,
+            description=run.__doc__,
+            epilog=f"example: python -m seglib {run.__name__} {example}\n\n{EXIT}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        added.set_defaults(run=run)
+        return added
+
+    _add_data(command(check, "say what is wrong with a dataset", "photos masks --classes background,crack"))
+
+    added = command(train, "train a model on a dataset", "streets/tiny --out build/runs/mine --size 64 96 --epochs 10")
+    _add_data(added)
+    added.add_argument("--out", type=Path, required=True, metavar="DIR", help="for best.keras; run again, it resumes")
+    added.add_argument("--model", choices=tuple(MODELS), default="unet", help="(unet)")
+    added.add_argument("--filters", type=_count, default=32, metavar="N", help="of the U-Net's first level (32)")
+    added.add_argument(
+        "--size", type=_count, nargs=2, metavar=("HEIGHT", "WIDTH"), default=(256, 256), help="(256 256)"
+    )
+    added.add_argument("--epochs", type=_count, default=40, help="passes over the training pairs (40)")
+    added.add_argument("--batch-size", type=_count, default=8, metavar="N", help="images in a step (8)")
+    added.add_argument("--rate", type=float, default=2e-3, help="the highest learning rate (0.002)")
+    added.add_argument("--augment", choices=AUGMENTATIONS, default="light", help="(light)")
+    added.add_argument("--seed", type=int, default=0, metavar="N", help="of weights, order and views (0)")
+
+    added = command(evaluate, "score a model on a dataset", "build/runs/mine/best.keras streets/tiny --size 64 96")
+    added.add_argument("model", type=Path, metavar="MODEL", help="a .keras file")
+    _add_data(added)
+    added.add_argument("--split", choices=("train", "val", "test"), default="test", help="(test)")
+    _add_looks(added)
+
+    added = command(predict, "segment images", "build/runs/mine/best.keras photos --out masks --size 64 96")
+    added.add_argument("model", type=Path, metavar="MODEL", help="a .keras file")
+    added.add_argument("images", nargs="+", metavar="IMAGE", help="image files, and folders of them")
+    added.add_argument("--out", type=Path, required=True, metavar="DIR", help="for masks as PNG; run again, it resumes")
+    added.add_argument("--labels", type=Path, metavar="FILE", help=f"names and colours ({LABELS} beside the model)")
+    _add_looks(added)
+    return parser
+
+
+def _add_data(parser):
+    parser.add_argument("data", nargs="+", metavar="DATA", help="a name, or a folder of images and one of masks")
+    parser.add_argument("--classes", metavar="A,B,…", help="the names of a folder's classes, id 0 first")
+    parser.description += "\n\n" + DATA
+
+
+def _add_looks(parser):
+    size = dict(type=_count, nargs=2, metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--size", **size, help="at which the model looks; best that of its training (as they are)")
+    parser.add_argument("--tta", action="store_true", help="average looks at three scales and mirrored: 6 × the time")
+    parser.add_argument("--crf", action="store_true", help="refine outlines by a fully connected CRF")
+    parser.add_argument("--tile", type=_count, metavar="N", help="go tile by tile, N pixels wide, through large images")
+
+
+def _count(text):
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"wanted a whole number of at least 1, got {text}")
+    return number
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(BrokenPipeError):  # as of `… | head`
+        sys.exit(main())

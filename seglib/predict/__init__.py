@@ -1,0 +1,19 @@
+"""From a trained model and any image, of any size, to one class per pixel: whole, in tiles, from several looks."""
+
+from seglib.predict.files import ModelError, load_model, segment_files
+from seglib.predict.looks import confidence, entropy, probabilities, segment, to_ids, to_image, tta
+from seglib.predict.tiles import tiled
+
+__all__ = [
+    "ModelError",
+    "confidence",
+    "entropy",
+    "load_model",
+    "probabilities",
+    "segment",
+    "segment_files",
+    "tiled",
+    "to_ids",
+    "to_image",
+    "tta",
+]

@@ -1,0 +1,134 @@
+"""One look at an image, or several that are averaged: ids, probabilities, and how sure they are."""
+
+from pathlib import Path
+
+import numpy as np
+from keras import ops
+from PIL import Image
+
+from seglib import images as image_files
+from seglib import layers  # noqa: F401, importing it registers the layers that a saved model is made of
+
+
+def segment(model, image, size=None):
+    """The most probable class of every pixel, at the image's own size.
+
+    Args:
+        model: a model that turns (1, height, width, 3) images in 0–255 into logits of the same height and width.
+        image: an image file, as its path, its bytes or a ``PIL.Image``, or an array: (height, width, 3),
+            (height, width, 4) whose alpha is dropped, or grey (height, width) or (height, width, 1); uint8, uint16,
+            which is scaled by ``1 / 257`` as in files, or floats in 0–255.
+        size: ``(height, width)`` at which the model looks at the image. A model knows objects at the scale at which
+            it saw them in training; an image of another scale is best shown at the training size. None shows it as
+            it is.
+
+    Returns:
+        (height, width) uint8 ids (uint16 beyond 256 classes), of the image's own height and width.
+
+    Raises:
+        ImageError: a file that cannot be read.
+        ValueError: an array that is no image: its shape, float values that are not finite, outside 0–255, or all
+            within 0–1 (scaled already); a model whose logits are not of the image's size.
+    """
+    image = to_image(image)
+    return to_ids(find_logits(model, image, size))
+
+
+def probabilities(model, image, size=None):
+    """The probability of every class at every pixel: (height, width, num_classes) float32, sums of 1 over classes.
+
+    Arguments and errors are those of :func:`segment`.
+    """
+    return ops.convert_to_numpy(ops.softmax(find_logits(model, to_image(image), size), axis=-1))
+
+
+def tta(model, image, size=None, flip=True, scales=(0.75, 1, 1.25)):
+    """Test-time augmentation: the mean of the probabilities of several looks at one image (Chen et al. 2018, 4.3).
+
+    Args:
+        model, image, size: as in :func:`segment`.
+        flip: whether to look at the mirror image as well, at each scale.
+        scales: factors of ``size``. The cost is that of all looks: the sum of their squares, twice with ``flip``.
+
+    Returns:
+        (height, width, num_classes) float32, sums of 1 over classes.
+
+    Raises:
+        ValueError: no scales, or one that is not above 0; else as :func:`segment`.
+    """
+    if not scales or not all(0 < scale < float("inf") for scale in scales):
+        raise ValueError(f"scales are one or more factors above 0, got {scales}")
+    image = to_image(image)
+    base, total = size or image.shape[:2], 0
+    for scale in scales:
+        look = tuple(max(1, round(scale * side)) for side in base)
+        total = total + probabilities(model, image, look)
+        if flip:
+            total = total + probabilities(model, image[:, ::-1], look)[:, ::-1]
+    return total / np.float32(len(scales) * (1 + bool(flip)))
+
+
+def confidence(probs):
+    """How sure a model is of what it says: the largest probability at each pixel, from 1 / num_classes to 1.
+
+    (…, num_classes) probabilities → (…) float32.
+    """
+    return np.max(probs, axis=-1)
+
+
+def entropy(probs):
+    """How undecided a model is: ``−Σ p log p / log num_classes`` at each pixel, from 0, all on one class, to 1, evenly.
+
+    (…, num_classes) probabilities → (…) float32. Where confidence looks at the first class alone, this counts all.
+    """
+    probs = np.asarray(probs, np.float32)
+    surprise = np.log(np.maximum(probs, np.finfo(np.float32).tiny))  # 0 · log 0 is 0, not NaN
+    return -np.sum(probs * surprise, axis=-1) / np.log(np.float32(probs.shape[-1]))
+
+
+def to_image(image):
+    """Whatever :func:`segment` takes, as (height, width, 3) uint8 or float32 in 0–255."""
+    if isinstance(image, (str, Path, bytes, Image.Image)):
+        return image_files.read_image(image)
+    image = np.asanyarray(image)
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.ndim != 3 or image.shape[-1] not in (1, 3, 4) or 0 in image.shape:
+        raise ValueError(f"an image is (height, width, 3), with alpha 4, or grey (height, width); got {image.shape}")
+    if image.dtype.kind == "f":
+        low, high = image.min(), image.max()
+        if not (0 <= low and high <= 255):
+            raise ValueError(f"a float image holds finite values in 0–255, got {low:g} to {high:g}")
+        if 0 < high <= 1 < image.size:
+            raise ValueError(f"the image's values end at {high:g}: it was scaled to 0–1; models want 0–255")
+        image = image.astype(np.float32)
+    elif image.dtype == np.uint16:
+        image = (image / np.float32(257)).round().astype(np.uint8)
+    elif image.dtype != np.uint8:
+        raise ValueError(f"an image is uint8, uint16 or floats in 0–255, got {image.dtype}")
+    # A view, where repeating would take memory for three.
+    return np.broadcast_to(image, (*image.shape[:2], 3)) if image.shape[-1] == 1 else image[..., :3]
+
+
+def to_ids(scores):
+    """The place of the largest score: (…, num_classes) → (…) uint8, uint16 beyond 256 classes."""
+    ids = ops.convert_to_numpy(ops.argmax(scores, axis=-1))
+    return ids.astype(np.uint8 if scores.shape[-1] <= 256 else np.uint16)
+
+
+def find_logits(model, image, size=None):
+    """What the model says of an image of :func:`to_image`, at the image's own size: (height, width, num_classes)."""
+    own = image.shape[:2]
+    x = np.asarray(image, np.float32)[None]
+    if size is not None and tuple(size) != own:
+        x = ops.convert_to_numpy(ops.image.resize(x, size, antialias=True, data_format="channels_last"))
+    logits = ops.convert_to_tensor(model.predict_on_batch(x))
+    if tuple(logits.shape[:3]) != x.shape[:3]:
+        raise ValueError(
+            f"the model turned {x.shape[1]}×{x.shape[2]} pixels into {logits.shape[1]}×{logits.shape[2]}; wanted "
+            "logits of the image's size (unpadded convolutions lose the border)"
+        )
+    if tuple(logits.shape[1:3]) != own:
+        # The scores are enlarged, not the ids: a boundary then runs between pixels, not in steps.
+        logits = ops.image.resize(logits, own, data_format="channels_last")
+    return logits[0]
