@@ -138,6 +138,7 @@ FLOORS = {
     "losses": module(0, "keras"),
     "metrics": module(0, "keras scipy"),
     "crf": module(0, "scipy"),
+    "regions": module(0, "scipy"),
     "lesson": module(0),
     "datasets": module(1, "tensorflow tensorflow_datasets PIL"),
     "augment": module(1, "keras"),

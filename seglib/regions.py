@@ -1,0 +1,116 @@
+"""From a mask to things that can be counted: connected regions, their areas and outlines, as GeoJSON and COCO."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import ndimage
+
+
+class Region(NamedTuple):
+    """Pixels of one class that hang together by their sides.
+
+    Attributes:
+        class_id: of which class.
+        area: in pixels.
+        top, left: the first row and column of its box.
+        pixels: (height, width) bool, the region within its box.
+    """
+
+    class_id: int
+    area: int
+    top: int
+    left: int
+    pixels: np.ndarray
+
+
+def find_regions(mask, classes, smallest=1):
+    """The connected regions of some classes.
+
+    Args:
+        mask: (height, width) integer ids.
+        classes: the ids of the classes that are wanted.
+        smallest: regions of fewer pixels are left out; a predicted mask has specks.
+
+    Returns:
+        A list of :class:`Region`, class by class, in the order in which their pixels are met row by row.
+
+    Raises:
+        ValueError: a mask that is not of two axes, or not of integers.
+    """
+    mask = np.asarray(mask)
+    if mask.ndim != 2 or mask.dtype.kind not in "iu":
+        raise ValueError(f"a mask is (height, width) of integer ids, got {mask.shape} {mask.dtype}")
+    regions = []
+    for class_id in classes:
+        numbers, count = ndimage.label(mask == class_id)
+        areas = np.bincount(numbers.ravel(), minlength=count + 1)
+        for number, (rows, columns) in enumerate(ndimage.find_objects(numbers), start=1):
+            if areas[number] >= smallest:
+                pixels = numbers[rows, columns] == number
+                regions.append(Region(int(class_id), int(areas[number]), rows.start, columns.start, pixels))
+    return regions
+
+
+def outline(region):
+    """The rings around a region and around the holes in it.
+
+    A ring runs half-way between the centres of the pixels inside and those outside, so that whoever fills the rings
+    again, a pixel being in if its centre is, gets the region back. The corners of pixels are cut off.
+
+    Returns:
+        A list of (n, 2) float64 rings of ``x, y``, first = last: the outer ring, then the holes. A pixel covers
+        ``[column, column + 1] × [row, row + 1]``; the outer ring has ``x`` turn towards ``y``, holes the other way, as
+        RFC 7946 (GeoJSON), section 3.1.6, wants them.
+    """
+    from contourpy import FillType, contour_generator
+
+    inside = np.pad(region.pixels, 1).astype(float)
+    ((points,), (offsets,)) = contour_generator(z=inside, fill_type=FillType.OuterOffset).filled(0.5, 2)
+    # Pixel 0 of the padded box has its centre at half a pixel before the box.
+    points = points + (region.left - 0.5, region.top - 0.5)
+    return [points[start:stop] for start, stop in zip(offsets[:-1], offsets[1:], strict=True)]
+
+
+def to_geojson(regions, labels):
+    """Regions as a GeoJSON ``FeatureCollection`` of polygons, for ``json.dump``.
+
+    Coordinates are pixels, x to the right and y *down*, where GeoJSON has degrees; programs that annotate images read
+    it so. Each feature's properties are ``class``, ``class_id`` and ``area`` in pixels.
+    """
+    features = [
+        {
+            "type": "Feature",
+            "properties": {"class": labels.names[region.class_id], "class_id": region.class_id, "area": region.area},
+            "geometry": {"type": "Polygon", "coordinates": [ring.tolist() for ring in outline(region)]},
+        }
+        for region in regions
+    ]
+    return {"type": "FeatureCollection", "features": features}
+
+
+def to_coco(regions, labels, file_name, size):
+    """Regions of one image as COCO's ``instances`` JSON, for ``json.dump``; ``data.from_coco`` reads it.
+
+    Shapes are run lengths, for COCO's polygons can have no holes. A category's id is the class id plus 1, since many
+    programs take 0 for the background.
+
+    Args:
+        file_name: of the image. size: its ``(height, width)``.
+    """
+    from pycocotools import mask as run_lengths
+
+    height, width = size
+    annotations = []
+    for number, region in enumerate(regions, start=1):
+        rows, columns = region.pixels.shape
+        whole = np.zeros(size, np.uint8, order="F")
+        whole[region.top : region.top + rows, region.left : region.left + columns] = region.pixels
+        shape = {"size": [height, width], "counts": run_lengths.encode(whole)["counts"].decode("ascii")}
+        box = [region.left, region.top, columns, rows]
+        annotation = {"id": number, "image_id": 1, "category_id": region.class_id + 1, "iscrowd": 0}
+        annotations.append({**annotation, "segmentation": shape, "area": region.area, "bbox": box})
+    return {
+        "images": [{"id": 1, "file_name": file_name, "height": height, "width": width}],
+        "categories": [{"id": i + 1, "name": name} for i, name in enumerate(labels.names)],
+        "annotations": annotations,
+    }
