@@ -1,6 +1,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 PINS ?= constraints.txt
+NEEDS ?= requirements.txt requirements-test.txt
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -q
 STAMP := $(VENV)/.installed
@@ -11,20 +12,20 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 # TensorFlow uses all processors, so one thing runs at a time, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help setup course test test-oldest lint unit notebooks walk colab bench clean
+.PHONY: help setup course test test-oldest lint unit notebooks walk demo colab bench clean
 
 help: ## lists these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP) ## installs everything into .venv (PYTHON=python3.12 chooses the interpreter)
 
-$(STAMP): requirements.txt requirements-test.txt $(PINS) pyproject.toml
+$(STAMP): $(NEEDS) $(PINS) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || { echo \
 		"this course needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is: $$($(PYTHON) --version 2>&1 | tail -n 1)"; \
 		echo "name another one, for example: make setup PYTHON=python3.12"; exit 1; }
 	@echo "setting up $(VENV) from $(PINS) (1-3 minutes)..."
 	@rm -rf $(VENV) && $(PYTHON) -m venv $(VENV)
-	@$(PIP) install -r requirements.txt -r requirements-test.txt -c $(PINS)
+	@$(PIP) install $(addprefix -r ,$(NEEDS)) -c $(PINS)
 	@$(PIP) install --no-deps -e . && touch $(STAMP) && echo "$(VENV) is ready"
 
 course: setup ## runs all lessons and writes build/course/index.html (DATASET=oxford_iiit_pet: on another dataset)
@@ -48,6 +49,10 @@ notebooks: setup
 walk: setup
 	@$(PY) notebooks/course.py --walk
 
+demo: ## serves a page on which a model names the pixels of your photo (MODELS=folder of .keras files)
+	@$(MAKE) --no-print-directory VENV=.venv-demo PINS=constraints-demo.txt NEEDS=requirements-demo.txt setup
+	@.venv-demo/bin/python -m seglib.demo $(if $(MODELS),--models "$(MODELS)")
+
 colab: ## writes the repository's address into the notebooks: make colab REPO=owner/name
 	@$(PYTHON) notebooks/colab.py "$(REPO)"
 
@@ -56,5 +61,5 @@ bench: ## lists the scripts that measure this code against others, and how to ru
 		for p in sorted(glob.glob("bench/*.py"))] or print("bench/ has no scripts yet")'
 
 clean: ## deletes what the commands made: build, caches, virtual environments (not data)
-	@rm -rf build .venv .venv-oldest .pytest_cache .ruff_cache .hypothesis *.egg-info
+	@rm -rf build .venv .venv-oldest .venv-demo .pytest_cache .ruff_cache .hypothesis *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -237,7 +237,7 @@ def _add_data(parser):
 def _add_looks(parser):
     size = dict(type=_count, nargs=2, metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--size", **size, help="at which the model looks; best that of its training (as they are)")
-    parser.add_argument("--tta", action="store_true", help="average looks at three scales and mirrored: 6 × the time")
+    parser.add_argument("--tta", action="store_true", help="average with a look at the mirror image: twice the time")
     parser.add_argument("--crf", action="store_true", help="refine outlines by a fully connected CRF")
     parser.add_argument("--tile", type=_count, metavar="N", help="go tile by tile, N pixels wide, through large images")
 

@@ -148,6 +148,7 @@ FLOORS = {
     "train": module(2, "keras"),
     "predict": module(2, "keras PIL"),
     "export": module(2, "keras"),
+    "demo": module(3, "keras PIL"),
     "__main__": module(3, "tensorflow tensorflow_datasets keras matplotlib scipy PIL"),
 }
 HANDED = {"train", "predict"}  # they are handed a model, and never build one

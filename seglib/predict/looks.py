@@ -42,13 +42,15 @@ def probabilities(model, image, size=None):
     return ops.convert_to_numpy(ops.softmax(find_logits(model, to_image(image), size), axis=-1))
 
 
-def tta(model, image, size=None, flip=True, scales=(0.75, 1, 1.25)):
+def tta(model, image, size=None, flip=True, scales=(1,)):
     """Test-time augmentation: the mean of the probabilities of several looks at one image (Chen et al. 2018, 4.3).
 
     Args:
         model, image, size: as in :func:`segment`.
         flip: whether to look at the mirror image as well, at each scale.
-        scales: factors of ``size``. The cost is that of all looks: the sum of their squares, twice with ``flip``.
+        scales: factors of ``size``, such as ``(0.75, 1, 1.25)``. They help a network that saw its training images at
+            such scales, as DeepLab's did, and hurt one that saw a single scale. The cost is that of all looks: the sum
+            of the squares, twice with ``flip``.
 
     Returns:
         (height, width, num_classes) float32, sums of 1 over classes.

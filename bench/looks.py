@@ -1,0 +1,77 @@
+"""What do several looks and a CRF give, and what do they cost? Three U-Nets, each scored in all ways.
+
+    python bench/looks.py             # writes bench/looks.csv, and goes on where an earlier run was stopped
+
+The U-Net of lesson 04, sixteen passes over ``streets/tiny`` from nothing. Every way looks at the 80 test pictures at
+64×96, the size of training, and is scored at the pictures' own. ``ms`` is the median time of a picture, after a first
+that compiles.
+"""
+
+import functools
+import statistics
+import time
+from pathlib import Path
+
+import seeds
+
+from seglib import crf, data, metrics, models, predict, train
+
+SIZE, BATCH, EPOCHS, RATE = (64, 96), 8, 16, 3e-3
+SCALES = (0.75, 1, 1.25)
+SEEDS = (0, 1, 2)
+FIELDS = ("look", "seed", "miou", "pole", "pedestrian", "ms")
+CSV = Path(__file__).with_suffix(".csv")
+
+WAYS = {
+    "one look": lambda model, image: predict.probabilities(model, image, SIZE),
+    "mirrored": lambda model, image: predict.tta(model, image, SIZE),
+    "three scales": lambda model, image: predict.tta(model, image, SIZE, flip=False, scales=SCALES),
+    "mirrored, three scales": lambda model, image: predict.tta(model, image, SIZE, scales=SCALES),
+    "CRF": lambda model, image: crf.refine(predict.probabilities(model, image, SIZE), image),
+    "mirrored, CRF": lambda model, image: crf.refine(predict.tta(model, image, SIZE), image),
+}
+
+
+@functools.cache
+def load():
+    """The dataset, and its test pairs."""
+    dataset = data.load("streets/tiny")
+    return dataset, list(dataset.test.as_numpy_iterator())
+
+
+@functools.cache
+def train_model(seed):
+    dataset, _ = load()
+    train.seed(seed)
+    model = models.unet((None, None, 3), dataset.labels.num_classes, filters=16, depth=4)
+    seeds.fit(model, dataset.batches("train", SIZE, BATCH, seed=seed), EPOCHS, RATE)
+    return model
+
+
+def run(look, seed):
+    dataset, pairs = load()
+    model, labels = train_model(seed), dataset.labels
+    matrix, times = metrics.ConfusionMatrix(labels.num_classes), []
+    WAYS[look](model, pairs[0]["image"])
+    for pair in pairs:
+        began = time.perf_counter()
+        pred = predict.to_ids(WAYS[look](model, pair["image"]))
+        times.append(time.perf_counter() - began)
+        matrix.update_state(pair["mask"], pred)
+    iou = matrix.iou()
+    scores = (matrix.mean_iou(), iou[labels.id_of("pole")], iou[labels.id_of("pedestrian")])
+    return (*(f"{score:.4f}" for score in scores), f"{statistics.median(times) * 1000:.0f}")
+
+
+def main():
+    keys = [(look, seed) for seed in SEEDS for look in WAYS]
+    rows = seeds.collect(CSV, FIELDS, keys, run)
+    scores = {look: [float(row["miou"]) for row in rows if row["look"] == look] for look in WAYS}
+    for look in WAYS:
+        cost = statistics.median(float(row["ms"]) for row in rows if row["look"] == look)
+        gained = "" if look == "one look" else f" · {seeds.gain(scores[look], scores['one look'])}"
+        print(f"{look:<28} mIoU {seeds.spread(scores[look])} · {cost:.0f} ms{gained}")
+
+
+if __name__ == "__main__":
+    main()

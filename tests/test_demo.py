@@ -1,0 +1,365 @@
+"""The demo's functions, and its page in a real browser where there is one."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from seglib import images
+from seglib.demo import views
+from seglib.demo.__main__ import main
+from seglib.labels import LabelMap
+
+ROOT = Path(__file__).resolve().parents[1]
+PYTHON = ROOT / ".venv-demo" / "bin" / "python"
+LABELS = LabelMap(("grey & dim", "red"), colours=((0, 0, 0), (255, 255, 255)))
+FILE_INPUT = "input[type=file]"
+HOME = "\ue011"  # the key, in the WebDriver protocol
+
+
+def build_model(size=(None, None)):
+    """Class 1 where red is over half, the surer the further: a model whose answer is known."""
+    inputs = keras.Input((*size, 3))
+    layer = keras.layers.Conv2D(2, 1)
+    model = keras.Model(inputs, layer(inputs))
+    kernel = np.zeros((1, 1, 3, 2), np.float32)
+    kernel[0, 0, 0, 1] = 1 / 32
+    layer.set_weights([kernel, np.array([127.5 / 32, 0], np.float32)])
+    return model
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Models as the course leaves them: one with a label map, one without, one damaged, one cut short."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name in ("named", "bare", "damaged", "a-2-steps"):
+        (folder / name).mkdir()
+        build_model().save(folder / name / "best.keras")
+    LABELS.save(folder / "named" / "labels.json")
+    (folder / "damaged" / "best.keras").write_bytes(b"no model")
+    (folder / "named" / "history.csv").write_text("loss\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def picture():
+    """Red in the right three quarters."""
+    image = np.full((60, 80, 3), 50, np.uint8)
+    image[:, 20:, 0] = 250
+    return image
+
+
+@pytest.fixture(scope="module")
+def photo_path(tmp_path_factory, picture):
+    path = tmp_path_factory.mktemp("photos") / "wall.png"
+    Image.fromarray(picture).save(path)
+    return path
+
+
+# The functions
+
+
+def test_finds_models_named_ones_first_and_shortened_runs_last(runs, tmp_path):
+    found = views.find_models(runs)
+    assert list(found) == ["named/best", "bare/best", "damaged/best", "a-2-steps/best"]
+    assert found["bare/best"] == runs / "bare" / "best.keras"
+    assert views.find_models(tmp_path) == views.find_models(tmp_path / "missing") == {}
+
+
+def test_classes_are_named_by_the_file_beside_the_model_or_numbered(runs, tmp_path):
+    assert views.open_model(runs / "named" / "best.keras")[1] == LABELS
+    assert views.open_model(runs / "bare" / "best.keras")[1].names == ("class 0", "class 1")
+    shutil.copy(runs / "bare" / "best.keras", tmp_path)
+    LabelMap(("a", "b", "c")).save(tmp_path / "labels.json")
+    with pytest.raises(ValueError, match="labels.json names 3 classes, but best.keras tells 2 apart"):
+        views.open_model(tmp_path / "best.keras")
+    with pytest.raises(ValueError, match="not a model"):
+        views.open_model(runs / "damaged" / "best.keras")
+
+
+@pytest.mark.parametrize(
+    ("size", "shorter", "wanted"),
+    [
+        ((60, 80), None, (60, 80)),
+        ((60, 80), 30, (30, 40)),
+        ((80, 60), 120, (160, 120)),
+        ((2**11, 2**13), None, (2**9, 2**11)),  # 2^24 pixels are 16 times as many as 2^20: a quarter of each side
+        ((1, 2**20), 64, (1, 2**20)),
+        ((1, 2**23), None, (1, 2**20)),
+    ],
+)
+def test_size_keeps_the_shape_and_the_limit(size, shorter, wanted):
+    assert views.fit(size, shorter) == wanted
+
+
+def test_large_photo_is_made_smaller_and_its_own_size_remembered(tmp_path):
+    Image.new("RGB", (4096, 1024)).save(tmp_path / "long.png")
+    photo = views.read_photo(tmp_path / "long.png")
+    assert (photo.name, photo.own, photo.image.shape) == ("long", (1024, 4096), (512, 2048, 3))
+
+
+def test_what_is_no_photo_is_named_without_its_folder(tmp_path):
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(images.ImageError) as caught:
+        views.read_photo(tmp_path / "text.png")
+    assert str(caught.value).startswith("text.png: not an image") and str(tmp_path) not in str(caught.value)
+
+
+def test_view_of_a_model_whose_answer_is_known(runs, tmp_path, photo_path, picture):
+    photo = views.read_photo(photo_path)
+    view = views.look(photo, runs / "named" / "best.keras")
+    np.testing.assert_array_equal(view.ids, picture[..., 0] > 127)
+    # Where red is 250 the scores are 127.5 / 32 and 250 / 32: a probability of 1 / (1 + exp(-122.5 / 32)).
+    np.testing.assert_allclose(view.confidence[:, 20:], 1 / (1 + np.exp(-122.5 / 32)), rtol=1e-5)
+    assert views.find_shares(view.ids) == {1: 0.75, 0: 0.25}
+    assert views.look(photo, runs / "named" / "best.keras", 30).size == (30, 40)
+    build_model((16, 24)).save(tmp_path / "one_size.keras")
+    fixed = views.look(photo, tmp_path / "one_size.keras", 30)
+    assert fixed.size == (16, 24) and fixed.ids.shape == (60, 80)
+
+
+def test_each_class_is_as_opaque_as_asked():
+    image, ids = np.full((1, 2, 3), 100, np.uint8), np.array([[0, 1]], np.uint8)
+    painted = views.paint(image, ids, LABELS, {"red": 0.2})
+    assert painted[0, 0].tolist() == [45] * 3  # 0.45 · 100 + 0.55 · 0
+    assert painted[0, 1].tolist() == [131] * 3  # 0.8 · 100 + 0.2 · 255
+    np.testing.assert_array_equal(views.paint(image, ids, LABELS, dict.fromkeys(LABELS.names, 0)), image)
+
+
+def test_confidence_is_dark_where_the_model_guesses():
+    dark, bright = views.colour_confidence(np.array([0.25, 1.0]), 4)
+    np.testing.assert_allclose([dark, bright], [[0, 34, 78], [254, 232, 56]], atol=2)  # the ends of cividis
+
+
+def test_mask_has_the_photos_own_size_and_one_overlay_is_kept(runs, tmp_path):
+    Image.new("RGB", (4096, 1024), (250, 0, 0)).save(tmp_path / "long.png")
+    view = views.look(views.read_photo(tmp_path / "long.png"), runs / "named" / "best.keras", 16)
+    folder = tmp_path / "results"
+    folder.mkdir()
+    mask, _ = views.write_results(view, folder)
+    assert (images.read_mask(mask) == 1).all() and images.read_size(mask) == (1024, 4096)
+    first, second = (views.write_overlay(view, {}, folder) for _ in range(2))
+    assert first != second and not Path(first).exists() and images.read_size(second) == (512, 2048)
+    assert "1,024 pixels high, 4,096 wide. The model saw it 16 × 64" in views.describe(view)
+
+
+def test_without_models_the_command_says_what_trains_some(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["--models", str(tmp_path)])
+    assert f"found no .keras file in {tmp_path}" in capsys.readouterr().err
+
+
+# The page
+
+
+def wait_for(condition, seconds=40):
+    """What ``condition`` gives as soon as that is true."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, f"waited {seconds} s"
+        time.sleep(0.1)
+    return found
+
+
+class Server:
+    """``python -m seglib.demo`` in the environment of ``make demo``, with a folder of its own for temporary files."""
+
+    def __init__(self, models, folder):
+        self.folder, self.log = folder / "temporary", folder / "log.txt"
+        self.folder.mkdir()
+        environment = {**os.environ, "TMPDIR": str(self.folder), "PYTHONUNBUFFERED": "1"}
+        with self.log.open("w") as log:
+            command = [PYTHON, "-m", "seglib.demo", "--models", models]
+            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        wait_for(lambda: "the demo is at" in self.read_log() or self.process.poll() is not None, 120)
+        assert self.process.poll() is None, self.read_log()
+        self.address = self.read_log().partition("the demo is at ")[2].split()[0]
+
+    def read_log(self):
+        return self.log.read_text()
+
+    def list_files(self):
+        return {path.name for path in self.folder.rglob("*") if path.is_file() and path.stat().st_size}
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(20)
+
+
+class Browser:
+    """Chromium without a window, through a few words of the WebDriver protocol."""
+
+    def __init__(self, folder):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.downloads, self.place = folder / "downloads", f"http://127.0.0.1:{port}"
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.driver = subprocess.Popen([shutil.which("chromedriver"), f"--port={port}"], **quiet)
+        wait_for(self.is_ready)
+        words = (
+            "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking "
+            f"disable-component-update disable-sync window-size=1500,1000 user-data-dir={folder / 'profile'}"
+        )
+        rules = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+        options = {
+            "binary": shutil.which("chromium"),
+            "args": [*("--" + word for word in words.split()), rules],
+            "prefs": {"download.default_directory": str(self.downloads)},
+        }
+        wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"performance": "ALL"}}
+        session = self.call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
+        self.place += f"/session/{session['sessionId']}"
+
+    def call(self, method, path, body=None):
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.place + path, data, {"Content-Type": "application/json"}, method=method)
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(request, timeout=60) as answer:
+            return json.load(answer)["value"]
+
+    def is_ready(self):
+        with contextlib.suppress(OSError):
+            return self.call("GET", "/status")["ready"]
+
+    def find(self, css):
+        """The path of the first such element, as soon as there is one."""
+
+        def look():
+            return self.call("POST", "/elements", {"using": "css selector", "value": css})
+
+        return "/element/" + next(iter(wait_for(look)[0].values()))
+
+    def click(self, css):
+        self.call("POST", self.find(css) + "/click", {})
+
+    def type(self, css, text):
+        self.call("POST", self.find(css) + "/value", {"text": str(text)})
+
+    def read(self, css, what="textContent"):
+        """A property of every such element."""
+        script = f"return [...document.querySelectorAll(arguments[0])].map(e => e.{what})"
+        return self.call("POST", "/execute/sync", {"script": script, "args": [css]})
+
+    def download(self, css, name):
+        shutil.rmtree(self.downloads, ignore_errors=True)
+        self.click(css)
+        wait_for((self.downloads / name).exists)
+        return self.downloads / name
+
+    def list_requests(self):
+        """The addresses that the page asked, of the schemes that leave the browser."""
+        logged = [
+            json.loads(entry["message"])["message"] for entry in self.call("POST", "/se/log", {"type": "performance"})
+        ]
+        asked = [
+            entry["params"]["request"]["url"] for entry in logged if entry["method"] == "Network.requestWillBeSent"
+        ]
+        return [url for url in asked if url.partition(":")[0] in ("http", "https", "ws", "wss")]
+
+    def stop(self):
+        with contextlib.suppress(OSError):
+            self.call("DELETE", "")
+        self.driver.terminate()
+        self.driver.wait(20)
+
+
+@pytest.fixture(scope="module")
+def server(runs, tmp_path_factory):
+    if not (PYTHON.parents[1] / ".installed").exists():
+        pytest.skip("there is no .venv-demo, which `make demo` sets up")
+    if not (shutil.which("chromium") and shutil.which("chromedriver")):
+        pytest.skip("chromium and chromedriver are not installed")
+    server = Server(runs, tmp_path_factory.mktemp("server"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def browser(server, tmp_path_factory):
+    browser = Browser(tmp_path_factory.mktemp("browser"))
+    yield browser
+    browser.stop()
+
+
+@pytest.fixture
+def page(browser, server):
+    browser.call("POST", "/url", {"url": server.address})
+    browser.find(FILE_INPUT)
+    return browser
+
+
+def choose_model(page, name):
+    page.click("input[aria-label=Model]")
+    page.click(f"[role=option][aria-label='{name}']")
+
+
+def test_photo_gives_overlay_legend_confidence_and_files(page, server, photo_path, picture):
+    choose_model(page, "named/best")
+    page.type(FILE_INPUT, photo_path)
+    page.find(".entry")
+    assert page.read(".entry") == ["red75.0%", "grey & dim25.0%"]
+    assert "60 pixels high, 80 wide" in page.read("#about")[0]
+    ids = (picture[..., 0] > 127).astype(np.uint8)
+    overlay = images.read_image(page.download("#save-overlay", "wall-overlay.png"))
+    assert np.abs(overlay.astype(int) - views.paint(picture, ids, LABELS, {})).max() <= 1
+    np.testing.assert_array_equal(images.read_mask(page.download("#save-mask", "wall-mask.png")), ids)
+    page.click("button[role=tab]:nth-of-type(2)")
+    wait_for(lambda: page.read("#confidence img", "naturalWidth") == [80])
+    # Of the upload nothing is left.
+    assert server.list_files() == {"wall-overlay.png", "wall-mask.png", "wall-confidence.png"}
+
+
+def test_slider_fades_a_class(page, photo_path, picture):
+    choose_model(page, "named/best")
+    page.type(FILE_INPUT, photo_path)
+    page.find(".entry")
+    before = page.read("#overlay img", "src")
+    page.type(".fade input[type=range]", HOME)
+    wait_for(lambda: page.read("#overlay img", "src") != before)
+    overlay = images.read_image(page.download("#save-overlay", "wall-overlay.png"))
+    np.testing.assert_array_equal(overlay[:, 20:], picture[:, 20:])
+    assert (overlay[:, :20] < picture[:, :20]).all()
+
+
+def test_what_is_no_image_gives_a_message_and_the_next_photo_works(page, server, tmp_path, photo_path):
+    (tmp_path / "text.png").write_text("this is no picture")
+    page.type(FILE_INPUT, tmp_path / "text.png")
+    page.find("[data-testid=toast-text]")
+    assert page.read("[data-testid=toast-text]")[0].startswith("text.png: not an image that can be read")
+    page.type(FILE_INPUT, photo_path)
+    page.find(".entry")
+    assert page.read(".entry") == [f"{LABELS.names[1]}75.0%", f"{LABELS.names[0]}25.0%"]
+    choose_model(page, "damaged/best")
+    wait_for(lambda: any("not a model" in text for text in page.read("[data-testid=toast-text]")))
+    assert "Traceback" not in server.read_log()
+
+
+def test_asks_and_listens_on_this_machine_alone(page, server):
+    port = int(server.address.rsplit(":", 1)[1].strip("/"))
+    rows = [line.split() for kind in ("tcp", "tcp6") for line in Path(f"/proc/net/{kind}").read_text().splitlines()[1:]]
+    listening = [row[1] for row in rows if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port]
+    assert listening == [f"0100007F:{port:04X}"]
+    asked = page.list_requests()
+    assert asked and not [url for url in asked if not url.startswith(server.address)]
+    request = urllib.request.Request(server.address, headers={"Host": "elsewhere.example"})
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request)
+
+
+def test_nothing_is_left_when_it_ends(page, server, photo_path):
+    page.type(FILE_INPUT, photo_path)
+    page.find(".entry")
+    server.stop()
+    assert server.list_files() == set()
