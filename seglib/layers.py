@@ -112,7 +112,8 @@ class PadToMultiple(layers.Layer):
             length = ops.shape(x)[axis]
             if isinstance(length, int) and length % self.multiple == 0:
                 continue
-            wanted = length + (-length) % self.multiple
+            # Not length + (-length) % multiple: ONNX rounds quotients of negative numbers the other way.
+            wanted = (length + self.multiple - 1) // self.multiple * self.multiple
             x = ops.take(x, _mirrored(length, wanted), axis=axis)
         return x
 

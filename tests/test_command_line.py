@@ -133,6 +133,10 @@ class TestCheckTrainEvaluate:
         printed = capsys.readouterr().out
         assert "1 of 2 epochs are done" in printed and "epoch   2/2" in printed and "epoch   1/2" not in printed
         assert LabelMap.load(out / "labels.json") == MAP
+        assert run(*words[: words.index("--out") + 1], tmp_path / "whole", *words[words.index("--out") + 2 :]) == 0
+        whole, resumed = (np.load(next(folder.glob("state-*.npz"))) for folder in (tmp_path / "whole", out))
+        assert all(np.array_equal(whole[name], resumed[name]) for name in whole.files)
+        capsys.readouterr()
         assert run("evaluate", out / "best.keras", *folders, "--classes", "sky,road,car", "--size", "16", "16") == 0
         printed = capsys.readouterr().out
         assert "road  IoU 0." in printed and "images test: mean IoU 0." in printed
