@@ -3,9 +3,9 @@
     python bench/claims.py            # writes bench/claims.csv
     python bench/claims.py 04 08      # these lessons only; the file's other rows stay
 
-A lesson has its seed in its settings (``SEED = 0``); here each copy gets another one, and nothing else is changed. A
-lesson without a seed of its own (08) is run on what the lesson before it trained with that seed. A claim that does not
-hold stops the script, as it stops the lesson.
+A lesson has its seed in its settings (``SEED = 0``); here each copy gets another one, and nothing else is changed. Where a
+lesson goes on with what another trained (08), it finds what that trained with the same seed, or trains for itself. A claim
+that does not hold stops the script, as it stops the lesson.
 """
 
 import csv
@@ -41,9 +41,11 @@ def run(number, seed):
 
 
 def main():
-    shutil.rmtree(HERE.parent / "build" / "runs", ignore_errors=True)  # nothing trained before may be gone on with
     numbers = sys.argv[1:] or [path.stem[:2] for path in sorted((HERE.parent / "notebooks").glob("[0-9]*.ipynb"))]
-    rows = [row for seed in SEEDS for number in numbers for row in run(number, seed)]
+    rows = []
+    for seed in SEEDS:
+        shutil.rmtree(HERE.parent / "build" / "runs", ignore_errors=True)  # nothing trained before may be gone on with
+        rows += [row for number in numbers for row in run(number, seed)]
     with open(HERE / "claims.csv", newline="", encoding="utf-8") as file:
         kept = [row for row in csv.DictReader(file) if row["lesson"][:2] not in numbers]
     with open(HERE / "claims.csv", "w", newline="", encoding="utf-8") as file:
