@@ -3,9 +3,9 @@
     python bench/claims.py            # writes bench/claims.csv
     python bench/claims.py 04 08      # these lessons only; the file's other rows stay
 
-A lesson has its seed in its settings (``SEED = 0``); here each copy gets another one, and nothing else is changed. Where a
-lesson goes on with what another trained (08), it finds what that trained with the same seed, or trains for itself. A claim
-that does not hold stops the script, as it stops the lesson.
+A lesson has its seed in its settings (``SEED = 0``); here each copy gets another one, and nothing else is changed. A
+lesson that goes on with what another trained (08) finds what that trained with the same seed, or trains for itself. A
+claim that does not hold stops the script, as it stops the lesson.
 """
 
 import csv
