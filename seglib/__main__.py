@@ -11,7 +11,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow tells of the pr
 
 MODELS = {"unet": {"depth": 5}, "fcn": {"backbone": "small"}, "deeplab_v3_plus": {}}
 AUGMENTATIONS = ("none", "light", "standard", "strong")
-LABELS = "labels.json"  # beside a model: what its classes are called
 EXIT = "exit codes: 0 all is well, 1 something is wrong and said, 2 the command was not understood, 130 interrupted"
 DATA = """DATA is a name, such as streets/tiny or oxford_iiit_pet; or two folders, of images and of masks that have the
 same names; or one folder of both. Folders are split by chance, the same way each time; what is inferred is printed."""
@@ -45,12 +44,13 @@ def train(options):
     import keras
 
     from seglib import augment, losses, metrics, models
+    from seglib import predict as predicting
     from seglib import train as training
 
     dataset = _load_data(options)
     labels, size = dataset.labels, tuple(options.size)
     options.out.mkdir(parents=True, exist_ok=True)
-    labels.save(options.out / LABELS)
+    labels.save(options.out / predicting.LABELS)
     views = None if options.augment == "none" else getattr(augment, options.augment)(size, ignore_id=labels.ignore_id)
     choice = dict(batch_size=options.batch_size, augment=views, seed=options.seed)
     steps = len(dataset.batches("train", size, **choice))
@@ -107,7 +107,7 @@ def predict(options):
 
     paths = _find_images(options.images)
     model = predicting.load_model(options.model)
-    labels = _find_labels(options, model.output_shape[-1])
+    labels = predicting.find_labels(options.model, model.output_shape[-1], options.labels)
     recipe = {"model": hashlib.sha256(options.model.read_bytes()).hexdigest()}
     recipe |= {name: getattr(options, name) for name in ("size", "tta", "crf", "tile")}
     run = predicting.segment_files(model, paths, options.out, labels, _make_look(options), recipe)
@@ -143,20 +143,6 @@ def _find_images(sources):
             raise ValueError(f"{source}: no image in this folder; wanted {', '.join(EXTENSIONS)}")
         found += inside
     return found
-
-
-def _find_labels(options, num_classes):
-    from seglib.labels import LabelMap
-
-    beside = options.model.with_name(LABELS)
-    if not (options.labels or beside.exists()):
-        return LabelMap(tuple(f"class {i}" for i in range(num_classes)))
-    labels = LabelMap.load(options.labels or beside)
-    if labels.num_classes != num_classes:
-        raise ValueError(
-            f"{options.labels or beside} names {labels.num_classes} classes; {options.model} knows {num_classes}"
-        )
-    return labels
 
 
 def _make_look(options):
@@ -223,7 +209,7 @@ def _build_parser():
     added.add_argument("model", type=Path, metavar="MODEL", help="a .keras file")
     added.add_argument("images", nargs="+", metavar="IMAGE", help="image files, and folders of them")
     added.add_argument("--out", type=Path, required=True, metavar="DIR", help="for masks as PNG; run again, it resumes")
-    added.add_argument("--labels", type=Path, metavar="FILE", help=f"names and colours ({LABELS} beside the model)")
+    added.add_argument("--labels", type=Path, metavar="FILE", help="names and colours (labels.json beside the model)")
     _add_looks(added)
     return parser
 

@@ -198,3 +198,16 @@ class TestModelFiles:
 def test_a_path_may_be_text(photos, tmp_path):
     run = predict.segment_files(None, [str(photos[0])], str(tmp_path / "out"), MAP, Look())
     assert run.written == [Path(tmp_path / "out" / "0.png")]
+
+
+def test_classes_are_named_by_the_file_beside_the_model_or_numbered(tmp_path):
+    model = tmp_path / "best.keras"
+    assert predict.find_labels(model, 2).names == ("class 0", "class 1")
+    MAP.save(tmp_path / predict.LABELS)
+    assert predict.find_labels(model, 2) == MAP
+    with pytest.raises(ValueError, match="labels.json names 2 classes, but best.keras tells 3 apart"):
+        predict.find_labels(model, 3)
+    LabelMap(("a", "b", "c")).save(tmp_path / "three.json")
+    assert predict.find_labels(model, 3, tmp_path / "three.json").names == ("a", "b", "c")
+    with pytest.raises(ValueError, match="no.json: no label map"):
+        predict.find_labels(model, 3, tmp_path / "no.json")

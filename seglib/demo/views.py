@@ -65,7 +65,7 @@ def find_models(folder):
 
     def rank(item):
         name, path = item
-        return "-steps" in name, not path.with_name("labels.json").is_file(), name
+        return "-steps" in name, not path.with_name(predict.LABELS).is_file(), name
 
     return dict(sorted(names.items(), key=rank))
 
@@ -77,12 +77,8 @@ def open_model(path):
     Raises:
         ValueError: a file that is no model, or a label map for another number of classes.
     """
-    model, file = predict.load_model(path), Path(path).with_name("labels.json")
-    count = model.output_shape[-1]
-    labels = LabelMap.load(file) if file.is_file() else LabelMap([f"class {i}" for i in range(count)])
-    if labels.num_classes != count:
-        raise ValueError(f"{file} names {labels.num_classes} classes, but {Path(path).name} tells {count} apart")
-    return model, labels
+    model = predict.load_model(path)
+    return model, predict.find_labels(path, model.output_shape[-1])
 
 
 def fit(size, shorter=None):

@@ -1,13 +1,15 @@
 """From a trained model and any image, of any size, to one class per pixel: whole, in tiles, from several looks."""
 
-from seglib.predict.files import ModelError, load_model, segment_files
+from seglib.predict.files import LABELS, ModelError, find_labels, load_model, segment_files
 from seglib.predict.looks import confidence, entropy, probabilities, segment, to_ids, to_image, tta
 from seglib.predict.tiles import tiled
 
 __all__ = [
+    "LABELS",
     "ModelError",
     "confidence",
     "entropy",
+    "find_labels",
     "load_model",
     "probabilities",
     "segment",

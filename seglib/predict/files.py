@@ -10,9 +10,11 @@ import keras
 
 from seglib import layers  # noqa: F401, importing it registers the layers that a saved model is made of
 from seglib.images import ImageError, write_mask, written_whole
+from seglib.labels import LabelMap
 from seglib.predict.looks import segment
 
 RUN = "run.json"  # what a folder of masks says of how they were made
+LABELS = "labels.json"  # beside a model, what its classes are called
 
 
 class ModelError(ValueError):
@@ -62,6 +64,30 @@ def load_model(path):
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ModelError(f"{path}: no model that can be opened: {reason}") from error
+
+
+def find_labels(path, num_classes, file=None):
+    """The label map of a model's file: what ``LabelMap.save`` wrote to ``labels.json`` beside it.
+
+    Args:
+        path: of the model. num_classes: how many it tells apart.
+        file: of the label map, if it lies elsewhere.
+
+    Returns:
+        A :class:`~seglib.labels.LabelMap`; where there is no file, one of "class 0", "class 1" and so on.
+
+    Raises:
+        ValueError: a file that is no label map, or one of another number of classes.
+    """
+    beside = Path(path).with_name(LABELS)
+    if file is None and not beside.is_file():
+        return LabelMap(tuple(f"class {i}" for i in range(num_classes)))
+    labels = LabelMap.load(file or beside)
+    if labels.num_classes != num_classes:
+        raise ValueError(
+            f"{file or beside} names {labels.num_classes} classes, but {Path(path).name} tells {num_classes} apart"
+        )
+    return labels
 
 
 def segment_files(model, paths, out, labels, look=segment, recipe=None):
