@@ -127,3 +127,23 @@ def test_bytes_pictures_and_16_bits(model, image, tmp_path):
     Image.fromarray(image).save(tmp_path / "image.png")
     for form in (Image.fromarray(image), (tmp_path / "image.png").read_bytes(), image.astype(np.uint16) * 257):
         np.testing.assert_array_equal(predict.segment(model, form), expected)
+
+
+def test_batches_say_what_single_images_say(rng):
+    keras.utils.set_random_seed(0)
+    unet = models.unet((None, None, 3), 3, filters=4, depth=2)
+    images, shapes = [rng.integers(0, 256, (9 + i, 14, 3), np.uint8) for i in range(5)], []
+
+    class Watch:
+        def predict_on_batch(self, x):
+            shapes.append(x.shape)
+            return unet.predict_on_batch(x)
+
+    answers = list(predict.segment_batches(Watch(), images, (12, 16), batch_size=2))
+    assert shapes == [(2, 12, 16, 3), (2, 12, 16, 3), (1, 12, 16, 3)]
+    for image, ids in zip(images, answers, strict=True):
+        assert (ids == predict.segment(unet, image, (12, 16))).mean() > 0.99  # but for rounding
+    # An iterator is read a batch at a time.
+    source = iter(images)
+    next(predict.segment_batches(unet, source, (12, 16), batch_size=2))
+    assert len(list(source)) == 3

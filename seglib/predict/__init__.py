@@ -1,7 +1,7 @@
 """From a trained model and any image, of any size, to one class per pixel: whole, in tiles, from several looks."""
 
 from seglib.predict.files import LABELS, ModelError, find_labels, load_model, segment_files
-from seglib.predict.looks import confidence, entropy, probabilities, segment, to_ids, to_image, tta
+from seglib.predict.looks import confidence, entropy, probabilities, segment, segment_batches, to_ids, to_image, tta
 from seglib.predict.tiles import tiled
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "load_model",
     "probabilities",
     "segment",
+    "segment_batches",
     "segment_files",
     "tiled",
     "to_ids",

@@ -1,5 +1,6 @@
 """One look at an image, or several that are averaged: ids, probabilities, and how sure they are."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,30 @@ def segment(model, image, size=None):
     """
     image = to_image(image)
     return to_ids(find_logits(model, image, size))
+
+
+def segment_batches(model, images, size, batch_size=8):
+    """The ids of many images, in batches: what :func:`segment` says of each, and on a GPU sooner.
+
+    Args:
+        model: as in :func:`segment`.
+        images: iterable of images of any sizes, each as in :func:`segment`; a batch at a time is read.
+        size: ``(height, width)`` at which the model looks at all of them.
+        batch_size: images in a call of the model.
+
+    Yields:
+        (height, width) uint8 ids, of each image's own size, in the order of the images.
+    """
+    from tqdm import tqdm
+
+    total = len(images) if hasattr(images, "__len__") else None
+    with tqdm(total=total, desc="images", disable=None, delay=2) as bar:
+        images = iter(images)
+        while batch := [to_image(image) for image in itertools.islice(images, batch_size)]:
+            logits = _ask(model, np.concatenate([_show(image, size) for image in batch]))
+            for image, scores in zip(batch, logits, strict=True):
+                yield to_ids(_enlarge(scores, image.shape[:2]))
+                bar.update()
 
 
 def probabilities(model, image, size=None):
@@ -120,17 +145,30 @@ def to_ids(scores):
 
 def find_logits(model, image, size=None):
     """What the model says of an image of :func:`to_image`, at the image's own size: (height, width, num_classes)."""
-    own = image.shape[:2]
+    (logits,) = _ask(model, _show(image, size))
+    return _enlarge(logits, image.shape[:2])
+
+
+def _show(image, size):
+    """The image at the size at which the model looks: (1, height, width, 3) float32."""
     x = np.asarray(image, np.float32)[None]
-    if size is not None and tuple(size) != own:
+    if size is not None and tuple(size) != image.shape[:2]:
         x = ops.convert_to_numpy(ops.image.resize(x, size, antialias=True, data_format="channels_last"))
+    return x
+
+
+def _ask(model, x):
     logits = ops.convert_to_tensor(model.predict_on_batch(x))
     if tuple(logits.shape[:3]) != x.shape[:3]:
         raise ValueError(
             f"the model turned {x.shape[1]}×{x.shape[2]} pixels into {logits.shape[1]}×{logits.shape[2]}; wanted "
             "logits of the image's size (unpadded convolutions lose the border)"
         )
-    if tuple(logits.shape[1:3]) != own:
+    return logits
+
+
+def _enlarge(logits, size):
+    if tuple(logits.shape[:2]) != size:
         # The scores are enlarged, not the ids: a boundary then runs between pixels, not in steps.
-        logits = ops.image.resize(logits, own, data_format="channels_last")
-    return logits[0]
+        logits = ops.image.resize(logits, size, data_format="channels_last")
+    return logits
