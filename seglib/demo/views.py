@@ -107,7 +107,7 @@ def look(photo, path, shorter=None):
     built_for = model.input_shape[1:3]
     size = fit(photo.image.shape[:2], shorter) if None in built_for else tuple(built_for)
     probs = predict.probabilities(model, photo.image, size)
-    ids, confidence = probs.argmax(-1).astype(np.uint8), predict.confidence(probs)
+    ids, confidence = predict.to_ids(probs), predict.confidence(probs)
     return View(photo, labels, ids, confidence, size, time.perf_counter() - started)
 
 

@@ -199,7 +199,8 @@ def _upright(picture, source):
     try:
         _refuse_stack(picture, source)
         picture.load()
-        return ImageOps.exif_transpose(picture)
+        # In place gives None, and saves a copy of every file that is read; what somebody else opened stays as it is.
+        return ImageOps.exif_transpose(picture, in_place=picture is not source) or picture
     except ImageError:
         raise
     except Exception as error:
