@@ -318,7 +318,7 @@ def serve_pets_from(address, monkeypatch):
     monkeypatch.setattr(module, "_BASE_URL", address)
 
 
-def refused(folder, within=5):
+def refused(folder, within=10):
     """The message of a refusal, which must come in time."""
     start = time.monotonic()
     with pytest.raises(DataError) as error:
