@@ -58,7 +58,7 @@ def main():
         for size in sorted({int(row[2]) for row in rows}):
             of_size = [row for row in rows if row[0] == setting and int(row[2]) == size]
             rate = [size / float(row[3]) for row in of_size]
-            mib = statistics.median(float(row[4]) for row in of_size)
+            mib = statistics.mean(float(row[4]) for row in of_size)
             print(f"{setting:9} batch {size:>2}: {seeds.spread(rate)} images/s, {mib:.0f} MiB")
 
 
