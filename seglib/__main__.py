@@ -1,7 +1,6 @@
 """The command line: ``python -m seglib check | train | evaluate | predict``; thin, over the functions of the course."""
 
 import argparse
-import contextlib
 import hashlib
 import os
 import sys
@@ -20,7 +19,12 @@ def main(arguments=None):
     """Runs a command, and returns its exit code; what goes wrong is said in a line, without a stack trace."""
     options = _build_parser().parse_args(arguments)
     try:
-        return options.run(options)
+        code = options.run(options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # as of `… | head`, which has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python, on its way out, would try again
+        return 141
     except (ValueError, OSError, ImportError) as error:
         print(f"seglib {options.command}: {error}", file=sys.stderr)
         return 1
@@ -130,7 +134,7 @@ def _load_data(options):
 
 
 def _find_images(sources):
-    """The files named, and of the folders named all images, by name."""
+    """The files named, and of the folders named all images, by name, without hidden files and folders inside."""
     from seglib.images import EXTENSIONS
 
     found = []
@@ -138,7 +142,8 @@ def _find_images(sources):
         if not source.is_dir():
             found.append(source)
             continue
-        inside = sorted(path for path in source.iterdir() if path.suffix.lower() in EXTENSIONS)
+        shown = (path for path in source.iterdir() if path.is_file() and not path.name.startswith("."))
+        inside = sorted(path for path in shown if path.suffix.lower() in EXTENSIONS)
         if not inside:
             raise ValueError(f"{source}: no image in this folder; wanted {', '.join(EXTENSIONS)}")
         found += inside
@@ -207,7 +212,7 @@ def _build_parser():
 
     added = command(predict, "segment images", "build/runs/mine/best.keras photos --out masks --size 64 96")
     added.add_argument("model", type=Path, metavar="MODEL", help="a .keras file")
-    added.add_argument("images", nargs="+", metavar="IMAGE", help="image files, and folders of them")
+    added.add_argument("images", nargs="+", metavar="IMAGE", help="image files, and folders of them (not those inside)")
     added.add_argument("--out", type=Path, required=True, metavar="DIR", help="for masks as PNG; run again, it resumes")
     added.add_argument("--labels", type=Path, metavar="FILE", help="names and colours (labels.json beside the model)")
     _add_looks(added)
@@ -229,12 +234,11 @@ def _add_looks(parser):
 
 
 def _count(text):
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"wanted a whole number of at least 1, got {text}")
-    return number
+    if not (text.isdecimal() and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"wanted a whole number of at least 1, got {text!r}")
+    return int(text)
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(BrokenPipeError):  # as of `… | head`
-        sys.exit(main())
+    sys.stdout.reconfigure(errors="replace")  # names of classes and files, on a terminal that has only ASCII
+    sys.exit(main())

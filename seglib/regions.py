@@ -76,7 +76,11 @@ def to_geojson(regions, labels):
 
     Coordinates are pixels, x to the right and y *down*, where GeoJSON has degrees; programs that annotate images read
     it so. Each feature's properties are ``class``, ``class_id`` and ``area`` in pixels.
+
+    Raises:
+        ValueError: a region of a class that the label map does not name, such as void.
     """
+    _check_named(regions, labels)
     features = [
         {
             "type": "Feature",
@@ -96,7 +100,11 @@ def to_coco(regions, labels, file_name, size):
 
     Args:
         file_name: of the image. size: its ``(height, width)``.
+
+    Raises:
+        ValueError: a region of a class that the label map does not name, such as void.
     """
+    _check_named(regions, labels)
     from pycocotools import mask as run_lengths
 
     height, width = size
@@ -114,3 +122,9 @@ def to_coco(regions, labels, file_name, size):
         "categories": [{"id": i + 1, "name": name} for i, name in enumerate(labels.names)],
         "annotations": annotations,
     }
+
+
+def _check_named(regions, labels):
+    strange = {region.class_id for region in regions} - set(range(labels.num_classes))
+    if strange:
+        raise ValueError(f"the label map names the classes 0–{labels.num_classes - 1}; there are regions of {strange}")

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -71,6 +72,17 @@ class TestPredict:
         printed = capsys.readouterr()
         assert "bad.png: not an image" in printed.err and "Traceback" not in printed.err
         assert "1 masks written, 0 there already, 1 failed" in printed.out
+
+    def test_a_wrong_option_does_not_claim_the_folder(self, model, photo, tmp_path):
+        words = ["predict", model, photo, "--out", tmp_path / "out", "--tile"]
+        assert run(*words, "33") == 1
+        assert run(*words, "32") == 0
+
+    def test_hidden_files_and_folders_are_no_images(self, model, photo, tmp_path):
+        (photo.parent / "._photo.png").write_text("what macOS leaves")
+        (photo.parent / "folder.png").mkdir()
+        assert run("predict", model, photo.parent, "--out", tmp_path / "out") == 0
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["photo.png", "run.json"]
 
     def test_without_a_label_map_classes_are_numbered(self, model, photo, tmp_path, capsys):
         alone = tmp_path / "alone.keras"
@@ -151,5 +163,23 @@ def test_help_loads_nothing_heavy_and_wrong_words_end_with_2():
     script += "print('heavy:', *({'tensorflow', 'keras', 'matplotlib', 'scipy', 'PIL'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("heavy:\n") and "segment images" in done.stdout
-    done = subprocess.run([sys.executable, "-m", "seglib", "predict"], capture_output=True, text=True)
+    captured = {"capture_output": True, "text": True}
+    done = subprocess.run([sys.executable, "-m", "seglib", "predict"], **captured)
     assert done.returncode == 2 and "required" in done.stderr
+    done = subprocess.run([sys.executable, "-m", "seglib", "train", "a", "--out", "b", "--size", "x", "3"], **captured)
+    assert done.returncode == 2 and "at least 1, got 'x'" in done.stderr
+
+
+def test_a_terminal_that_has_only_ascii():
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-m", "seglib", "check", "--help"], env=environment, capture_output=True)
+    assert done.returncode == 0 and b"--classes A,B,?" in done.stdout and not done.stderr
+
+
+def test_a_reader_that_has_read_enough(folders):
+    """As ``| head -0`` is: the pipe is closed before anything is written."""
+    words = [sys.executable, "-m", "seglib", "check", *map(str, folders), "--classes", "sky,road,car"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        error = process.stderr.read()
+    assert process.returncode == 141 and "Errno" not in error and "Traceback" not in error

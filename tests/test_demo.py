@@ -160,6 +160,23 @@ def test_without_models_the_command_says_what_trains_some(tmp_path, capsys):
     assert f"found no .keras file in {tmp_path}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [(ModuleNotFoundError(name="gradio"), "gradio is missing; `make demo` sets up"), (OSError("port 7860"), "7860")],
+)
+def test_what_is_missing_or_taken_is_said_in_a_line(runs, monkeypatch, capsys, error, message):
+    def fail(models, port):
+        raise error
+
+    monkeypatch.setattr("seglib.demo.__main__.serve", fail)
+    with pytest.raises(SystemExit):
+        main(["--models", str(runs)])
+    with pytest.raises(SystemExit):
+        main(["--models", str(runs), "--port", "65536"])
+    printed = capsys.readouterr().err
+    assert message in printed and "wanted a port, 1 to 65535, got '65536'" in printed
+
+
 # The page
 
 
@@ -356,6 +373,13 @@ def test_asks_and_listens_on_this_machine_alone(page, server):
     request = urllib.request.Request(server.address, headers={"Host": "elsewhere.example"})
     with pytest.raises(urllib.error.HTTPError, match="400"):
         urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request)
+
+
+def test_a_port_that_is_taken(server, runs):
+    port = server.address.rsplit(":", 1)[1].strip("/")
+    words = [PYTHON, "-m", "seglib.demo", "--models", runs, "--port", port]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 2 and port in done.stderr and "Traceback" not in done.stderr
 
 
 def test_nothing_is_left_when_it_ends(page, server, photo_path):

@@ -173,6 +173,8 @@ def test_parity(model, saved, folders, capfd):
     other = models.unet((None, None, 3), 3, filters=4, depth=2)
     row = export.parity(other, [saved["litert"]], dataset, size=SIZE, split="train", count=4)[1]
     assert row.largest_difference > 0.1 and row.miou_difference != 0
+    with pytest.raises(ValueError, match="at least 1 pair, got count=0"):
+        export.parity(model, [], dataset, SIZE, count=0)
 
 
 def test_an_exported_model_segments_a_photo(model, images, saved):
@@ -301,3 +303,19 @@ def test_nothing_is_printed(images, tmp_path, capfd, format):
     path = export.save(model, tmp_path / f"model{export.ENDINGS[format]}", format, representative=images)
     export.load(path)(images)
     assert capfd.readouterr() == ("", "")
+
+
+def test_signs_that_tensorflow_takes_for_a_pattern(model, images, saved, tmp_path):
+    folder = tmp_path / "one [1] *"
+    path = export.save(model, folder / "model.tflite", "litert", size=SIZE)
+    expected = export.load(saved["litert"])(images)
+    np.testing.assert_allclose(export.load(path)(images), expected, atol=1e-5)
+    with pytest.raises(ValueError, match=r"model: TensorFlow takes the signs \[ \] \* \?"):
+        export.save(model, folder / "model", "saved_model", size=SIZE)
+    assert list(folder.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("size", [(64,), (0, 5), (3, -1), (4, 5, 3)])
+def test_a_size_is_two_lengths(model, tmp_path, size):
+    with pytest.raises(ValueError, match=r"size is \(height, width\)"):
+        export.save(model, tmp_path / "model", "saved_model", size=size)

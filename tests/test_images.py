@@ -27,6 +27,28 @@ def test_sixteen_bits_are_scaled_not_cut_off(tmp_path):
     assert images.read_image(tmp_path / "a.png")[0, :, 0].tolist() == [0, 1, 255]
 
 
+def write_pgm(path, values, highest):
+    """A grey file of the highest value that it names, one or two bytes a pixel."""
+    height, width = values.shape
+    stored = values.astype(">u2" if highest > 255 else "u1").tobytes()
+    path.write_bytes(f"P5\n{width} {height}\n{highest}\n".encode() + stored)
+
+
+def test_grey_files_of_any_highest_value(tmp_path):
+    """Pillow spreads their values; those of a photograph are its light, those of a mask are ids."""
+    values = np.array([[0, 1, 2], [5, 6, 7]])
+    write_pgm(tmp_path / "a.pgm", values * 257, 65535)
+    np.testing.assert_array_equal(images.read_image(tmp_path / "a.pgm")[..., 0], values)
+    with Image.open(tmp_path / "a.pgm") as picture:
+        np.testing.assert_array_equal(images.read_image(picture)[..., 0], values)
+    for highest in (7, 100, 255, 300, 65535):
+        write_pgm(tmp_path / "b.pgm", values, highest)
+        np.testing.assert_array_equal(images.read_mask(tmp_path / "b.pgm"), values)
+        np.testing.assert_array_equal(images.read_values(tmp_path / "b.pgm").pixels, values)
+    (tmp_path / "plain.pgm").write_text("P2\n3 2\n7\n0 1 2\n5 6 7\n")
+    np.testing.assert_array_equal(images.read_mask(tmp_path / "plain.pgm"), values)
+
+
 def test_alpha_is_dropped_and_colours_stay(tmp_path, rng):
     rgba = rng.integers(0, 256, (4, 6, 4), np.uint8)
     Image.fromarray(rgba).save(tmp_path / "a.png")
@@ -315,6 +337,11 @@ class TestWriting:
         painted = np.asarray(Image.open(tmp_path / "mask.png").convert("RGB"))
         np.testing.assert_array_equal(painted, self.MAP.to_rgb(self.MASK))
         assert [path.name for path in tmp_path.iterdir()] == ["mask.png"]
+
+    def test_notes_are_kept_in_the_file(self, tmp_path):
+        images.write_mask(tmp_path / "mask.png", self.MASK, self.MAP, {"made of": "photo.jpg"})
+        assert Image.open(tmp_path / "mask.png").text == {"made of": "photo.jpg"}
+        np.testing.assert_array_equal(images.read_mask(tmp_path / "mask.png"), self.MASK)
 
     def test_nothing_is_overwritten(self, tmp_path):
         (tmp_path / "mask.png").write_text("mine")

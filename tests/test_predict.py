@@ -59,8 +59,30 @@ def test_a_black_float_image_is_an_image(model):
 
 def test_a_model_that_loses_the_border_is_refused():
     valid = models.unet((44, 44, 3), 2, filters=4, depth=2, padding="valid")
-    with pytest.raises(ValueError, match="44×44 pixels into 28×28"):
+    with pytest.raises(ValueError, match=r"images \(1, 44, 44, 3\) into \(1, 28, 28, 2\); wanted logits"):
         predict.segment(valid, np.zeros((44, 44, 3), np.uint8))
+
+
+@pytest.mark.parametrize("answer", [np.zeros((1, 4, 4, 1)), np.zeros((1, 10)), [np.zeros((1, 4, 4, 2))] * 2])
+def test_an_answer_that_is_no_map_of_logits_is_refused(answer):
+    class Model:
+        def predict_on_batch(self, x):
+            return answer
+
+    with pytest.raises(ValueError, match="the model turned images .* of two classes or more"):
+        predict.segment(Model(), np.zeros((4, 4, 3), np.uint8))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_model_that_answers_in_16_bits_gives_probabilities_of_32(image, dtype):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((None, None, 3))
+    model = keras.Model(inputs, keras.layers.Conv2D(5, 3, padding="same", dtype=dtype)(inputs))
+    probs = predict.probabilities(model, image)
+    sure = predict.confidence(probs)
+    assert probs.dtype == sure.dtype == np.float32
+    np.testing.assert_allclose(probs.sum(-1), 1, atol=1e-6)
+    assert predict.confidence(probs.astype(np.float16)).dtype == np.float32
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (7, 5), (33, 64)])
@@ -147,3 +169,5 @@ def test_batches_say_what_single_images_say(rng):
     source = iter(images)
     next(predict.segment_batches(unet, source, (12, 16), batch_size=2))
     assert len(list(source)) == 3
+    with pytest.raises(ValueError, match="at least 1 image, got batch_size=0"):
+        next(predict.segment_batches(unet, images, (12, 16), batch_size=0))

@@ -71,6 +71,13 @@ def test_geojson_has_holes():
     np.testing.assert_array_equal(fill(rings, MASK.shape), MASK == 1)
 
 
+def test_void_has_no_name():
+    void = regions.find_regions(np.array([[0, 255]]), [255])
+    for to in (lambda: regions.to_geojson(void, MAP), lambda: regions.to_coco(void, MAP, "a.png", (1, 2))):
+        with pytest.raises(ValueError, match=r"names the classes 0–\d; there are regions of \{255\}"):
+            to()
+
+
 def test_coco_is_read_back(tmp_path):
     Image.fromarray(np.zeros((*MASK.shape, 3), np.uint8)).save(tmp_path / "a.png")
     written = regions.to_coco(regions.find_regions(MASK, range(3)), MAP, "a.png", MASK.shape)

@@ -83,10 +83,13 @@ def test_masks_of_another_recipe_are_not_mixed(photos, tmp_path):
     out = tmp_path / "out"
     predict.segment_files(None, photos[:2], out, MAP, Look(), recipe={"model": "a"})
     look = Look()
-    with pytest.raises(FileExistsError, match=r"masks of another run .*'a'.*'b'"):
+    with pytest.raises(FileExistsError, match=r"masks of another run \(model was 'a', now it is 'b'\); write to"):
         predict.segment_files(None, photos, out, MAP, look, recipe={"model": "b"})
     with pytest.raises(FileExistsError, match="masks of another run"):
         predict.segment_files(None, photos, out, LabelMap(("x", "y")), look, recipe={"model": "a"})
+    with pytest.raises(FileExistsError, match=r"masks of another run \(colours was"):
+        red_and_blue = LabelMap(MAP.names, ((255, 0, 0), (0, 0, 255)))
+        predict.segment_files(None, photos, out, red_and_blue, look, recipe={"model": "a"})
     (out / "run.json").write_text("{")
     with pytest.raises(FileExistsError, match="masks of another run"):
         predict.segment_files(None, photos, out, MAP, look, recipe={"model": "a"})
@@ -97,9 +100,58 @@ def test_files_that_no_run_has_made_stay(photos, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "3.png").write_text("mine")
-    with pytest.raises(FileExistsError, match=r"out holds 3.png already, which no run has made"):
+    with pytest.raises(FileExistsError, match=r"out/3.png is there already, which no run has made"):
         predict.segment_files(None, photos, out, MAP, Look())
     assert (out / "3.png").read_text() == "mine" and len(list(out.iterdir())) == 1
+
+
+def test_a_mask_is_that_of_its_own_image_only(photos, tmp_path, rng):
+    """Cameras name their pictures alike, and a picture may be replaced after its mask was made."""
+    out, look = tmp_path / "out", Look()
+    predict.segment_files(None, photos[:2], out, MAP, look)
+    (tmp_path / "more").mkdir()
+    other = tmp_path / "more" / "0.jpg"
+    photos[4].rename(other)
+    with pytest.raises(FileExistsError, match=r"0.png is the mask of another image than .*more/0.jpg"):
+        predict.segment_files(None, [other, photos[2]], out, MAP, look)
+    before = (out / "1.png").read_bytes()
+    Image.fromarray(rng.integers(0, 256, (9, 12, 3), np.uint8)).save(photos[1])
+    with pytest.raises(FileExistsError, match=r"1.png is the mask of another image than .*1.jpg, or of what that was"):
+        predict.segment_files(None, photos[:2], out, MAP, look)
+    Image.fromarray(np.zeros((3, 4), np.uint8)).save(out / "3.png")
+    with pytest.raises(FileExistsError, match="3.png is there already, which no run has made"):
+        predict.segment_files(None, [photos[3]], out, MAP, look)
+    assert look.seen == ["0", "1"] and (out / "1.png").read_bytes() == before
+    photos[0].rename(tmp_path / "more" / "moved.jpg")  # and a picture that has only moved is the same
+    (tmp_path / "more" / "moved.jpg").rename(other)
+    assert predict.segment_files(None, [other], out, MAP, look).kept == [out / "0.png"]
+
+
+def test_a_run_that_fails_at_once_leaves_nothing_behind(photos, tmp_path):
+    def fail(model, path):
+        raise ValueError("a tile is a multiple of 32")
+
+    out = tmp_path / "out"
+    with pytest.raises(ValueError, match="multiple"):
+        predict.segment_files(None, photos, out, MAP, fail, recipe={"tile": 33})
+    assert not out.exists()
+    out.mkdir()
+    (out / "run.json").write_text('{"tile": 33}')  # as of a run that was killed before its first mask
+    assert len(predict.segment_files(None, photos, out, MAP, Look(), recipe={"tile": 32}).written) == 5
+    assert json.loads((out / "run.json").read_text())["tile"] == 32
+
+
+def test_masks_do_not_go_where_the_images_are(photos):
+    with pytest.raises(ValueError, match="photos is a folder of the images"):
+        predict.segment_files(None, photos, photos[0].parent, MAP, Look())
+    with pytest.raises(FileExistsError, match="0.jpg is a file; wanted a folder"):
+        predict.segment_files(None, photos, photos[0], MAP, Look())
+    assert len(list(photos[0].parent.iterdir())) == 5
+
+
+def test_the_longest_name_a_file_can_have(photos, tmp_path):
+    photo = photos[0].rename(photos[0].with_name("ö" * 125 + "x.jpg"))
+    assert predict.segment_files(None, [photo], tmp_path / "out", MAP, Look()).written[0].exists()
 
 
 def test_bad_images_are_reported_and_do_not_stop_the_others(photos, tmp_path):
@@ -165,6 +217,26 @@ class TestModelFiles:
             with pytest.raises(predict.ModelError, match=rf"{name}.keras: {message}"):
                 predict.load_model(tmp_path / f"{name}.keras")
 
+    @pytest.mark.parametrize(
+        ("channels", "head", "shape"),
+        [
+            (3, lambda x: [keras.layers.Conv2D(2, 1)(x), keras.layers.Conv2D(2, 1)(x)], r"\[.*\]"),
+            (3, lambda x: keras.layers.Dense(10)(keras.layers.GlobalAveragePooling2D()(x)), r"\(None, 10\)"),
+            (3, keras.layers.Conv2D(1, 1, activation="sigmoid"), r"\(None, None, None, 1\)"),
+            (1, keras.layers.Conv2D(2, 1), r"\(None, None, None, 2\)"),
+        ],
+        ids=["two outputs", "a classifier", "one class", "grey images"],
+    )
+    def test_a_model_of_something_else_is_refused(self, tmp_path, channels, head, shape):
+        image = keras.Input((None, None, channels))
+        keras.Model(image, head(image)).save(tmp_path / "else.keras")
+        with pytest.raises(predict.ModelError, match=rf"else.keras: turns \(.*, {channels}\) into {shape}; wanted"):
+            predict.load_model(tmp_path / "else.keras")
+
+    def test_a_folder_is_called_one(self, tmp_path):
+        with pytest.raises(predict.ModelError, match="a folder; wanted a .keras file"):
+            predict.load_model(tmp_path)
+
     def test_code_in_a_file_does_not_run(self, tmp_path):
         touched = tmp_path / "touched"
         inputs = keras.Input((4, 4, 3))
@@ -209,5 +281,7 @@ def test_classes_are_named_by_the_file_beside_the_model_or_numbered(tmp_path):
         predict.find_labels(model, 3)
     LabelMap(("a", "b", "c")).save(tmp_path / "three.json")
     assert predict.find_labels(model, 3, tmp_path / "three.json").names == ("a", "b", "c")
+    with pytest.raises(ValueError, match="best.keras tells 256 classes apart; a mask file holds 255 at most"):
+        predict.find_labels(model, 256)
     with pytest.raises(ValueError, match="no.json: no label map"):
         predict.find_labels(model, 3, tmp_path / "no.json")

@@ -19,12 +19,23 @@ def main(words=None):
         prog="python -m seglib.demo", description="Serves a page on which a model names the pixels of your photo."
     )
     parser.add_argument("--models", default="build/runs", help="folder of .keras files, or of folders of them")
-    parser.add_argument("--port", type=int, help="port on 127.0.0.1; the first free one from 7860 on")
+    parser.add_argument("--port", type=_port, help="port on 127.0.0.1; the first free one from 7860 on")
     options = parser.parse_args(words)
     models = find_models(options.models)
     if not models:
         parser.error(f"found no .keras file in {options.models} or the folders in it; `make course` trains some")
-    serve(models, options.port)
+    try:
+        serve(models, options.port)
+    except ModuleNotFoundError as error:
+        parser.error(f"{error.name} is missing; `make demo` sets up an environment with all that the page needs")
+    except OSError as error:  # a port that is taken
+        parser.error(str(error))
+
+
+def _port(text):
+    if not (text.isdecimal() and 1 <= int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"wanted a port, 1 to 65535, got {text!r}")
+    return int(text)
 
 
 def serve(models, port=None):

@@ -50,11 +50,13 @@ def parity(model, paths, dataset, size, split="test", count=None):
         and of what every runtime does unasked: LiteRT computes on one processor, the others on all.
 
     Raises:
-        ValueError: a path that is no exported model, or one that does not take images of the size.
+        ValueError: a path that is no exported model, or one that does not take images of the size; no pair to ask.
     """
     askers = [model, *(load(path) for path in paths)]
     scores = [ConfusionMatrix(dataset.labels.num_classes, dataset.labels.ignore_id) for _ in askers]
     largest = np.zeros(len(askers))
+    if count is not None and count < 1:
+        raise ValueError(f"files are compared on at least 1 pair, got count={count}")
     pairs = dataset.batches(split, size, batch_size=1)
     for images, masks in (pairs if count is None else pairs.take(count)).as_numpy_iterator():
         answers = [asker.predict_on_batch(images) for asker in askers]

@@ -85,6 +85,8 @@ def _check_target(path, format):
     if ending != ENDINGS[format]:
         wanted = f"ends in {ENDINGS[format]}" if ENDINGS[format] else "is a folder, without an ending"
         raise ValueError(f"{path}: format {format!r} {wanted}")
+    if format == "saved_model" and set(str(path.absolute())) & set("[]*?"):
+        raise ValueError(f"{path}: TensorFlow takes the signs [ ] * ? of a folder for a pattern, and would not find it")
     if os.path.lexists(path):
         raise FileExistsError(f"{path} is there already; delete it, or choose another name")
 
@@ -98,6 +100,8 @@ def _image_size(model, size):
         )
     own = model.input_shape[1:3]
     size = own if size is None else tuple(size)
+    if len(size) != 2 or not all(n is None or n >= 1 for n in size):
+        raise ValueError(f"size is (height, width), 1 pixel or more each, got {size}")
     if any(n is not None and n != found for n, found in zip(own, size, strict=True)):
         raise ValueError(f"size: the model takes {own[0]}×{own[1]} pixels (height×width), got {size[0]}×{size[1]}")
     return size
@@ -144,10 +148,14 @@ def _write_saved_model(model, path, shape, format=None, images=None):
 
 
 def _write_litert(model, path, shape, format, images):
+    with tempfile.TemporaryDirectory() as folder:  # not beside the file: TensorFlow takes brackets for a pattern
+        _write_saved_model(model, folder, shape)
+        path.write_bytes(_to_litert(folder, format, images))
+
+
+def _to_litert(folder, format, images):
     tf = need("tensorflow")
-    folder = path.with_suffix("")
-    _write_saved_model(model, folder, shape)
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
+    converter = tf.lite.TFLiteConverter.from_saved_model(folder)
     if format != "litert":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if format == "litert_float16":
@@ -155,7 +163,7 @@ def _write_litert(model, path, shape, format, images):
     if format == "litert_int8":
         converter.representative_dataset = lambda: ([image] for image in images)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    path.write_bytes(converter.convert())
+    return converter.convert()
 
 
 def _write_onnx(model, path, shape, format, images):

@@ -24,7 +24,7 @@ class ImageError(ValueError):
 def open_image(source):
     """A photograph as an upright RGB ``PIL.Image``; everything else as :func:`read_image`, which see."""
     picture = _open(source)
-    if picture.mode in _SIXTEEN_BITS:
+    if picture.mode in _SIXTEEN_BITS or (picture.mode, picture.format) == ("I", "PPM"):
         grey = np.asarray(picture).astype(np.float64)
         return Image.fromarray((grey / 257).round().astype(np.uint8)).convert("RGB")
     if picture.mode in ("I", "F"):
@@ -76,10 +76,10 @@ def read_mask(path):
             f"{path}: a mask holds one id per pixel, found mode {picture.mode}; "
             "wanted a grey or palette file (a painted mask is converted with LabelMap.from_rgb)"
         )
-    ids = np.asarray(picture)
+    ids = _unstretch(np.asarray(picture), picture)
     if ids.size and (ids.min() < 0 or ids.max() > 255):
         raise ImageError(f"{path}: a mask holds ids 0–255, found {int(ids.min())}–{int(ids.max())}")
-    return ids.astype(np.uint8) // picture.info["stretched_by"]
+    return ids.astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -117,21 +117,21 @@ def read_values(path):
         ImageError: missing, unreadable or truncated, or values that are no whole numbers in 0–65535.
     """
     picture, palette = _open(path), None
-    lossy, stretched_by = picture.info["lossy"], picture.info["stretched_by"]
+    lossy = picture.info["lossy"]
     if picture.mode == "P" and picture.info["format"] in ("PNG", "TIFF"):
         palette = np.zeros((256, 3), np.uint8)
         colours = np.reshape(picture.getpalette("RGB"), (-1, 3))
         palette[: len(colours)] = colours
     elif picture.mode not in ("1", "L", "I", "F", *_SIXTEEN_BITS):
         picture = _drop_alpha(picture)
-    pixels = np.asarray(picture)
+    pixels = _unstretch(np.asarray(picture), picture)
     if pixels.dtype.kind == "f" or pixels.dtype.itemsize > 2:
         pixels = _whole(pixels, path)
     elif pixels.dtype == bool:
         pixels = pixels.astype(np.uint8)
     if pixels.ndim == 3 and np.ptp(pixels, axis=-1).max(initial=0) <= (16 if lossy else 0):
         pixels = pixels[..., 1]
-    return Values(pixels // pixels.dtype.type(stretched_by), palette, lossy)
+    return Values(pixels, palette, lossy)
 
 
 def read_size(path):
@@ -184,11 +184,11 @@ def _opened(source):
 
 def _open(source):
     if isinstance(source, Image.Image):  # somebody has opened it, and may want it as it was
-        return _upright(_refuse_bomb(source, _name(source)), source)
+        picture = _upright(_refuse_bomb(source, _name(source)), source)
+        picture.format = source.format  # of which a copy knows nothing
+        return picture
     with _opened(source) as picture:
-        info = {"format": picture.format, "lossy": _is_lossy(picture, source), "stretched_by": 1}
-        if picture.format == "PNG" and picture.mode == "L":
-            info["stretched_by"] = _stretch(source)
+        info = {"format": picture.format, "lossy": _is_lossy(picture, source), "stretch": _stretch(picture, source)}
         picture = _upright(picture, source)
     picture.info.update(info)
     return picture
@@ -244,6 +244,17 @@ def _is_lossy(picture, source):
     return picture.format == "JPEG" or "jpeg" in str(picture.info.get("compression"))
 
 
-def _stretch(source):
-    # Pillow spreads grey values of 2 and 4 bits over 0–255; byte 24 of a PNG file is its bit depth.
-    return {2: 85, 4: 17}.get(_head(source, 25)[24], 1)
+def _stretch(picture, source):
+    """``(highest value read, highest value stored)``: Pillow spreads the grey values of some files; None for others."""
+    if picture.format == "PNG" and picture.mode == "L":  # byte 24 of the file is its bit depth
+        return {2: (255, 3), 4: (255, 15)}.get(_head(source, 25)[24])
+    if picture.format == "PPM" and picture.mode in ("L", "I") and isinstance(picture.tile[0][3], tuple):
+        return (255 if picture.mode == "L" else 65535), picture.tile[0][3][1]
+    return None
+
+
+def _unstretch(values, picture):
+    if picture.info["stretch"] is None:
+        return values
+    high, stored = picture.info["stretch"]
+    return np.rint(values * (stored / high)).astype(values.dtype)

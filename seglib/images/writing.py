@@ -2,15 +2,16 @@
 
 import contextlib
 import os
+import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from seglib.images.reading import ImageError
 
 
-def write_mask(path, mask, labels):
+def write_mask(path, mask, labels, notes=None):
     """Writes ids as a palette PNG: viewers show the classes' colours, programs read the ids, nothing is lost.
 
     The file is written beside its place and then moved there, so that what is found under ``path`` is whole.
@@ -19,6 +20,7 @@ def write_mask(path, mask, labels):
         path: where to; ``.png``.
         mask: (height, width) uint8 ids.
         labels: a :class:`~seglib.labels.LabelMap`, whose colours become the palette.
+        notes: mapping from names to texts that are kept in the file; Pillow gives them as ``Image.open(path).text``.
 
     Raises:
         FileExistsError: there is a file already. It is left as it is.
@@ -31,8 +33,11 @@ def write_mask(path, mask, labels):
         raise ImageError(f"{path}: a mask is (height, width) uint8, got {mask.shape} {mask.dtype}")
     picture = Image.fromarray(mask)
     picture.putpalette(labels.palette.tobytes())
+    texts = PngImagePlugin.PngInfo()
+    for name, text in (notes or {}).items():
+        texts.add_text(name, text)
     with written_whole(path) as beside:
-        picture.save(beside, format="PNG")
+        picture.save(beside, format="PNG", pnginfo=texts)
 
 
 def write_tiff(path, strips, size, labels):
@@ -83,7 +88,8 @@ def written_whole(path):
         OSError: it cannot be written, as on a full disk.
     """
     path = Path(path)
-    beside = path.with_name(f".{path.stem}.part{path.suffix}")
+    # The same name the next time, so that nothing piles up; short, as names end at 255 bytes.
+    beside = path.with_name(f".{zlib.crc32(os.fsencode(path.name)):08x}.part{path.suffix}")
     if path.exists():
         raise FileExistsError(f"{path} is there already, and nothing is overwritten; delete it, or write elsewhere")
     try:

@@ -29,7 +29,7 @@ def segment(model, image, size=None):
     Raises:
         ImageError: a file that cannot be read.
         ValueError: an array that is no image: its shape, float values that are not finite, outside 0–255, or all
-            within 0–1 (scaled already); a model whose logits are not of the image's size.
+            within 0–1 (scaled already); a model whose logits are not of the image's size, or of one class only.
     """
     image = to_image(image)
     return to_ids(find_logits(model, image, size))
@@ -42,13 +42,15 @@ def segment_batches(model, images, size, batch_size=8):
         model: as in :func:`segment`.
         images: iterable of images of any sizes, each as in :func:`segment`; a batch at a time is read.
         size: ``(height, width)`` at which the model looks at all of them.
-        batch_size: images in a call of the model.
+        batch_size: images in a call of the model, at least 1.
 
     Yields:
         (height, width) uint8 ids, of each image's own size, in the order of the images.
     """
     from tqdm import tqdm
 
+    if batch_size < 1:
+        raise ValueError(f"a batch holds at least 1 image, got batch_size={batch_size}")
     total = len(images) if hasattr(images, "__len__") else None
     with tqdm(total=total, desc="images", disable=None, delay=2) as bar:
         images = iter(images)
@@ -100,7 +102,7 @@ def confidence(probs):
 
     (…, num_classes) probabilities → (…) float32.
     """
-    return np.max(probs, axis=-1)
+    return np.max(np.asarray(probs, np.float32), axis=-1)
 
 
 def entropy(probs):
@@ -158,13 +160,14 @@ def _show(image, size):
 
 
 def _ask(model, x):
-    logits = ops.convert_to_tensor(model.predict_on_batch(x))
-    if tuple(logits.shape[:3]) != x.shape[:3]:
+    logits = model.predict_on_batch(x)
+    shape = tuple(getattr(logits, "shape", ()))
+    if len(shape) != 4 or shape[:3] != x.shape[:3] or shape[3] < 2:
         raise ValueError(
-            f"the model turned {x.shape[1]}×{x.shape[2]} pixels into {logits.shape[1]}×{logits.shape[2]}; wanted "
-            "logits of the image's size (unpadded convolutions lose the border)"
+            f"the model turned images {x.shape} into {shape or type(logits).__name__}; wanted logits (batch, height, "
+            "width, num_classes) of the images' size (unpadded convolutions lose the border), of two classes or more"
         )
-    return logits
+    return ops.cast(logits, "float32")  # a model may compute in 16 bits; probabilities want more
 
 
 def _enlarge(logits, size):
