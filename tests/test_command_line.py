@@ -190,7 +190,8 @@ command_line.check = check
 sys.exit(command_line.main(["check", "photos"]))
 """
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen([sys.executable, "-c", script], **pipes) as process:
+    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
+    with subprocess.Popen([sys.executable, "-c", script], env=buffered, **pipes) as process:
         process.stdout.close()
         process.stdin.close()
         assert not process.stderr.read()
