@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -27,6 +28,12 @@ def main(arguments=None):
         return 141
     except (ValueError, OSError, ImportError) as error:
         print(f"seglib {options.command}: {error}", file=sys.stderr)
+        return 1
+    except Exception as error:  # what goes wrong within tf.data comes as TensorFlow's, with many words around it
+        said = re.findall(r"^[\w.]*Error: (.+)$", str(error), re.MULTILINE)
+        if not (said and type(error).__module__.startswith("tensorflow.")):
+            raise
+        print(f"seglib {options.command}: {said[-1]}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         goes_on = "; run it again, and it goes on" if options.command in ("train", "predict") else ""
@@ -53,7 +60,10 @@ def train(options):
 
     dataset = _load_data(options)
     labels, size = dataset.labels, tuple(options.size)
-    options.out.mkdir(parents=True, exist_ok=True)
+    named = ("data", "model", "filters", "size", "epochs", "batch_size", "rate", "augment", "seed")
+    recipe = {"classes": labels.names, "pairs": dataset.counts} | {name: getattr(options, name) for name in named}
+    predicting.check_recipe(options.out, recipe, "state-*")
+    predicting.note_recipe(options.out, recipe)
     labels.save(options.out / predicting.LABELS)
     views = None if options.augment == "none" else getattr(augment, options.augment)(size, ignore_id=labels.ignore_id)
     choice = dict(batch_size=options.batch_size, augment=views, seed=options.seed)
@@ -202,7 +212,7 @@ def _build_parser():
     added.add_argument("--batch-size", type=_count, default=8, metavar="N", help="images in a step (8)")
     added.add_argument("--rate", type=float, default=2e-3, help="the highest learning rate (0.002)")
     added.add_argument("--augment", choices=AUGMENTATIONS, default="light", help="(light)")
-    added.add_argument("--seed", type=int, default=0, metavar="N", help="of weights, order and views (0)")
+    added.add_argument("--seed", type=_seed, default=0, metavar="N", help="of weights, order and views (0)")
 
     added = command(evaluate, "score a model on a dataset", "build/runs/mine/best.keras streets/tiny --size 64 96")
     added.add_argument("model", type=Path, metavar="MODEL", help="a .keras file")
@@ -231,6 +241,12 @@ def _add_looks(parser):
     parser.add_argument("--tta", action="store_true", help="average with a look at the mirror image: twice the time")
     parser.add_argument("--crf", action="store_true", help="refine outlines by a fully connected CRF")
     parser.add_argument("--tile", type=_count, metavar="N", help="go tile by tile, N pixels wide, through large images")
+
+
+def _seed(text):
+    if not (text.isdecimal() and int(text) < 2**31):
+        raise argparse.ArgumentTypeError(f"wanted a whole number from 0, below 2³¹, got {text!r}")
+    return int(text)
 
 
 def _count(text):

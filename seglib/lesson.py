@@ -19,7 +19,7 @@ class Profile:
         batch_size: images in a step.
         filters, depth: width of the U-Net's first level, and its number of levels.
         epochs: passes over the training images.
-        steps: None, or at most so many training steps (``SEGLIB_STEPS``), of two images each: then nothing is learnt
+        steps: None, or at most so many training steps (``SEGLIB_STEPS``), of four images each: then nothing is learnt
             and claims are printed but not asserted; nor are they on another dataset than the profile's own
             (``SEGLIB_DATASET``).
     """
@@ -44,8 +44,8 @@ def profile():
     """The profile of this machine: ``"gpu"`` where Keras sees one, else ``"cpu"``.
 
     ``SEGLIB_PROFILE`` (``cpu`` or ``gpu``) overrules what is seen, ``SEGLIB_STEPS`` (a positive whole number)
-    shortens all training and its batches, ``SEGLIB_DATASET`` (a name for :func:`seglib.data.load`, which also says which names there
-    are) replaces the profile's dataset and leaves its image size. There are no other switches.
+    shortens all training and its batches, ``SEGLIB_DATASET`` (a name for :func:`seglib.data.load`, which also says
+    which names there are) replaces the profile's dataset and leaves its image size. There are no other switches.
 
     Raises:
         ValueError: profile or steps are set to something else.
@@ -57,7 +57,7 @@ def profile():
     if steps is not None and (not steps.isdecimal() or int(steps) < 1):
         raise ValueError(f"SEGLIB_STEPS must be a whole number of at least 1, got {steps!r}")
     chosen = replace(PROFILES[name], dataset=os.environ.get("SEGLIB_DATASET") or PROFILES[name].dataset)
-    return chosen if steps is None else replace(chosen, steps=int(steps), epochs=1, batch_size=2)
+    return chosen if steps is None else replace(chosen, steps=int(steps), epochs=1, batch_size=4)
 
 
 def data_dir():

@@ -64,7 +64,7 @@ class TestPredict:
         assert run(*words) == run(*words) == 0
         assert "0 masks written, 1 there already, 0 failed" in capsys.readouterr().out
         assert run(*words, "--tta") == 1
-        assert "masks of another run" in capsys.readouterr().err
+        assert "the work of another run" in capsys.readouterr().err
 
     def test_what_fails_is_said_and_the_rest_is_done(self, model, photo, tmp_path, capsys):
         (tmp_path / "bad.png").write_text("text")
@@ -152,6 +152,21 @@ class TestCheckTrainEvaluate:
         assert run("evaluate", out / "best.keras", *folders, "--classes", "sky,road,car", "--size", "16", "16") == 0
         printed = capsys.readouterr().out
         assert "road  IoU 0." in printed and "images test: mean IoU 0." in printed
+
+    def test_a_folder_of_another_run_and_a_damaged_image(self, folders, tmp_path, capsys):
+        words = ["train", *folders, "--classes", "sky,road,car", "--out", tmp_path / "run", "--filters", "4"]
+        words += ["--size", "16", "16", "--epochs", "1", "--batch-size", "2", "--augment", "none"]
+        assert run(*words) == 0
+        best = (tmp_path / "run" / "best.keras").read_bytes()
+        assert run(*words, "--seed", "7") == 1
+        assert "the work of another run (seed was 0, now it is 7)" in capsys.readouterr().err
+        assert (tmp_path / "run" / "best.keras").read_bytes() == best
+        for image in folders[0].iterdir():
+            image.write_bytes(image.read_bytes()[:100])
+        words[words.index("--out") + 1] = tmp_path / "other"
+        assert run(*words) == 1
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert error.startswith("seglib train: ") and "damaged or truncated" in error and ".png" in error
 
     def test_a_model_of_other_classes_is_not_scored(self, model, folders, capsys):
         assert run("evaluate", model, *folders, "--classes", "a,b,c,d") == 1

@@ -189,6 +189,17 @@ class TestMasksThatHoldWhatTheyShouldNot:
         file = folder.change("masks", 3, lambda mask: (mask == 1).astype(np.uint8) * 255)
         assert_diagnosed(folder.check(binary), "mixed encodings", [file], "warning")
 
+    def test_ids_among_black_and_white_masks(self, folder):
+        """They make void of all 255."""
+        files = [folder.change("masks", i, lambda mask: (mask == 1).astype(np.uint8) * 255) for i in range(COUNT)]
+        binary = LabelMap(("other", "building"))
+        assert folder.check(binary).clean
+        folder.change("masks", 3, lambda mask: (mask == 1).astype(np.uint8))
+        there = [file for i, file in enumerate(files) if i != 3 and (folder.scenes[i][1] == 1).any()]
+        found = assert_diagnosed(folder.check(binary), "mixed encodings", there, "warning")
+        assert "is 255 their foreground?" in found.what and "ids={0: 0, 1: 1, 255: 1}" in found.do
+        assert folder.check(binary, ids={0: 0, 1: 1, 255: 1}).clean
+
     @pytest.mark.parametrize("size", [(48, 72), (96, 144)])
     def test_interpolated_masks(self, folder, size):
         for i in (2, 19):

@@ -15,7 +15,7 @@ def test_the_switches_choose_profile_and_steps(monkeypatch, plain_run):
     monkeypatch.setenv("SEGLIB_PROFILE", "cpu")
     monkeypatch.setenv("SEGLIB_STEPS", "2")
     short = lesson.profile()
-    assert (short.name, short.steps, short.epochs, short.batch_size) == ("cpu", 2, 1, 2)
+    assert (short.name, short.steps, short.epochs, short.batch_size) == ("cpu", 2, 1, 4)
     assert short.size == lesson.PROFILES["cpu"].size
 
 

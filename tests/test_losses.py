@@ -94,6 +94,11 @@ def test_focal_by_hand_and_without_focus():
     expected = -((1 / 4) ** 2 * np.log(3 / 4) + (3 / 4) ** 2 * np.log(1 / 4)) / 2
     assert value(losses.focal, mask, logits) == pytest.approx(expected)
     assert value(losses.focal, mask, logits, gamma=0) == pytest.approx(value(losses.cross_entropy, mask, logits))
+    sure = keras.Variable([[[[20.0, 0.0], [1.0, 0.0]]]])
+    for gamma in (0.0, 0.5, 1.0, 2.0):
+        with tf.GradientTape() as tape:
+            loss = losses.focal(np.zeros((1, 1, 2), int), sure, gamma=gamma)
+        assert np.isfinite(tape.gradient(loss, sure.value)).all()
 
 
 def test_tversky_by_hand():
@@ -267,6 +272,9 @@ class TestEveryLoss:
     def test_shapes_that_do_not_fit_are_refused(self, loss):
         with pytest.raises(ValueError, match=r"got \(1, 4, 4, 1\) and \(1, 4, 4, 3\)"):
             loss(np.zeros((1, 4, 4, 1), int), np.zeros((1, 4, 4, 3)))
+        for shape in ((1, 4, 4), (2, 1, 4), (2, 4, 1), (2, 8, 4)):  # of which most would be repeated without a word
+            with pytest.raises(ValueError, match="logits must be|and logits"):
+                loss(np.zeros(shape, int), np.zeros((2, 4, 4, 3)))
 
 
 def test_sum_adds_up_and_survives_saving(rng):

@@ -336,3 +336,13 @@ def test_jpeg_files_are_the_images_of_one_folder(tmp_path):
     names = [f"x/Image_{n:02}{side}" for n in range(1, 4) for side in "LR"]
     touch(tmp_path, [f"{name}{end}" for name in names for end in (".jpg", "_1stHO.png", "_2ndHO.png")])
     assert paired(tmp_path, "x", None)[0] == {f"{name}.jpg": f"{name}_1stHO.png" for name in names}
+
+
+def test_a_mask_that_is_called_otherwise_than_the_others_is_noted(tmp_path):
+    """It may be the left-over mask of an image that is gone."""
+    touch(tmp_path, [f"i/img_{i}.png" for i in range(1, 5)])
+    touch(tmp_path, ["m/img_1_flip_mask.png", *(f"m/img_{i}_mask.png" for i in (2, 3, 4))])
+    _, found = paired(tmp_path, "i", "m")
+    assert "4 pairs by the words of their names" in found.notes[0] and "1 '… flip mask'" in found.notes[0]
+    (tmp_path / "m/img_1_flip_mask.png").rename(tmp_path / "m/img_1_mask.png")
+    assert "flip" not in paired(tmp_path, "i", "m")[1].notes[0]

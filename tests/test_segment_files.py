@@ -83,15 +83,15 @@ def test_masks_of_another_recipe_are_not_mixed(photos, tmp_path):
     out = tmp_path / "out"
     predict.segment_files(None, photos[:2], out, MAP, Look(), recipe={"model": "a"})
     look = Look()
-    with pytest.raises(FileExistsError, match=r"masks of another run \(model was 'a', now it is 'b'\); write to"):
+    with pytest.raises(FileExistsError, match=r"the work of another run \(model was 'a', now it is 'b'\); write to"):
         predict.segment_files(None, photos, out, MAP, look, recipe={"model": "b"})
-    with pytest.raises(FileExistsError, match="masks of another run"):
+    with pytest.raises(FileExistsError, match="the work of another run"):
         predict.segment_files(None, photos, out, LabelMap(("x", "y")), look, recipe={"model": "a"})
-    with pytest.raises(FileExistsError, match=r"masks of another run \(colours was"):
+    with pytest.raises(FileExistsError, match=r"the work of another run \(colours was"):
         red_and_blue = LabelMap(MAP.names, ((255, 0, 0), (0, 0, 255)))
         predict.segment_files(None, photos, out, red_and_blue, look, recipe={"model": "a"})
     (out / "run.json").write_text("{")
-    with pytest.raises(FileExistsError, match="masks of another run"):
+    with pytest.raises(FileExistsError, match="the work of another run"):
         predict.segment_files(None, photos, out, MAP, look, recipe={"model": "a"})
     assert not look.seen
 

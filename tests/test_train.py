@@ -118,11 +118,11 @@ def test_a_run_is_only_called_best_when_it_has_ended_and_remembers_its_best(tmp_
     model = make_model()
     with pytest.raises(KeyboardInterrupt):
         fit(model, 4, *train.callbacks(model, tmp_path), Kill(2))
-    assert (tmp_path / "best-so-far.keras").exists() and not (tmp_path / "best.keras").exists()
+    assert len([*tmp_path.glob("best-so-far-*.keras")]) == 1 and not (tmp_path / "best.keras").exists()
     # A score that the rest of the run cannot reach: the model of then must survive.
     path = state_path(model, tmp_path)
     np.savez(path, **{**np.load(path), "best": 1.1})
-    before = (tmp_path / "best-so-far.keras").read_bytes()
+    before = next(tmp_path.glob("best-so-far-*.keras")).read_bytes()
     again = make_model()
     done = train.resume(again, tmp_path)
     assert done == 2
@@ -160,6 +160,82 @@ def test_another_recipe_is_another_run(tmp_path):
     slower.compile(keras.optimizers.Adam(1e-4), losses.Sum({"dice": 1}), metrics=[metrics.ConfusionMatrix(2)])
     assert train.resume(wider, tmp_path) == train.resume(slower, tmp_path) == 0
     assert train.resume(make_model(), tmp_path) == 3
+
+
+def test_another_architecture_of_the_same_weights_is_another_run(tmp_path):
+    paths = set()
+    for rate in (1, 2, 1):
+        inputs = keras.Input((16, 16, 3))
+        x = keras.layers.Conv2D(4, 3, padding="same", dilation_rate=rate)(inputs)
+        model = keras.Model(inputs, keras.layers.Conv2D(2, 1)(x))
+        model.compile("sgd", losses.Sum({"dice": 1}))
+        paths.add(state_path(model, tmp_path))
+    assert len(paths) == 2
+
+
+def test_a_rate_that_was_changed_on_the_way_is_still_the_same_run(tmp_path):
+    def make():
+        model = make_model()
+        model.compile(keras.optimizers.Adam(1e-2), losses.Sum({"dice": 1}), metrics=[metrics.ConfusionMatrix(2)])
+        return model
+
+    halve = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
+    for dies_at in (2, 4):
+        model = make()
+        done = train.resume(model, tmp_path)
+        with pytest.raises(KeyboardInterrupt):
+            fit(model, 6, *train.callbacks(model, tmp_path), halve, Kill(dies_at), done=done)
+    assert train.resume(make(), tmp_path) == 4 and len([*tmp_path.iterdir()]) == 2
+
+
+def test_two_runs_in_a_folder_keep_their_best_apart(tmp_path):
+    model = make_model()
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, 4, *train.callbacks(model, tmp_path), Kill(2))
+    path = state_path(model, tmp_path)
+    np.savez(path, **{**np.load(path), "best": 1.1})
+    before = next(tmp_path.glob("best-so-far-*.keras")).read_bytes()
+    other = make_model()
+    other.compile("sgd", losses.Sum({"dice": 1}), metrics=[metrics.ConfusionMatrix(2)])
+    with pytest.raises(KeyboardInterrupt):
+        fit(other, 4, *train.callbacks(other, tmp_path), Kill(1))
+    again = make_model()
+    fit(again, 4, *train.callbacks(again, tmp_path), done=train.resume(again, tmp_path))
+    assert (tmp_path / "best.keras").read_bytes() == before
+
+
+def test_a_run_that_dies_after_its_last_epoch_has_its_best(tmp_path):
+    class Die(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                raise BrokenPipeError
+
+    model = make_model()
+    with pytest.raises(BrokenPipeError):
+        fit(model, 2, *train.callbacks(model, tmp_path), Die())
+    assert train.resume(make_model(), tmp_path) == 2 and (tmp_path / "best.keras").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"text", "half"])
+def test_a_damaged_state_is_named(tmp_path, content):
+    model = make_model()
+    fit(model, 1, *train.callbacks(model, tmp_path))
+    path = state_path(model, tmp_path)
+    path.write_bytes(path.read_bytes()[:1000] if content == "half" else content)
+    fresh = make_model()
+    for action in (
+        lambda: train.resume(fresh, tmp_path),
+        lambda: fit(fresh, 1, *train.callbacks(fresh, tmp_path)),
+    ):
+        with pytest.raises(ValueError, match=r"state-\w+.npz is damaged \(.*\); delete it"):
+            action()
+
+
+def test_a_validation_without_a_score_ends_with_words(tmp_path):
+    model = make_model()
+    with pytest.raises(ValueError, match="val_miou is nan after epoch 1: .* outside the classes 0–1"):
+        val = (IMAGES, np.full_like(MASKS, 7))
+        model.fit(IMAGES, MASKS, 2, 1, validation_data=val, verbose=0, callbacks=train.callbacks(model, tmp_path))
 
 
 RUN = """

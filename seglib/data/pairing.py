@@ -254,6 +254,9 @@ def _by_words(images, masks, folders):
         if words
     ]
     rule = "by the words of their names" + (f", but for {' and '.join(extra)}" if extra else "")
+    taken = [kinds[j] for j in of.values()]
+    if len(set(taken)) > 1:  # one of them may be the left-over mask of an image that is gone
+        rule += f" ({_count(taken)})"
     return _Match(of, rule, kinds if len(of) < len(kinds) else {})
 
 

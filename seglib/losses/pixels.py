@@ -60,7 +60,7 @@ def focal(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None, g
     truth, weight, logits, class_weights = prepare(mask, logits, ignore_id, class_weights, pixel_weights)
     log_prob = ops.sum(truth * ops.log_softmax(logits, axis=-1), axis=-1)
     weight = weight * ops.sum(truth * class_weights, axis=-1)
-    easy = (1 - ops.exp(log_prob)) ** gamma
+    easy = ops.maximum(1 - ops.exp(log_prob), 1e-7) ** gamma  # of 0, a power below 1 has no slope
     return -ops.sum(weight * easy * log_prob) / ops.maximum(ops.sum(weight), 1e-7)
 
 

@@ -16,7 +16,9 @@ def prepare(mask, logits, ignore_id, class_weights=None, pixel_weights=None):
         ValueError: shapes that do not fit.
     """
     mask, logits = ops.cast(mask, "int32"), ops.cast(logits, "float32")
-    if len(mask.shape) != len(logits.shape) - 1:
+    # A length of None is known only when the function runs.
+    fit = (a == b or None in (a, b) for a, b in zip(mask.shape, logits.shape[:-1], strict=False))
+    if len(mask.shape) != len(logits.shape) - 1 or not all(fit):
         raise ValueError(
             f"mask must be (batch, height, width) and logits (batch, height, width, num_classes), "
             f"got {tuple(mask.shape)} and {tuple(logits.shape)}"

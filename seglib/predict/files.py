@@ -16,7 +16,7 @@ from seglib.images import ImageError, write_mask, written_whole
 from seglib.labels import LabelMap
 from seglib.predict.looks import segment
 
-RUN = "run.json"  # what a folder of masks says of how they were made
+RUN = "run.json"  # what a folder says of how its masks, or its models, were made
 IMAGE = "SHA-256 of the image"  # what a mask says of what it is the mask of
 LABELS = "labels.json"  # beside a model, what its classes are called
 
@@ -150,8 +150,8 @@ def segment_files(model, paths, out, labels, look=segment, recipe=None):
     if any(path.resolve().parent == out.resolve() for path in paths):
         raise ValueError(f"{out} is a folder of the images; masks want another one")
     masks = {path: out / f"{path.stem}.png" for path in paths}
-    recipe = json.loads(json.dumps({"classes": labels.names, "colours": labels.colours, **(recipe or {})}))
-    _check_folder(out, recipe)
+    recipe = {"classes": labels.names, "colours": labels.colours, **(recipe or {})}
+    check_recipe(out, recipe, "*.png")
     kept = _find_finished(masks)
     run = Run([], [masks[path] for path in kept], {})
     todo = [path for path in paths if path not in kept]
@@ -162,10 +162,48 @@ def segment_files(model, paths, out, labels, look=segment, recipe=None):
             run.failed[path] = str(error)
             continue
         if not (run.kept or run.written):  # not earlier: a run that fails at once leaves nothing behind
-            _claim(out, recipe)
+            note_recipe(out, recipe)
         write_mask(masks[path], ids, labels, {IMAGE: _sign(path)})
         run.written.append(masks[path])
     return run
+
+
+def check_recipe(folder, recipe, made):
+    """Refuses a folder in which there is what another recipe has made.
+
+    Args:
+        folder: where a run is to write; it need not be there.
+        recipe: mapping, as for ``json.dump``, that says what the run does.
+        made: pattern of the names of what runs write there.
+
+    Raises:
+        FileExistsError: the folder is a file, or :func:`note_recipe` has noted another recipe for what is in it.
+    """
+    folder, recipe = Path(folder), json.loads(json.dumps(recipe))
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file; wanted a folder")
+    if not (folder / RUN).exists() or not any(folder.glob(made)):
+        return
+    try:
+        found = dict(json.loads((folder / RUN).read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        found = {}
+    changed = [
+        f"{name} was {reprlib.repr(found.get(name))}, now it is {reprlib.repr(recipe.get(name))}"
+        for name in {**found, **recipe}
+        if found.get(name) != recipe.get(name)
+    ]
+    if changed:
+        raise FileExistsError(f"{folder} holds the work of another run ({'; '.join(changed)}); write to another folder")
+
+
+def note_recipe(folder, recipe):
+    """Notes in a folder, made if it is missing, how what is written there is made."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RUN).unlink(missing_ok=True)  # of a run that came to nothing, or of this one
+    with written_whole(folder / RUN) as beside:
+        beside.write_text(json.dumps(recipe, indent=1), encoding="utf-8")
 
 
 def _sign(path):
@@ -193,30 +231,3 @@ def _find_finished(masks):
             )
         finished.add(path)
     return finished
-
-
-def _check_folder(out, recipe):
-    """Refuses a folder that is none, or whose masks were made otherwise."""
-    if out.exists() and not out.is_dir():
-        raise FileExistsError(f"{out} is a file; wanted a folder for the masks")
-    if not (out / RUN).exists() or not any(out.glob("*.png")):
-        return
-    try:
-        found = dict(json.loads((out / RUN).read_text(encoding="utf-8")))
-    except (ValueError, TypeError):
-        found = {}
-    changed = [
-        f"{name} was {reprlib.repr(found.get(name))}, now it is {reprlib.repr(recipe.get(name))}"
-        for name in {**found, **recipe}
-        if found.get(name) != recipe.get(name)
-    ]
-    if changed:
-        raise FileExistsError(f"{out} holds masks of another run ({'; '.join(changed)}); write to another folder")
-
-
-def _claim(out, recipe):
-    """Notes in the folder how its masks are made."""
-    out.mkdir(parents=True, exist_ok=True)
-    (out / RUN).unlink(missing_ok=True)  # of a run that came to nothing, or of this one
-    with written_whole(out / RUN) as beside:
-        beside.write_text(json.dumps(recipe, indent=1), encoding="utf-8")

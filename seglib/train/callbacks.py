@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import tempfile
+import weakref
 from pathlib import Path
 
 import keras
@@ -33,7 +34,7 @@ def callbacks(model, run_dir, preview=None, lines=8):
         run_dir: the folder of this run, as from :func:`seglib.lesson.run_dir`; made if it is missing.
 
     Raises:
-        ValueError: a learning rate that is not above 0.
+        ValueError: a learning rate that is not above 0; a state of this run that is damaged.
         OSError: the folder cannot be written to, or its disk has no room for what will be kept there.
     """
     # An optimizer without variables makes them in the first step, and TensorFlow then traces that step a second time.
@@ -66,21 +67,24 @@ def resume(model, run_dir):
     Returns:
         How many epochs the run has finished: 0 if there is nothing to go on with, all if it has ended. To begin anew,
         do not call this function, or delete the folder.
+
+    Raises:
+        ValueError: the state is damaged; nothing of the model has changed.
     """
     path = state_path(model, run_dir)
     if not path.exists():
         return 0
-    with np.load(path) as state:
-        for number, variable in enumerate(variables_of(model)):
-            variable.assign(state[str(number)])
-        return int(state["epochs"])
+    state = _read_state(path)
+    for number, variable in enumerate(variables_of(model)):
+        variable.assign(state[str(number)])
+    return int(state["epochs"])
 
 
 class Keep(keras.callbacks.Callback):
     """Keeps the model of the epoch with the highest ``val_miou``, and the state after every epoch.
 
-    Until the training has ended, the model is ``best-so-far.keras``, so that whoever finds ``best.keras`` finds a
-    training that was finished. Every file is written beside its place and then moved there: whenever the run is killed,
+    Until the last epoch, the model is ``best-so-far-….keras``, so that whoever finds ``best.keras`` finds a training
+    that was finished. Every file is written beside its place and then moved there: whenever the run is killed,
     what is found is whole.
 
     Args:
@@ -91,7 +95,7 @@ class Keep(keras.callbacks.Callback):
     def __init__(self, run_dir, path):
         super().__init__()
         self.run_dir, self.path = Path(run_dir), path
-        self.so_far = self.run_dir / "best-so-far.keras"
+        self.so_far = path.with_name(f"{path.stem.replace('state', 'best-so-far')}.keras")
 
     def check_room(self, model):
         """Raises an OSError if the folder cannot be written to, or has no room for twice the state and the model."""
@@ -112,9 +116,9 @@ class Keep(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self.best = -1.0
         if self.path.exists():
-            with np.load(self.path) as state:
-                if state["steps"] == self.model.optimizer.iterations:  # it goes on, and does not begin anew
-                    self.best = float(state["best"])
+            state = _read_state(self.path)
+            if state["steps"] == self.model.optimizer.iterations:  # it goes on, and does not begin anew
+                self.best = float(state["best"])
 
     def on_epoch_end(self, epoch, logs=None):
         if "val_miou" not in logs:
@@ -122,6 +126,9 @@ class Keep(keras.callbacks.Callback):
                 "the best epoch is chosen by val_miou: give fit validation_data, and compile with "
                 f"metrics=[metrics.ConfusionMatrix(num_classes)]; there is {', '.join(logs)}"
             )
+        if not logs["val_miou"] >= 0:
+            reason = _find_reason(self.model) or "no pixel could be counted"
+            raise ValueError(f"val_miou is {logs['val_miou']} after epoch {epoch + 1}: {reason}")
         if logs["val_miou"] > self.best:
             self.best = float(logs["val_miou"])
             beside = self.run_dir / "writing.keras"
@@ -129,6 +136,8 @@ class Keep(keras.callbacks.Callback):
             self.model.save(beside)
             swap_average(self.model)
             os.replace(beside, self.so_far)
+        if epoch + 1 == self.params["epochs"]:  # before the state, which says that all is done
+            self.on_train_end()
         state = {str(n): ops.convert_to_numpy(variable) for n, variable in enumerate(variables_of(self.model))}
         steps = ops.convert_to_numpy(self.model.optimizer.iterations)
         beside = self.run_dir / "writing.npz"
@@ -156,18 +165,47 @@ class RefuseNaN(keras.callbacks.Callback):
         loss = (logs or {}).get("loss", 0.0)
         if abs(loss) < float("inf"):
             return
-        reason = "the learning rate may be too high, or an image holds values that are no numbers"
-        for group in self.model.metrics:
-            for metric in getattr(group, "metrics", []):
-                try:
-                    _ = getattr(metric, "matrix", None)
-                except ValueError as error:  # a confusion matrix has counted what was wrong
-                    reason = str(error)
+        reason = (
+            _find_reason(self.model)
+            or "the learning rate may be too high, or an image holds values that are no numbers"
+        )
         raise ValueError(f"the loss is {loss} after step {batch + 1} of this epoch: {reason}")
+
+
+def _find_reason(model):
+    """What a confusion matrix among the metrics has found wrong with ids or logits; None if nothing."""
+    for group in model.metrics:
+        for metric in getattr(group, "metrics", []):
+            try:
+                _ = getattr(metric, "matrix", None)
+            except ValueError as error:
+                return str(error)
+    return None
+
+
+_recipes = weakref.WeakKeyDictionary()
 
 
 def state_path(model, run_dir):
     """The file of a run's state. Another architecture, loss or schedule cannot go on from it, and has another name."""
-    recipe = repr(([tuple(weight.shape) for weight in model.weights], model.get_compile_config()))
-    recipe = re.sub(r"_\d+'", "'", recipe)  # Keras numbers the names of what is made anew
-    return Path(run_dir) / f"state-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}.npz"
+    if model.optimizer not in _recipes:  # what is asked for at first: others may set the rate as the training goes on
+        shapes = [tuple(weight.shape) for weight in model.weights]
+        recipe = repr((_describe(model), shapes, model.get_compile_config()))
+        recipe = re.sub(r"_\d+'", "'", recipe)  # Keras numbers the names of what is made anew
+        _recipes[model.optimizer] = hashlib.sha256(recipe.encode()).hexdigest()[:8]
+    return Path(run_dir) / f"state-{_recipes[model.optimizer]}.npz"
+
+
+def _describe(model):
+    try:
+        return model.get_config()
+    except NotImplementedError:  # a class of one's own, of which Keras does not know how it is made
+        return type(model).__name__
+
+
+def _read_state(path):
+    try:
+        with np.load(path) as state:
+            return dict(state)
+    except Exception as error:  # whatever a file that is cut off or overwritten makes of the reader
+        raise ValueError(f"{path} is damaged ({error}); delete it, and the training begins anew") from error

@@ -67,14 +67,22 @@ def _sort_out(case):
     painted = bool(forms) and forms.most_common(1)[0][0] == "colours"
     void = case.labels.ignore_id
     several = [look for look in case.looks if look.pixels is not None and look.pixels[1:void].any()]
-    void_is_odd = void == 255 and 2 * len(several) > len(case.looks) and not any(look.pixels[void] for look in several)
+    no_void = 2 * len(several) > len(case.looks) and not any(look.pixels[void] for look in several)
+    # 0 and 255, taken for class 0 and void: where no other mask has void, or where other masks are the exception.
+    mostly = several and 2 * sum(_holds_two(look, void) for look in case.looks) >= len(case.looks)
+    void_is_odd = void == 255 and (no_void or mostly)
     found = {kind: [] for kind in _CONTENTS}
     for look in case.looks:
         if look.readable and (kind := _name_content(look, painted)):
             found[kind].append(look)
-        elif void_is_odd and look.pixels is not None and look.pixels[0] and look.pixels[void]:
-            found["mixed"].append(look)  # 0 and 255, taken for class 0 and void, where no other mask has void
+        elif void_is_odd and _holds_two(look, void):
+            found["mixed"].append(look)
     return found
+
+
+def _holds_two(look, void):
+    """Whether a mask holds class 0 and void, and nothing else."""
+    return look.pixels is not None and look.pixels[0] and look.pixels[void] and not look.pixels[1:void].any()
 
 
 def _name_content(look, painted):
@@ -103,13 +111,19 @@ def _tell_swapped(looks, case):
 
 def _tell_mixed(looks, case):
     usual = Counter(look.form for look in case.looks if look.mask_size).most_common(1)[0][0]
+    what = f"{count(looks, 'mask')} stored in another way than the others ({usual})"
+    if not any(look.mask_error for look in looks):
+        what = (
+            f"{count(looks, 'mask')} of nothing but 0 and 255, which counts as void, where others hold further ids: is "
+            "255 their foreground?"
+        )
     return make_finding(
         "mixed encodings",
         _severity(looks),
         {look.mask: look.form if look.mask_error else "0 and 255" for look in looks},
-        f"{count(looks, 'mask')} stored in another way than the others ({usual})",
+        what,
         "save these again like the others; the painted ones with LabelMap.from_rgb, black and white ones with "
-        "labels.BINARY_255",
+        "labels.BINARY_255; or, if all masks are binary, say ids={0: 0, 1: 1, 255: 1}",
     )
 
 
