@@ -140,7 +140,8 @@ def _load_data(options):
         if options.classes:
             raise ValueError(f"--classes names the classes of folders; {options.data[0]} is none")
         return data.load(options.data[0])
-    return data.from_folder(*options.data, labels=options.classes and options.classes.split(","))
+    names = options.classes and [name.strip() for name in options.classes.split(",")]
+    return data.from_folder(*options.data, labels=names)
 
 
 def _find_images(sources):

@@ -127,7 +127,7 @@ class TestCheckTrainEvaluate:
 
     def test_train_interrupt_go_on_evaluate(self, folders, tmp_path, capsys, monkeypatch):
         out = tmp_path / "run"
-        words = ["train", *folders, "--classes", "sky,road,car", "--out", out, "--filters", "4", "--size", "16", "16"]
+        words = ["train", *folders, "--classes", "sky, road, car", "--out", out, "--filters", "4", "--size", "16", "16"]
         words += ["--epochs", "2", "--batch-size", "2", "--augment", "none"]
         from seglib.train.callbacks import Keep
 

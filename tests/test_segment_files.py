@@ -122,6 +122,10 @@ def test_a_mask_is_that_of_its_own_image_only(photos, tmp_path, rng):
     with pytest.raises(FileExistsError, match="3.png is there already, which no run has made"):
         predict.segment_files(None, [photos[3]], out, MAP, look)
     assert look.seen == ["0", "1"] and (out / "1.png").read_bytes() == before
+    (out / "run.json").rename(tmp_path / "run.json")
+    with pytest.raises(FileExistsError, match="run.json is gone"):
+        predict.segment_files(None, [photos[0]], out, MAP, look)
+    (tmp_path / "run.json").rename(out / "run.json")
     photos[0].rename(tmp_path / "more" / "moved.jpg")  # and a picture that has only moved is the same
     (tmp_path / "more" / "moved.jpg").rename(other)
     assert predict.segment_files(None, [other], out, MAP, look).kept == [out / "0.png"]

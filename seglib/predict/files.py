@@ -153,7 +153,9 @@ def segment_files(model, paths, out, labels, look=segment, recipe=None):
     recipe = {"classes": labels.names, "colours": labels.colours, **(recipe or {})}
     check_recipe(out, recipe, "*.png")
     kept = _find_finished(masks)
-    run = Run([], [masks[path] for path in kept], {})
+    if kept and not (out / RUN).exists():
+        raise FileExistsError(f"{out} holds masks, but {RUN} is gone, which said how they were made; write elsewhere")
+    run = Run([], [*kept.values()], {})
     todo = [path for path in paths if path not in kept]
     for path in tqdm(todo, desc="images", disable=None, delay=2):
         try:
@@ -212,22 +214,21 @@ def _sign(path):
 
 
 def _find_finished(masks):
-    """The images whose masks are there; a file in a mask's place that is none of it is an error."""
+    """Those of the masks that are there, by their images; a file in a mask's place that is none of it is an error."""
     from tqdm import tqdm
 
-    there, finished = [path for path, mask in masks.items() if mask.exists()], set()
-    for path in tqdm(there, desc="masks that are there", disable=None, delay=2):
+    there = {path: mask for path, mask in masks.items() if mask.exists()}
+    for path, mask in tqdm(there.items(), desc="masks that are there", disable=None, delay=2):
         try:
-            with Image.open(masks[path]) as picture:
+            with Image.open(mask) as picture:
                 signed = getattr(picture, "text", {}).get(IMAGE)
         except OSError:
             signed = None
         if signed is None:
-            raise FileExistsError(f"{masks[path]} is there already, which no run has made; nothing is replaced")
+            raise FileExistsError(f"{mask} is there already, which no run has made; nothing is replaced")
         if path.is_file() and signed != _sign(path):
             raise FileExistsError(
-                f"{masks[path]} is the mask of another image than {path}, or of what that was before; nothing is "
+                f"{mask} is the mask of another image than {path}, or of what that was before; nothing is "
                 "replaced: delete it, or write to another folder"
             )
-        finished.add(path)
-    return finished
+    return there
