@@ -114,15 +114,21 @@ def test_without_validation_there_is_no_best(tmp_path):
         model.fit(IMAGES, MASKS, verbose=0, callbacks=train.callbacks(model, tmp_path))
 
 
-def test_a_run_is_only_called_best_when_it_has_ended_and_remembers_its_best(tmp_path):
+def kill_with_a_score_out_of_reach(run_dir):
+    """Ends a run after two of four epochs, and gives its best a score that no other reaches; returns that model."""
     model = make_model()
     with pytest.raises(KeyboardInterrupt):
-        fit(model, 4, *train.callbacks(model, tmp_path), Kill(2))
-    assert len([*tmp_path.glob("best-so-far-*.keras")]) == 1 and not (tmp_path / "best.keras").exists()
-    # A score that the rest of the run cannot reach: the model of then must survive.
-    path = state_path(model, tmp_path)
+        fit(model, 4, *train.callbacks(model, run_dir), Kill(2))
+    path = state_path(model, run_dir)
     np.savez(path, **{**np.load(path), "best": 1.1})
-    before = next(tmp_path.glob("best-so-far-*.keras")).read_bytes()
+    (so_far,) = run_dir.glob("best-so-far-*.keras")
+    return so_far.read_bytes()
+
+
+def test_a_run_is_only_called_best_when_it_has_ended_and_remembers_its_best(tmp_path):
+    before = kill_with_a_score_out_of_reach(tmp_path)
+    assert not (tmp_path / "best.keras").exists()
+    # The model of then must survive.
     again = make_model()
     done = train.resume(again, tmp_path)
     assert done == 2
@@ -140,11 +146,7 @@ def test_a_run_is_only_called_best_when_it_has_ended_and_remembers_its_best(tmp_
 
 
 def test_a_killed_run_is_not_gone_on_with_unless_asked(tmp_path):
-    model = make_model()
-    with pytest.raises(KeyboardInterrupt):
-        fit(model, 4, *train.callbacks(model, tmp_path), Kill(2))
-    path = state_path(model, tmp_path)
-    np.savez(path, **{**np.load(path), "best": 1.1})
+    kill_with_a_score_out_of_reach(tmp_path)
     fresh = make_model()
     assert len(fit(fresh, 4, *train.callbacks(fresh, tmp_path))["loss"]) == 4
     assert (tmp_path / "best.keras").exists()
@@ -189,12 +191,7 @@ def test_a_rate_that_was_changed_on_the_way_is_still_the_same_run(tmp_path):
 
 
 def test_two_runs_in_a_folder_keep_their_best_apart(tmp_path):
-    model = make_model()
-    with pytest.raises(KeyboardInterrupt):
-        fit(model, 4, *train.callbacks(model, tmp_path), Kill(2))
-    path = state_path(model, tmp_path)
-    np.savez(path, **{**np.load(path), "best": 1.1})
-    before = next(tmp_path.glob("best-so-far-*.keras")).read_bytes()
+    before = kill_with_a_score_out_of_reach(tmp_path)
     other = make_model()
     other.compile("sgd", losses.Sum({"dice": 1}), metrics=[metrics.ConfusionMatrix(2)])
     with pytest.raises(KeyboardInterrupt):

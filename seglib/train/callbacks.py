@@ -116,7 +116,7 @@ class Keep(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self.best = -1.0
         if self.path.exists():
-            state = _read_state(self.path)
+            state = _read_state(self.path, ("steps", "best"))
             if state["steps"] == self.model.optimizer.iterations:  # it goes on, and does not begin anew
                 self.best = float(state["best"])
 
@@ -203,9 +203,10 @@ def _describe(model):
         return type(model).__name__
 
 
-def _read_state(path):
+def _read_state(path, names=None):
+    """What a state holds under these names, which alone are read; None: under all."""
     try:
         with np.load(path) as state:
-            return dict(state)
+            return {name: state[name] for name in names or state.files}
     except Exception as error:  # whatever a file that is cut off or overwritten makes of the reader
         raise ValueError(f"{path} is damaged ({error}); delete it, and the training begins anew") from error
