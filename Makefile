@@ -12,7 +12,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 # TensorFlow uses all processors, so one thing runs at a time, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help setup course test test-oldest lint unit notebooks walk demo colab bench clean
+.PHONY: help setup course test check test-all test-oldest lint demo colab bench clean
 
 help: ## lists these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -31,23 +31,26 @@ $(STAMP): $(NEEDS) $(PINS) pyproject.toml
 course: setup ## runs all lessons and writes build/course/index.html (DATASET=oxford_iiit_pet: on another dataset)
 	@SEGLIB_DATASET="$(DATASET)" $(PY) notebooks/course.py
 
-test: lint unit notebooks walk ## lint, unit tests, the notebooks' outputs, the GPU branch on this processor
+# Two tests at a time, each with one thread of every library; lessons that build on each other run in one worker.
+PYTEST := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 SEGLIB_PROFILE=cpu SEGLIB_DATASET= \
+	$(PY) -m pytest -q -n 2 --dist loadgroup
+NBVAL := --nbval --nbval-current-env notebooks
 
-test-oldest: ## unit tests and notebooks again, in .venv-oldest with the oldest supported versions
-	@$(MAKE) --no-print-directory VENV=.venv-oldest PINS=constraints-oldest.txt unit notebooks
+test: lint ## lint, unit tests and the notebooks' outputs: what CI runs
+	@echo "unit tests and the notebooks' outputs..." && $(PYTEST) -m "not long" tests $(NBVAL)
+
+check: lint ## lint and the fast unit tests, for while you edit
+	@$(PYTEST) -m "not slow and not long" tests
+
+test-all: test test-oldest ## and the oldest versions, the GPU settings on this processor, the long tests
+	@$(PYTEST) -m long tests
+	@$(PY) notebooks/course.py --walk
+
+test-oldest: ## unit tests and notebooks in .venv-oldest with the oldest supported versions
+	@$(MAKE) --no-print-directory VENV=.venv-oldest PINS=constraints-oldest.txt test
 
 lint: setup ## ruff: style and formatting, notebooks included
 	@$(PY) -m ruff check -q . && $(PY) -m ruff format -q --check . && echo "lint: no findings"
-
-unit: setup
-	@echo "unit tests..." && $(PY) -m pytest -q
-
-notebooks: setup
-	@echo "comparing the notebooks' outputs..."
-	@SEGLIB_PROFILE=cpu SEGLIB_DATASET= $(PY) -m pytest -q --nbval --nbval-current-env notebooks
-
-walk: setup
-	@$(PY) notebooks/course.py --walk
 
 demo: ## serves a page on which a model names the pixels of your photo (MODELS=folder of .keras files)
 	@$(MAKE) --no-print-directory VENV=.venv-demo PINS=constraints-demo.txt NEEDS=requirements-demo.txt setup

@@ -1,5 +1,7 @@
 import contextlib
 import os
+import sys
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -7,6 +9,14 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import numpy as np
 import pytest
 from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "notebooks"), str(ROOT / "bench")]  # the lessons' own module, and the measuring scripts
+
+
+def pytest_itemcollected(item):
+    """With several workers, the tests of a file run in one of them: they share what their fixtures have made."""
+    item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from seglib import lesson
+import lesson
 
 
 def test_the_switches_choose_profile_and_steps(monkeypatch, plain_run):
@@ -16,7 +16,8 @@ def test_the_switches_choose_profile_and_steps(monkeypatch, plain_run):
     monkeypatch.setenv("SEGLIB_STEPS", "2")
     short = lesson.profile()
     assert (short.name, short.steps, short.epochs, short.batch_size) == ("cpu", 2, 1, 4)
-    assert short.size == lesson.PROFILES["cpu"].size
+    monkeypatch.setenv("SEGLIB_PROFILE", "gpu")  # the GPU's network on small images
+    assert lesson.profile() == dataclasses.replace(short, name="gpu", filters=32, depth=5)
 
 
 def test_a_switch_replaces_the_dataset_alone(monkeypatch, plain_run):
@@ -40,7 +41,7 @@ def test_other_settings_of_the_switches_are_refused(monkeypatch, plain_run, swit
 
 
 def test_runs_of_other_profiles_do_not_mix(monkeypatch, plain_run, tmp_path):
-    monkeypatch.setattr(lesson, "_checkout", lambda: tmp_path)
+    monkeypatch.setattr(lesson, "ROOT", tmp_path)
     folders = set()
     for profile, steps in (("cpu", ""), ("gpu", ""), ("cpu", "2"), ("gpu", "2")):
         monkeypatch.setenv("SEGLIB_PROFILE", profile)
@@ -52,7 +53,7 @@ def test_runs_of_other_profiles_do_not_mix(monkeypatch, plain_run, tmp_path):
 
 
 def test_a_measured_table_is_grouped_by_its_first_column(tmp_path, monkeypatch):
-    monkeypatch.setattr(lesson, "__file__", str(tmp_path / "seglib" / "lesson.py"))
+    monkeypatch.setattr(lesson, "ROOT", tmp_path)
     (tmp_path / "bench").mkdir()
     (tmp_path / "bench" / "made.csv").write_text("model,seed,miou\nunet,0,0.5\nfcn,0,0.25\nunet,1,0.75\n")
     assert lesson.measured("made") == {
@@ -73,12 +74,12 @@ def test_make_course_hands_the_dataset_on(plain_run, monkeypatch, said, exported
     for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # what `make test` hands to a make within it
         monkeypatch.delenv(name, raising=False)
     command = ["make", "--dry-run", "--always-make", "course", *said.split()]
-    printed = subprocess.run(command, cwd=lesson.data_dir().parent, capture_output=True, text=True, check=True).stdout
+    printed = subprocess.run(command, cwd=lesson.ROOT, capture_output=True, text=True, check=True).stdout
     assert f'SEGLIB_DATASET="{wanted}" ' in printed.splitlines()[-1]
 
 
 def test_runs_on_other_datasets_do_not_mix(monkeypatch, plain_run, tmp_path):
-    monkeypatch.setattr(lesson, "_checkout", lambda: tmp_path)
+    monkeypatch.setattr(lesson, "ROOT", tmp_path)
     monkeypatch.setenv("SEGLIB_PROFILE", "cpu")
     folders = []
     for dataset in ("", "streets/tiny", "oxford_iiit_pet", "oxford_iiit_pet/binary", "../.."):
@@ -128,7 +129,3 @@ def test_nothing_is_claimed_of_another_dataset(monkeypatch, plain_run, capsys):
     monkeypatch.setenv("SEGLIB_DATASET", "streets/tiny")  # the profile's own
     with pytest.raises(AssertionError, match="wanted ≥ 0.75"):
         lesson.claim("mIoU", 0.1, at_least=0.75)
-
-
-def test_folders_of_the_checkout():
-    assert lesson.data_dir().name == "data" and (lesson.data_dir().parent / "seglib").is_dir()

@@ -1,14 +1,18 @@
 """Rules of the repository that a reviewer would otherwise check by eye: notebooks, files, and who imports whom."""
 
 import ast
+import doctest
+import importlib
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
-from typing import NamedTuple
 
 import nbformat
+import numpy as np
 import pytest
+from floor_plan import ROOMS, draw, find_imports
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -76,7 +80,7 @@ def test_first_cell_fetches_the_course_on_colab_and_does_nothing_elsewhere(path)
 
 if "google.colab" in sys.modules:  # elsewhere this cell does nothing
     !git clone -q --depth 1 https://github.com/{address} course
-    sys.path.insert(0, "course")"""
+    sys.path[:0] = ["course", "course/notebooks"]"""
     assert read_code(path)[0].source == setup
 
 
@@ -119,99 +123,57 @@ def test_no_file_names_a_folder_of_one_machine():
 # Who imports whom
 
 
-class Module(NamedTuple):
-    """A module's floor, and the heavy libraries that it may import at its top."""
-
-    floor: int
-    heavy: frozenset
-
-
-def module(floor, heavy=""):
-    return Module(floor, frozenset(heavy.split()))
-
-
-FLOORS = {
-    "__init__": module(0),
-    "labels": module(0),
-    "images": module(0, "PIL"),
-    "layers": module(0, "keras"),
-    "losses": module(0, "keras"),
-    "metrics": module(0, "keras scipy"),
-    "crf": module(0, "scipy"),
-    "regions": module(0, "scipy"),
-    "lesson": module(0),
-    "datasets": module(1, "tensorflow tensorflow_datasets PIL"),
-    "augment": module(1, "keras"),
-    "models": module(1, "keras"),
-    "viz": module(1, "matplotlib"),
-    "data": module(2, "tensorflow tensorflow_datasets"),
-    "train": module(2, "keras"),
-    "predict": module(2, "keras PIL"),
-    "export": module(2, "keras"),
-    "demo": module(3, "keras PIL"),
-    "__main__": module(3, "tensorflow tensorflow_datasets keras matplotlib scipy PIL"),
-}
-HANDED = {"train", "predict"}  # they are handed a model, and never build one
 FREE = sys.stdlib_module_names | {"numpy"}
 
 
-def find_imports(tree, package):
-    """The dotted names that a file imports, each with whether that happens when the file itself is imported.
-
-    Args:
-        tree: the parsed file.
-        package: the dotted name of the package it is in, for relative imports.
-    """
-    found = []
-
-    def visit(node, at_top):
-        if isinstance(node, ast.Import):
-            found.extend((alias.name, at_top) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            base = ".".join([*parents, *([node.module] if node.module else [])])
-            names = [f"{base}.{alias.name}" for alias in node.names] if base == "seglib" else [base]
-            found.extend((name, at_top) for name in names)
-        inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        for child in ast.iter_child_nodes(node):
-            visit(child, at_top and not inside)
-
-    visit(tree, True)
-    return found
-
-
 def check_imports(name, source, package="seglib"):
-    """What is wrong with the imports of one file of the module ``name``, as sentences."""
-    if name not in FLOORS:
-        return [f"seglib.{name} is not in the table of floors"]
-    wrong = []
+    """What is wrong with the imports of one file of the room ``name``, as sentences, and the rooms that it imports."""
+    if name not in ROOMS:
+        return [f"seglib.{name} is not in the floor plan"], set()
+    room, wrong, used = ROOMS[name], [], set()
     for imported, at_top in find_imports(ast.parse(source), package):
         first, _, rest = imported.partition(".")
-        sibling = rest.partition(".")[0]
+        other = rest.partition(".")[0]
         if first != "seglib":
-            if at_top and first not in FREE | FLOORS[name].heavy:
+            if at_top and first not in FREE | {*room.heavy.split()}:
                 wrong.append(f"{name} imports {first} at its top")
-        elif sibling not in FLOORS:
-            if sibling and not sibling.startswith("__"):
-                wrong.append(f"{name} imports seglib.{sibling}, which is not in the table of floors")
-        elif sibling != name and FLOORS[sibling].floor >= FLOORS[name].floor:
-            wrong.append(f"{name} imports {sibling}, which is not on a lower floor")
-        elif sibling == "models" and name in HANDED:
-            wrong.append(f"{name} imports models, but it is handed its model")
-    return wrong
+        elif other not in ROOMS:
+            if other and not other.startswith("__"):
+                wrong.append(f"{name} imports seglib.{other}, which is not in the floor plan")
+        elif other != name:
+            used.add(other)
+            if ROOMS[other].floor >= room.floor:
+                wrong.append(f"{name} imports {other}, which is not on a lower floor")
+            elif other not in room.uses.split():
+                wrong.append(f"{name} imports {other}, which the floor plan does not say")
+    return wrong, used
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT / "seglib").as_posix())
-def test_imports_point_down(path):
-    parts = path.relative_to(ROOT / "seglib").with_suffix("").parts
-    package = ".".join(["seglib", *parts[:-1]])
-    assert not check_imports(parts[0], path.read_text(encoding="utf-8"), package)
+def test_imports_are_those_of_the_floor_plan():
+    wrong, used = [], {name: set() for name in ROOMS}
+    for path in SOURCES:
+        parts = path.relative_to(ROOT / "seglib").with_suffix("").parts
+        if parts == ("__init__",):
+            continue
+        found, others = check_imports(parts[0], path.read_text(encoding="utf-8"), ".".join(["seglib", *parts[:-1]]))
+        wrong += [f"{path.relative_to(ROOT)}: {sentence}" for sentence in found]
+        used.setdefault(parts[0], set()).update(others)
+    assert not wrong
+    assert {name: sorted(others) for name, others in used.items()} == {
+        name: sorted(room.uses.split()) for name, room in ROOMS.items()
+    }
+
+
+def test_the_picture_of_the_floor_plan_is_of_today():
+    assert (ROOT / "seglib" / "floor_plan.svg").read_text(encoding="utf-8") == draw()
+    assert "seglib/floor_plan.svg" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
     ("name", "source", "message"),
     [
-        ("data", "from seglib import labels, viz\nfrom seglib.datasets import streets", ""),
+        ("data", "from seglib import labels\nfrom seglib.datasets import streets", ""),
+        ("data", "def f():\n    from seglib import viz", "does not say"),
         ("datasets", "from seglib.datasets.pen import Pen\nfrom . import sky\nfrom .sky import sun", ""),
         ("datasets", "from .. import data", "not on a lower floor"),
         ("train", "def fit():\n    import tensorflow", ""),
@@ -228,18 +190,55 @@ def test_imports_point_down(path):
         ("models", "from . import data", "not on a lower floor"),
         ("models", "from .viz import show", "not on a lower floor"),
         ("predict", "from seglib import train", "not on a lower floor"),
-        ("predict", "from seglib import models", "handed its model"),
-        ("data", "import seglib.helpers", "not in the table"),
-        ("helpers", "", "not in the table"),
+        ("predict", "from seglib import models", "does not say"),
+        ("data", "import seglib.helpers", "not in the floor plan"),
+        ("helpers", "", "not in the floor plan"),
     ],
 )
 def test_check_imports(name, source, message):
-    wrong = check_imports(name, source, "seglib.datasets" if name == "datasets" else "seglib")
+    wrong, _ = check_imports(name, source, "seglib.datasets" if name == "datasets" else "seglib")
     assert message in wrong[0] if message else not wrong
 
 
-def test_importing_seglib_loads_nothing_heavy():
-    heavy = {"tensorflow", "tensorflow_datasets", "keras", "matplotlib", "scipy", "PIL"}
-    script = f"import seglib, sys; print(*({heavy!r} & set(sys.modules)))"
-    loaded = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert not loaded.split()
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("seglib", "tensorflow tensorflow_datasets keras matplotlib scipy PIL"),
+        ("seglib.labels", "tensorflow tensorflow_datasets keras matplotlib scipy PIL"),
+        ("seglib.class_balance", "tensorflow tensorflow_datasets keras matplotlib scipy PIL"),
+        ("seglib.images", "tensorflow tensorflow_datasets keras matplotlib scipy"),
+        ("seglib.data", "matplotlib seglib.viz seglib.doctor pycocotools"),
+        ("seglib.train", "matplotlib seglib.viz tensorflow_datasets"),
+    ],
+)
+def test_a_module_works_where_what_it_must_not_import_is_missing(module, absent):
+    script = f"import sys; sys.modules.update(dict.fromkeys({absent.split()!r})); import {module}"
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
+
+
+# What is installed, and what the documentation says
+
+
+def test_the_package_and_the_course_want_the_same_versions():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    packaged = [*project["dependencies"], *(extras["course"] + extras["export"] + extras["coco"])]
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    wanted = [line.partition("#")[0].strip() for line in lines]
+    assert sorted(line for line in wanted if line) == sorted(x for x in packaged if not x.startswith("seglib"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT / "seglib").as_posix())
+def test_examples_run(path):
+    if ">>>" not in path.read_text(encoding="utf-8"):
+        return
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    module = importlib.import_module(name)
+    result = doctest.testmod(module, extraglobs={"np": np}, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert result.failed == 0 < result.attempted
+
+
+def test_no_docstring_sends_the_reader_elsewhere():
+    elsewhere = re.compile(r"(arguments?|parameters|errors|result)[^.]{0,30} (are|is) (those|that) of", re.I)
+    found = [f"{path.name}: {m[0]}" for path in SOURCES for m in elsewhere.finditer(path.read_text(encoding="utf-8"))]
+    assert not found
