@@ -63,12 +63,13 @@ def read(folder):
 def train_for(pairs, seconds):
     """A U-Net that was trained for so many seconds."""
     train.seed(SEED)
-    share = pairs.class_pixels() / pairs.class_pixels().sum()
+    pixels = pairs.class_pixels().sum(axis=0)
+    share = pixels / pixels.sum()
     weights = 1 / np.log(1.02 + share)  # Paszke et al. 2016 (ENet), section 5.1
     model = models.unet((None, None, 3), CLASSES.num_classes, filters=16, depth=5)
     model.compile(
         keras.optimizers.AdamW(RATE, weight_decay=1e-2, use_ema=True, ema_momentum=0.99),
-        losses.Sum({"cross_entropy": 1, "dice": 1}, class_weights=weights / weights.mean()),
+        losses.CompoundLoss({"cross_entropy": 1, "dice": 1}, class_weights=weights / weights.mean()),
     )
     began = time.perf_counter()
     for i, (size, batch_size) in enumerate(zip(SIZES, BATCH_SIZES, strict=True), start=1):

@@ -24,6 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
+import seeds
 from keras import layers, ops
 
 from seglib import augment, images, losses, metrics, models, train
@@ -120,10 +121,10 @@ def fit(pictures, masks, filters, epochs):
     )
     pairs = Pairs(pictures, masks, SEED)
     model = OnDevice(
-        network, views, losses.Sum({"cross_entropy": 1, "dice": 1}, class_weights=weights / weights.mean())
+        network, views, losses.CompoundLoss({"cross_entropy": 1, "dice": 1}, class_weights=weights / weights.mean())
     )
     steps = epochs * len(pairs)
-    rate = train.poly(RATE, steps, warmup=steps // 20)
+    rate = seeds.poly(RATE, steps, warmup=steps // 20)
     model.compile(keras.optimizers.AdamW(rate, weight_decay=0.05, use_ema=True, ema_momentum=0.998, clipnorm=5.0))
     report = Report()
     model.fit(pairs, epochs=epochs, shuffle=False, verbose=0, callbacks=[report])

@@ -51,7 +51,7 @@ def run(name, seed):
     seeds.fit(model, batches, *((UNET_EPOCHS, UNET_RATE) if changes is None else (EPOCHS, RATE)))
     seconds = time.perf_counter() - began
     masks, preds = seeds.predict(model, town.batches("test", SIZE, BATCH))
-    matrix = metrics.count(masks, preds, num_classes)
+    matrix = metrics.confusion_matrix(masks, preds, num_classes)
     iou = dict(zip(town.labels.names, metrics.iou(matrix), strict=True))
     outlines = np.nanmean(metrics.boundary_f1(masks, preds, num_classes, tolerance=2))
     scores = (metrics.mean_iou(matrix), outlines, iou["pole"], iou["pedestrian"], iou["road"])

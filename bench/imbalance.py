@@ -13,7 +13,7 @@ from pathlib import Path
 
 import seeds
 
-from seglib import augment, data, losses, metrics, models, train
+from seglib import augment, class_balance, data, losses, metrics, models, train
 
 SIZE, BATCH, EPOCHS, RATE = (64, 96), 8, 6, 3e-3
 SEEDS = (0, 1, 2)
@@ -23,7 +23,7 @@ VARIANTS = {
     "median frequency": (PLAIN, "median_frequency"),
     "inverse log": (PLAIN, "inverse_log"),
     "rare-class sampling": (PLAIN, None),
-    "hardest quarter": ({"cross_entropy": {"share": 1, "hardest": 0.25}}, None),
+    "hardest quarter": ({"cross_entropy": {"weight": 1, "ohem_fraction": 0.25}}, None),
     "focal": ({"focal": 1}, None),
     "with Dice": ({"cross_entropy": 1, "dice": 1}, None),
     "with Tversky": ({"cross_entropy": 1, "tversky": 1}, None),
@@ -39,16 +39,17 @@ def run(name, seed):
     """One training; returns its scores and seconds."""
     town = data.load("streets/tiny")
     num_classes, (terms, scheme) = town.labels.num_classes, VARIANTS[name]
-    loss = losses.Sum(terms, class_weights=scheme and losses.class_weights(town, scheme))
+    pixels = town.class_pixels("train")
+    loss = losses.CompoundLoss(terms, class_weights=scheme and class_balance.class_weights(pixels, scheme))
     train.seed(seed)
     mirror = augment.Augment(SIZE, flip=0.5)
-    repeats = losses.rare_class_repeats(town) if name == "rare-class sampling" else None
+    repeats = class_balance.rare_class_repeats(pixels) if name == "rare-class sampling" else None
     model = models.unet((None, None, 3), num_classes, filters=16, depth=4)
     began = time.perf_counter()
     seeds.fit(model, town.batches("train", SIZE, BATCH, mirror, repeats=repeats, seed=seed), EPOCHS, RATE, loss)
     seconds = time.perf_counter() - began
     masks, preds = seeds.predict(model, town.batches("test", SIZE))
-    matrix = metrics.count(masks, preds, num_classes)
+    matrix = metrics.confusion_matrix(masks, preds, num_classes)
     iou = dict(zip(town.labels.names, metrics.iou(matrix), strict=True))
     outlines = metrics.boundary_f1(masks, preds, num_classes, tolerance=1).mean()
     scores = (metrics.mean_iou(matrix), metrics.accuracy(matrix), iou["pole"], iou["pedestrian"], outlines)

@@ -24,6 +24,7 @@ KILLS, EPOCHS, SEED = 20, 6, 0
 
 def train_once(folder):
     import keras
+    import seeds
 
     from seglib import augment, data, losses, metrics, models, train
 
@@ -31,8 +32,11 @@ def train_once(folder):
     train.seed(SEED)
     model = models.unet((None, None, 3), streets.labels.num_classes, filters=4, depth=3)
     model = keras.Sequential([model, keras.layers.Dropout(0.1)])
-    rate = train.poly(3e-3, EPOCHS * 50, warmup=10)
-    loss, metric = losses.Sum({"cross_entropy": 1, "dice": 1}), metrics.ConfusionMatrix(streets.labels.num_classes)
+    rate = seeds.poly(3e-3, EPOCHS * 50, warmup=10)
+    loss, metric = (
+        losses.CompoundLoss({"cross_entropy": 1, "dice": 1}),
+        metrics.ConfusionMatrix(streets.labels.num_classes),
+    )
     model.compile(keras.optimizers.AdamW(rate), loss, metrics=[metric])
     done = train.resume(model, folder)
     print("begins after", done, flush=True)

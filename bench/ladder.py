@@ -66,7 +66,7 @@ def run(name, seed):
     seconds = time.perf_counter() - began
     masks, preds = seeds.predict(model, town.batches("test", SIZE))
     near = near_boundary(masks) & (masks != town.labels.ignore_id)
-    matrix = metrics.count(masks, preds, town.labels.num_classes)
+    matrix = metrics.confusion_matrix(masks, preds, town.labels.num_classes)
     iou = dict(zip(town.labels.names, metrics.iou(matrix), strict=True))
     right = (preds == masks)[near].mean()
     scores = (metrics.mean_iou(matrix), metrics.accuracy(matrix), right, iou["pole"], iou["pedestrian"])

@@ -45,12 +45,18 @@ def collect(path, fields, keys, run):
     return [rows[tuple(map(str, key))] for key in keys]
 
 
+def poly(rate, steps, warmup):
+    """The "poly" schedule of DeepLab, power 0.9, after a linear warm-up: a Keras schedule."""
+    decay = keras.optimizers.schedules.PolynomialDecay(rate, steps, end_learning_rate=0, power=0.9)
+    return train.Warmup(decay, warmup)
+
+
 def fit(model, batches, epochs, rate, loss=None):
     """Trains a model with the recipe of the lessons: AdamW, cross-entropy and Dice, a rate that warms up and falls."""
     steps = epochs * len(batches)
-    optimizer = keras.optimizers.AdamW(train.poly(rate, steps, warmup=steps // 20), weight_decay=1e-2)
+    optimizer = keras.optimizers.AdamW(poly(rate, steps, steps // 20), weight_decay=1e-2)
     optimizer.build(model.trainable_variables)  # else the first step is traced twice
-    model.compile(optimizer, loss or losses.Sum({"cross_entropy": 1, "dice": 1}))
+    model.compile(optimizer, loss or losses.CompoundLoss({"cross_entropy": 1, "dice": 1}))
     model.fit(batches, epochs=epochs, shuffle=False, verbose=0)
 
 

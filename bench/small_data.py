@@ -45,7 +45,7 @@ def run(steps, name, seed):
     began = time.perf_counter()
     seeds.fit(model, batches, 1, RATE)
     seconds = time.perf_counter() - began
-    matrix = metrics.count(*seeds.predict(model, town.batches("test", SIZE)), town.labels.num_classes)
+    matrix = metrics.confusion_matrix(*seeds.predict(model, town.batches("test", SIZE)), town.labels.num_classes)
     return f"{metrics.mean_iou(matrix):.4f}", f"{seconds:.0f}"
 
 

@@ -27,6 +27,7 @@ CSV = Path(__file__).with_suffix(".csv")
 def measure(setting):
     """Prints batch size, seconds and MiB of steps, one a line."""
     import keras
+    import memory
     import numpy as np
 
     from seglib import losses, models, train
@@ -35,10 +36,12 @@ def measure(setting):
     keras.config.set_dtype_policy(policy)
     train.seed(0)
     model = models.unet((*SIZE, 3), 8, filters=16, depth=4)
-    model.compile(keras.optimizers.AdamW(1e-3), losses.Sum({"cross_entropy": 1, "dice": 1}), jit_compile=compiled)
+    model.compile(
+        keras.optimizers.AdamW(1e-3), losses.CompoundLoss({"cross_entropy": 1, "dice": 1}), jit_compile=compiled
+    )
     rng = np.random.default_rng(0)
     images, masks = rng.uniform(0, 255, (1, *SIZE, 3)).astype("float32"), rng.integers(0, 8, (1, *SIZE))
-    for step in train.try_batch_sizes(model, images, masks, HIGHEST):
+    for step in memory.try_batch_sizes(model, images, masks, HIGHEST):
         print("step", step.batch_size, f"{step.seconds:.4f}", f"{step.bytes / 2**20:.0f}")
 
 

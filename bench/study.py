@@ -23,7 +23,7 @@ import keras
 import optuna
 import seeds
 
-from seglib import augment, data, losses, metrics, models, train
+from seglib import augment, class_balance, data, losses, metrics, models, train
 
 SIZE, EPOCHS, TRIALS, SEED = (64, 96), 3, 64, 0
 RATES = (1e-4, 3e-2)
@@ -42,9 +42,9 @@ OPTIMIZERS = {
 }
 SCHEDULES = {
     "constant": lambda rate, steps: rate,
-    "poly": lambda rate, steps: train.poly(rate, steps, warmup=steps // 20),
-    "cosine": lambda rate, steps: train.cosine(rate, steps, warmup=steps // 20),
-    "one cycle": lambda rate, steps: train.cosine(rate, steps, warmup=steps // 3),
+    "poly": lambda rate, steps: seeds.poly(rate, steps, steps // 20),
+    "cosine": lambda rate, steps: train.Warmup(keras.optimizers.schedules.CosineDecay(rate, steps), steps // 20),
+    "one cycle": lambda rate, steps: train.Warmup(keras.optimizers.schedules.CosineDecay(rate, steps), steps // 3),
 }
 AUGMENTATIONS = {
     "none": lambda: None,
@@ -83,18 +83,18 @@ def run(_, loss, optimizer, rate, batch_size, schedule, augmentation, filters, s
     town = data.load("streets/tiny")
     num_classes, (terms, scheme) = town.labels.num_classes, LOSSES[loss]
     batches = town.batches("train", SIZE, batch_size, augment=AUGMENTATIONS[augmentation](), seed=seed)
-    weights = scheme and losses.class_weights(town, scheme)
+    weights = scheme and class_balance.class_weights(town.class_pixels("train"), scheme)
     rate = float(rate) * (10 if optimizer == "SGD" else 1)
     rate = SCHEDULES[schedule](rate, EPOCHS * len(batches))
     train.seed(seed)
     model = models.unet((None, None, 3), num_classes, filters, depth=4)
-    model.compile(OPTIMIZERS[optimizer](rate), losses.Sum(terms, class_weights=weights))
+    model.compile(OPTIMIZERS[optimizer](rate), losses.CompoundLoss(terms, class_weights=weights))
     model.optimizer.build(model.trainable_variables)
     began = time.perf_counter()
     model.fit(batches, epochs=EPOCHS, shuffle=False, verbose=0)
     seconds = time.perf_counter() - began
     masks, preds = seeds.predict(model, town.batches("val", SIZE))
-    iou = dict(zip(town.labels.names, metrics.iou(metrics.count(masks, preds, num_classes)), strict=True))
+    iou = dict(zip(town.labels.names, metrics.iou(metrics.confusion_matrix(masks, preds, num_classes)), strict=True))
     scores = (statistics.mean(iou.values()), iou["pole"], iou["pedestrian"])
     return [*(f"{score:.4f}" for score in scores), f"{seconds:.0f}"]
 

@@ -41,7 +41,7 @@ def run(name, seed):
     began = time.perf_counter()
     seeds.fit(model, town.batches("train", SIZE, BATCH, augment=mirror, seed=seed), EPOCHS, RATE)
     seconds = time.perf_counter() - began
-    matrix = metrics.count(*seeds.predict(model, town.batches("test", SIZE)), town.labels.num_classes)
+    matrix = metrics.confusion_matrix(*seeds.predict(model, town.batches("test", SIZE)), town.labels.num_classes)
     iou = dict(zip(town.labels.names, metrics.iou(matrix), strict=True))
     scores = (metrics.mean_iou(matrix), iou["pole"], iou["pedestrian"], iou["road"])
     return [model.count_params(), *(f"{score:.4f}" for score in scores), f"{seconds:.0f}"]

@@ -1,8 +1,8 @@
-"""What do several looks and a CRF give, and what do they cost? Three U-Nets, each scored in all ways.
+"""What do test-time augmentation and a CRF gain, and what do they cost? Three U-Nets, each scored in all ways.
 
-    python bench/looks.py             # writes bench/looks.csv, and goes on where an earlier run was stopped
+    python bench/views.py             # writes bench/views.csv, and goes on where an earlier run was stopped
 
-The U-Net of lesson 04, sixteen passes over ``streets/tiny`` from nothing. Every way looks at the 80 test pictures at
+The U-Net of lesson 04, sixteen epochs on ``streets/tiny`` from scratch. Every way sees the 80 test images at
 64×96, the size of training, and is scored at the pictures' own. ``ms`` is the median time of a picture, after a first
 that compiles.
 """
@@ -19,11 +19,11 @@ from seglib import crf, data, metrics, models, predict, train
 SIZE, BATCH, EPOCHS, RATE = (64, 96), 8, 16, 3e-3
 SCALES = (0.75, 1, 1.25)
 SEEDS = (0, 1, 2)
-FIELDS = ("look", "seed", "miou", "pole", "pedestrian", "ms")
+FIELDS = ("view", "seed", "miou", "pole", "pedestrian", "ms")
 CSV = Path(__file__).with_suffix(".csv")
 
 WAYS = {
-    "one look": lambda model, image: predict.probabilities(model, image, SIZE),
+    "one view": lambda model, image: predict.probabilities(model, image, SIZE),
     "mirrored": lambda model, image: predict.tta(model, image, SIZE),
     "three scales": lambda model, image: predict.tta(model, image, SIZE, flip=False, scales=SCALES),
     "mirrored, three scales": lambda model, image: predict.tta(model, image, SIZE, scales=SCALES),
@@ -48,14 +48,14 @@ def train_model(seed):
     return model
 
 
-def run(look, seed):
+def run(view, seed):
     dataset, pairs = load()
     model, labels = train_model(seed), dataset.labels
     matrix, times = metrics.ConfusionMatrix(labels.num_classes), []
-    WAYS[look](model, pairs[0]["image"])
+    WAYS[view](model, pairs[0]["image"])
     for pair in pairs:
         began = time.perf_counter()
-        pred = predict.to_ids(WAYS[look](model, pair["image"]))
+        pred = predict.to_ids(WAYS[view](model, pair["image"]))
         times.append(time.perf_counter() - began)
         matrix.update_state(pair["mask"], pred)
     iou = matrix.iou()
@@ -64,13 +64,13 @@ def run(look, seed):
 
 
 def main():
-    keys = [(look, seed) for seed in SEEDS for look in WAYS]
+    keys = [(view, seed) for seed in SEEDS for view in WAYS]
     rows = seeds.collect(CSV, FIELDS, keys, run)
-    scores = {look: [float(row["miou"]) for row in rows if row["look"] == look] for look in WAYS}
-    for look in WAYS:
-        cost = statistics.median(float(row["ms"]) for row in rows if row["look"] == look)
-        gained = "" if look == "one look" else f" · {seeds.gain(scores[look], scores['one look'])}"
-        print(f"{look:<28} mIoU {seeds.spread(scores[look])} · {cost:.0f} ms{gained}")
+    scores = {view: [float(row["miou"]) for row in rows if row["view"] == view] for view in WAYS}
+    for view in WAYS:
+        cost = statistics.median(float(row["ms"]) for row in rows if row["view"] == view)
+        gained = "" if view == "one view" else f" · {seeds.gain(scores[view], scores['one view'])}"
+        print(f"{view:<28} mIoU {seeds.spread(scores[view])} · {cost:.0f} ms{gained}")
 
 
 if __name__ == "__main__":
