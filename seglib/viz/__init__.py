@@ -1,6 +1,6 @@
 """Figures: masks are always shown in the colours of their label map, with a legend, and never interpolated.
 
-Every function draws a new matplotlib figure, which a notebook shows at the end of the cell.
+Every ``show_…`` but :func:`show_image` draws a new matplotlib figure, which a notebook shows at the end of the cell.
 """
 
 from seglib.viz.charts import (
@@ -14,12 +14,8 @@ from seglib.viz.charts import (
     show_seeds,
     show_trials,
 )
-from seglib.viz.live import Live
 from seglib.viz.pictures import (
-    WRONG,
     add_legend,
-    error_map,
-    error_share,
     overlay,
     show_image,
     show_masks,
@@ -27,17 +23,12 @@ from seglib.viz.pictures import (
     show_pairs,
     show_predictions,
     show_worst,
-    to_uint8,
 )
 from seglib.viz.report import show_report
 
 __all__ = [
     "COLOURS",
-    "WRONG",
-    "Live",
     "add_legend",
-    "error_map",
-    "error_share",
     "overlay",
     "show_calibration",
     "show_class_shares",
@@ -54,5 +45,4 @@ __all__ = [
     "show_seeds",
     "show_trials",
     "show_worst",
-    "to_uint8",
 ]

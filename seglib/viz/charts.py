@@ -1,32 +1,30 @@
-"""Histories, confusion matrices, scores and what spreads about them."""
+"""Learning curves, confusion matrices, scores and their spread."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")  # Okabe and Ito's, told apart by colour-blind readers
+BLUE, ORANGE, *_ = COLOURS
 MARKS = ("o", "s", "^", "D", "v")
 
 
-def show_history(history, best=None):
-    """Losses and validation mIoU over the epochs.
+def show_history(history):
+    """Training and validation loss, and the validation mIoU with its best epoch marked, over the epochs.
 
     Args:
         history: ``history.history`` of ``model.fit``: lists under ``loss``, ``val_loss`` and ``val_miou``.
-        best: the epoch (counted from 1) to mark; by default that of the highest ``val_miou``.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
-    epochs = np.arange(1, len(history["loss"]) + 1)
-    left.plot(epochs, history["loss"], color="#0072B2", label="training")
-    left.plot(epochs, history["val_loss"], color="#D55E00", linestyle="--", label="validation")
+    left, right = _axes(2, (9, 3))
+    epochs, scores = np.arange(1, len(history["loss"]) + 1), history["val_miou"]
+    best = int(np.argmax(scores))
+    left.plot(epochs, history["loss"], color=BLUE, label="training")
+    left.plot(epochs, history["val_loss"], color=ORANGE, linestyle="--", label="validation")
+    right.plot(epochs, scores, color=ORANGE, linestyle="--", label="validation")
+    right.plot(best + 1, scores[best], "o", color="black", label=f"best: epoch {best + 1}")
     left.set(xlabel="epoch", ylabel="loss")
-    left.legend(frameon=False)
-    best = best or int(np.argmax(history["val_miou"])) + 1
-    right.plot(epochs, history["val_miou"], color="#D55E00", linestyle="--", label="validation")
-    right.plot(best, history["val_miou"][best - 1], "o", color="#000000", label=f"best: epoch {best}")
     right.set(xlabel="epoch", ylabel="mean IoU", ylim=(0, 1))
+    left.legend(frameon=False)
     right.legend(frameon=False, loc="lower right")
-    for axis in (left, right):
-        axis.spines[["top", "right"]].set_visible(False)
 
 
 def show_confusion(matrix, labels):
@@ -34,6 +32,7 @@ def show_confusion(matrix, labels):
 
     Args:
         matrix: (num_classes, num_classes) pixel counts, row: truth, column: prediction.
+        labels: the :class:`~seglib.labels.LabelMap`.
     """
     shares = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     side = 1.6 + 0.55 * labels.num_classes
@@ -57,17 +56,11 @@ def show_seeds(scores, xlabel):
         scores: mapping from a model's name to its scores, one a seed.
         xlabel: what the scores are.
     """
-    figure, axis = plt.subplots(figsize=(6, 0.9 + 0.35 * len(scores)), layout="constrained")
+    axis = _row_axis(scores, xlabel, 6, 0.35)
     for row, values in enumerate(scores.values()):
-        first = row == 0
-        axis.plot(values, [row] * len(values), "o", color="#0072B2", alpha=0.7, label="one seed" if first else None)
-        mean = sum(values) / len(values)
-        axis.plot([mean] * 2, [row - 0.3, row + 0.3], color="#D55E00", linewidth=2, label="mean" if first else None)
-    axis.set_yticks(range(len(scores)), list(scores))
-    axis.set(xlabel=xlabel)
-    axis.invert_yaxis()
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+        axis.plot(values, [row] * len(values), "o", color=BLUE, alpha=0.7, label="one seed")
+        axis.plot([np.mean(values)] * 2, [row - 0.3, row + 0.3], color=ORANGE, linewidth=2, label="mean")
+    axis.legend(handles=axis.lines[:2], frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def show_intervals(scores, xlabel):
@@ -77,26 +70,22 @@ def show_intervals(scores, xlabel):
         scores: mapping from what is scored to ``(score, low, high)``.
         xlabel: what the scores are.
     """
-    figure, axis = plt.subplots(figsize=(7, 0.9 + 0.35 * len(scores)), layout="constrained")
+    axis = _row_axis(scores, xlabel, 7, 0.35)
     for row, (score, low, high) in enumerate(scores.values()):
-        axis.plot([low, high], [row, row], color="#0072B2", linewidth=3, solid_capstyle="butt")
-        axis.plot(score, row, "o", color="#D55E00")
+        axis.plot([low, high], [row, row], color=BLUE, linewidth=3, solid_capstyle="butt")
+        axis.plot(score, row, "o", color=ORANGE)
         text = f"{score:.3f}   {low:.3f} – {high:.3f}"
         axis.text(1.02, row, text, va="center", fontsize=9, transform=axis.get_yaxis_transform())
-    axis.set_yticks(range(len(scores)), list(scores))
-    axis.set(xlabel=xlabel)
-    axis.invert_yaxis()
     axis.grid(axis="x", color="0.9")
-    axis.spines[["top", "right"]].set_visible(False)
 
 
 def show_trials(trials, settings, score, ylabel):
-    """The scores of trials whose settings were drawn at random, by each setting's values.
+    """The scores of randomly drawn trials (random search), by the values of each hyperparameter.
 
     Args:
-        trials: mapping from a column to its values, one a trial, as from :func:`seglib.lesson.table`.
-        settings: the columns to draw, one picture each: numbers in their order, on a logarithmic axis where there are
-            more than six of them, and names in the order of their means.
+        trials: mapping from a column's name to its values, numbers or texts, one a trial.
+        settings: the columns to draw, one diagram each: numbers in their order, on a logarithmic axis if there are more
+            than six different ones, and texts in the order of their mean scores.
         score: the column of the scores.
         ylabel: what the scores are.
     """
@@ -107,63 +96,58 @@ def show_trials(trials, settings, score, ylabel):
         groups = {value: scores[values == value] for value in sorted(set(trials[setting]))}
         axis.set_title(setting)
         if len(groups) > 6:
-            axis.plot(values, scores, "o", color="#0072B2", alpha=0.5, markersize=4)
+            axis.plot(values, scores, "o", color=BLUE, alpha=0.5, markersize=4)
             axis.set_xscale("log")
             continue
         if named:
             groups = dict(sorted(groups.items(), key=lambda group: group[1].mean()))
         for place, found in enumerate(groups.values()):
-            axis.plot([place] * len(found), found, "o", color="#0072B2", alpha=0.5, markersize=4)
-            axis.plot([place - 0.3, place + 0.3], [found.mean()] * 2, color="#D55E00", linewidth=2)
+            axis.plot([place] * len(found), found, "o", color=BLUE, alpha=0.5, markersize=4)
+            axis.plot([place - 0.3, place + 0.3], [found.mean()] * 2, color=ORANGE, linewidth=2)
         tilted = {"rotation": 25, "ha": "right", "rotation_mode": "anchor"} if named else {}
         axis.set_xticks(range(len(groups)), [value if named else f"{value:g}" for value in groups], **tilted)
     for axis in axes.flat[len(settings) :]:
         axis.set_axis_off()
     for axis in axes[:, 0]:
         axis.set_ylabel(ylabel)
-    handles = [plt.Line2D([], [], marker="o", color="#0072B2", linestyle="", alpha=0.5, label="one trial")]
-    handles.append(plt.Line2D([], [], color="#D55E00", linewidth=2, label="mean"))
+    handles = [plt.Line2D([], [], marker="o", color=BLUE, linestyle="", alpha=0.5, label="one trial")]
+    handles.append(plt.Line2D([], [], color=ORANGE, linewidth=2, label="mean"))
     figure.legend(handles=handles, loc="outside upper right", ncols=2, frameon=False)
 
 
 def show_importance(shares, xlabel):
-    """How much each setting matters for each score: grouped bars, with the spread over repetitions.
+    """How much each hyperparameter matters for each score: grouped bars, with the standard deviation of repetitions.
 
     Args:
-        shares: mapping from a setting to a mapping from a score to its shares, 0–1, one a repetition.
+        shares: mapping from a hyperparameter to a mapping from a score to its shares, 0–1, one a repetition.
         xlabel: what the shares are of.
     """
-    figure, axis = plt.subplots(figsize=(7, 1 + 0.5 * len(shares)), layout="constrained")
+    axis = _row_axis(shares, xlabel, 7, 0.5)
     names = list(next(iter(shares.values())))
     height = 0.8 / len(names)
     for n, (name, colour) in enumerate(zip(names, COLOURS, strict=False)):
-        values = np.array([of_setting[name] for of_setting in shares.values()])
+        values = np.array([by_score[name] for by_score in shares.values()])
         places = np.arange(len(shares)) + (n - (len(names) - 1) / 2) * height
         axis.barh(places, values.mean(1), height, xerr=values.std(1), color=colour, label=name, ecolor="0.4")
-    axis.set_yticks(range(len(shares)), list(shares))
-    axis.set(xlabel=xlabel, xlim=(0, None))
-    axis.invert_yaxis()
-    axis.spines[["top", "right"]].set_visible(False)
+    axis.set_xlim(0, None)
     axis.legend(frameon=False)
 
 
 def show_calibration(found):
-    """A reliability diagram: how often a network is right where it is so sure, and where its pixels are.
+    """A reliability diagram: accuracy by confidence (calibrated networks are on the diagonal), and a histogram.
 
     Args:
-        found: mapping from a network's name to its :class:`~seglib.metrics.Calibration`.
+        found: mapping from a network's name to what :func:`seglib.metrics.calibration` returns for it.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-    left.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="as sure as right")
+    left, right = _axes(2, (9, 3.4))
+    left.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="perfectly calibrated")
     for (name, bins), colour, mark in zip(found.items(), COLOURS, MARKS, strict=False):
         style = {"color": colour, "marker": mark, "markersize": 4, "label": name}
         left.plot(bins.confidence, bins.accuracy, **style)
         right.plot(bins.confidence, bins.pixels / max(bins.pixels.sum(), 1), **style)
-    left.set(xlabel="confidence", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
+    left.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
     right.set(xlabel="confidence", ylabel="share of the pixels", xlim=(0, 1), yscale="log")
     left.legend(frameon=False)
-    for axis in (left, right):
-        axis.spines[["top", "right"]].set_visible(False)
 
 
 def show_class_shares(pixels, labels):
@@ -171,12 +155,27 @@ def show_class_shares(pixels, labels):
 
     Args:
         pixels: (num_classes,) pixel counts.
+        labels: the :class:`~seglib.labels.LabelMap`.
     """
     shares = pixels / max(pixels.sum(), 1)
-    figure, axis = plt.subplots(figsize=(6, 0.6 + 0.3 * labels.num_classes), layout="constrained")
+    axis = _row_axis(labels.names, "share of the labelled pixels (%)", 6, 0.3)
     colours = np.array(labels.colours) / 255
-    axis.barh(labels.names, 100 * shares, color=colours, edgecolor="black", linewidth=0.5)
-    axis.bar_label(axis.containers[0], [f" {share:.1%}" for share in shares], fontsize=8)
-    axis.set(xlim=(0, 115 * max(shares.max(), 0.01)), xlabel="share of the labelled pixels (%)")
+    bars = axis.barh(range(len(shares)), 100 * shares, color=colours, edgecolor="black", linewidth=0.5)
+    axis.bar_label(bars, [f" {share:.1%}" for share in shares], fontsize=8)
+    axis.set_xlim(0, 115 * max(shares.max(), 0.01))
+
+
+def _axes(columns, size):
+    _, axes = plt.subplots(1, columns, figsize=size, layout="constrained", squeeze=False)
+    for axis in axes[0]:
+        axis.spines[["top", "right"]].set_visible(False)
+    return axes[0]
+
+
+def _row_axis(names, xlabel, width, inches):
+    """An axis with one row for each name, the first at the top."""
+    (axis,) = _axes(1, (width, 0.9 + inches * len(names)))
+    axis.set_yticks(range(len(names)), list(names))
+    axis.set_xlabel(xlabel)
     axis.invert_yaxis()
-    axis.spines[["top", "right"]].set_visible(False)
+    return axis
