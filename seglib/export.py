@@ -16,6 +16,7 @@ import numpy as np
 from seglib.metrics import ConfusionMatrix
 
 LITERT = ("litert", "litert_float16", "litert_int8")
+INSTALL = 'pip install "seglib[export]"'
 # What the name of each format's file ends in; a SavedModel is a folder.
 ENDINGS = {"saved_model": "", "onnx": ".onnx", **dict.fromkeys(LITERT, ".tflite")}
 
@@ -66,7 +67,9 @@ def save(model, path, format, representative=None, size=None):
             beside = Path(folder) / path.name
             _write(_fix_input(model, shape), str(beside), format, images)
             os.replace(beside, path)
-    except (OSError, tf.errors.OpError) as error:
+    except ImportError as error:
+        raise ImportError(f"{path} wants a library that is missing: {INSTALL} ({error})") from error
+    except (OSError, tf.errors.OpError, RuntimeError) as error:  # the last from Keras 3.13, whatever the cause
         raise OSError(f"{path} could not be written, and nothing is left of it: {error}") from error
     return path
 
@@ -142,12 +145,10 @@ def _write(model, path, format, images):
         served.serve = tf.function(lambda image: model(image, training=False), input_signature=[spec])
         tf.saved_model.save(served, path, signatures=served.serve)
         return
-    options = {}
-    if format == "onnx":
-        _need("onnx")
-        _need("tf2onnx")
-    else:  # what LiteRT's own runtime does not know is refused, not left to TensorFlow's
-        options["target_spec"] = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
+    for library in ("onnx", "tf2onnx") if format == "onnx" else ():
+        importlib.import_module(library)  # Keras needs both, and asks for one of them late
+    # Keras would leave operations that LiteRT lacks to TensorFlow; here they are refused.
+    options = {"target_spec": {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}} if format in LITERT else {}
     if format in ("litert_float16", "litert_int8"):
         options["optimizations"] = [tf.lite.Optimize.DEFAULT]
     if format == "litert_float16":
@@ -190,13 +191,7 @@ class Runner:
 
 
 def load(path):
-    """Opens what :func:`save` has written, with TensorFlow, LiteRT (ai-edge-litert) or ONNX Runtime.
-
-    Args:
-        path: a folder (SavedModel), or a file whose name ends in ``.tflite`` or ``.onnx``.
-
-    Returns:
-        A :class:`Runner`.
+    """Opens a folder (SavedModel) or a ``.tflite`` or ``.onnx`` file that :func:`save` has written: a :class:`Runner`.
 
     Raises:
         FileNotFoundError: nothing is there.
@@ -213,8 +208,8 @@ def load(path):
     try:
         with _quiet():
             return Runner(path, *openers[ending](str(path)))
-    except ImportError:
-        raise
+    except ImportError as error:
+        raise ImportError(f"{path} wants a library that is missing: {INSTALL} ({error})") from error
     except Exception as error:  # each runtime has its own
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path} is not an exported model that can be run: {reason}") from None
@@ -236,7 +231,9 @@ def _open_saved_model(path):
 
 
 def _open_litert(path):
-    interpreter = _need("ai_edge_litert.interpreter").Interpreter(path)
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(path)
     interpreter.allocate_tensors()
     ((taken,), (given,)) = interpreter.get_input_details(), interpreter.get_output_details()
     types = {detail["dtype"] for detail in interpreter.get_tensor_details()}
@@ -254,10 +251,11 @@ def _open_litert(path):
 
 
 def _open_onnx(path):
-    runtime = _need("onnxruntime")
-    options = runtime.SessionOptions()
+    from onnxruntime import InferenceSession, SessionOptions
+
+    options = SessionOptions()
     options.log_severity_level = 4  # errors are raised as well
-    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = InferenceSession(path, options, providers=["CPUExecutionProvider"])
     (taken,) = session.get_inputs()
     return "onnx", taken.shape, lambda images: session.run(None, {taken.name: images})[0]
 
@@ -338,14 +336,6 @@ def table(rows):
 def _size_of(path):
     files = [Path(path)] if Path(path).is_file() else Path(path).rglob("*")
     return sum(file.stat().st_size for file in files if file.is_file())
-
-
-def _need(module):
-    """Imports a library that this installation may lack."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(f'{module} cannot be imported ({error}): pip install "seglib[export]"') from error
 
 
 @contextlib.contextmanager

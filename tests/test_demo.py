@@ -215,11 +215,8 @@ class Browser:
             f"disable-component-update disable-sync window-size=1500,1000 user-data-dir={folder / 'profile'}"
         )
         rules = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-        options = {
-            "binary": shutil.which("chromium"),
-            "args": [*("--" + word for word in words.split()), rules],
-            "prefs": {"download.default_directory": str(self.downloads)},
-        }
+        options = {"binary": shutil.which("chromium"), "args": [*("--" + word for word in words.split()), rules]}
+        options["prefs"] = {"download.default_directory": str(self.downloads)}
         wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"performance": "ALL"}}
         session = self.call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
         self.place += f"/session/{session['sessionId']}"
@@ -237,11 +234,8 @@ class Browser:
 
     def find(self, css):
         """The path of the first such element, as soon as there is one."""
-
-        def look():
-            return self.call("POST", "/elements", {"using": "css selector", "value": css})
-
-        return "/element/" + next(iter(wait_for(look)[0].values()))
+        wanted = {"using": "css selector", "value": css}
+        return "/element/" + next(iter(wait_for(lambda: self.call("POST", "/elements", wanted))[0].values()))
 
     def click(self, css):
         self.call("POST", self.find(css) + "/click", {})
@@ -262,13 +256,12 @@ class Browser:
 
     def list_requests(self):
         """The addresses that the page asked, of the schemes that leave the browser."""
-        logged = [
-            json.loads(entry["message"])["message"] for entry in self.call("POST", "/se/log", {"type": "performance"})
-        ]
+        log = self.call("POST", "/se/log", {"type": "performance"})
+        events = [json.loads(entry["message"])["message"] for entry in log]
         asked = [
-            entry["params"]["request"]["url"] for entry in logged if entry["method"] == "Network.requestWillBeSent"
+            event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"
         ]
-        return [url for url in asked if url.partition(":")[0] in ("http", "https", "ws", "wss")]
+        return [url for url in asked if re.match("(http|ws)s?:", url)]
 
     def stop(self):
         with contextlib.suppress(OSError):
