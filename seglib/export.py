@@ -7,8 +7,8 @@ import os
 import tempfile
 import timeit
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -55,12 +55,12 @@ def save(model, path, format, representative=None, size=None):
         ImportError: a library is missing; the message says what to install.
         RuntimeError: Keras runs on another backend than TensorFlow, which does the exporting.
     """
-    import tensorflow as tf
-
     path = Path(path)
     _check_target(path, format)
     shape = (1 if format in LITERT else None, *_image_size(model, size), 3)
     images = _to_images(representative, shape[1:]) if format == "litert_int8" else None
+    import tensorflow as tf
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder, _quiet():
@@ -82,9 +82,7 @@ def _check_target(path, format):
         raise RuntimeError(f"TensorFlow exports models: load this one under KERAS_BACKEND=tensorflow, not {backend}")
     ending = path.suffix if path.suffix in (".tflite", ".onnx", ".keras") else ""  # a folder's name may hold dots
     if ending != ENDINGS[format]:
-        raise ValueError(
-            f"{path}: format {format!r} wants a name that ends in {ENDINGS[format] or 'nothing (a folder)'}"
-        )
+        raise ValueError(f"{path}: format {format!r} wants {ENDINGS[format] or 'a folder, no'} at the end of the name")
     if format == "saved_model" and set(str(path.absolute())) & set("[]*?"):
         raise ValueError(f"{path}: TensorFlow reads [ ] * ? in a folder's name as a pattern; choose another name")
     if os.path.lexists(path):
@@ -120,16 +118,16 @@ def _to_images(representative, shape):
     return images
 
 
+def _to_float32(layer):
+    return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+
+
 def _fix_input(model, shape):
     """The model with an input of this shape (Keras 3.13 ignores the signature), computing in float32."""
-
-    def to_float32(layer):
-        return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
-
     layers = [inner for layer in model.layers for inner in getattr(layer, "layers", [layer])]
     if any(layer.compute_dtype != "float32" for layer in layers):  # the converters do not take mixed precision
         weights = model.get_weights()
-        model = keras.models.clone_model(model, clone_function=to_float32, recursive=True)
+        model = keras.models.clone_model(model, clone_function=_to_float32, recursive=True)
         model.set_weights(weights)
     image = keras.Input(batch_shape=shape, name="image")
     return keras.Model(image, model(image, training=False))
@@ -191,7 +189,13 @@ class Runner:
 
 
 def load(path):
-    """Opens a folder (SavedModel) or a ``.tflite`` or ``.onnx`` file that :func:`save` has written: a :class:`Runner`.
+    """Opens what :func:`save` has written, with TensorFlow, LiteRT (ai-edge-litert) or ONNX Runtime.
+
+    Args:
+        path: a folder (SavedModel), or a file whose name ends in ``.tflite`` or ``.onnx``.
+
+    Returns:
+        A :class:`Runner`.
 
     Raises:
         FileNotFoundError: nothing is there.
@@ -260,27 +264,16 @@ def _open_onnx(path):
     return "onnx", taken.shape, lambda images: session.run(None, {taken.name: images})[0]
 
 
-@dataclass(frozen=True)
-class Parity:
-    """One exported file compared with the Keras model.
+class Parity(NamedTuple):
+    """One exported file compared with the Keras model, as :func:`parity` finds it."""
 
-    Attributes:
-        format: as in :func:`save`; ``"keras"`` is the model itself.
-        miou: mean IoU over the images, in [0, 1].
-        miou_difference: from that of the Keras model.
-        largest_difference: of a logit from the Keras model's, over all pixels, classes and images.
-        size: bytes of the file or folder; for the Keras model, of its float32 weights.
-        share: ``size`` divided by the bytes of the float32 weights.
-        milliseconds: for one image, the median of 10 runs after 3 for warming up, with the runtime's default threads.
-    """
-
-    format: str
-    miou: float
-    miou_difference: float
-    largest_difference: float
-    size: int
-    share: float
-    milliseconds: float
+    format: str  # as in save; "keras" is the model itself
+    miou: float  # mean IoU over the images, in [0, 1]
+    miou_difference: float  # from that of the Keras model
+    largest_difference: float  # of a logit from the Keras model's, over all pixels, classes and images
+    size: int  # bytes of the file or folder; for the Keras model, of its float32 weights
+    share: float  # size divided by the bytes of the float32 weights
+    milliseconds: float  # for one image: median of 10 runs after 3 for warming up, with the runtime's default threads
 
 
 def parity(model, paths, batches, ignore_id=255):
@@ -334,25 +327,27 @@ def table(rows):
 
 
 def _size_of(path):
-    files = [Path(path)] if Path(path).is_file() else Path(path).rglob("*")
-    return sum(file.stat().st_size for file in files if file.is_file())
+    return sum(file.stat().st_size for file in [Path(path), *Path(path).rglob("*")] if file.is_file())
 
 
 @contextlib.contextmanager
 def _quiet():
     """Nothing is printed meanwhile, neither by Python nor by the C++ of the converters; exceptions tell what failed."""
     streams, handlers, disabled = [os.dup(1), os.dup(2)], logging.root.handlers[:], logging.root.manager.disable
-    with open(os.devnull, "w") as nowhere, warnings.catch_warnings(action="ignore"):
-        # sys.stdout is not always file 1: in a notebook it is a socket.
-        with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-            logging.disable(logging.CRITICAL)
-            os.dup2(nowhere.fileno(), 1)
-            os.dup2(nowhere.fileno(), 2)
-            try:
-                yield
-            finally:
-                logging.disable(disabled)
-                logging.root.handlers = handlers  # tf2onnx adds one
-                for number, stream in enumerate(streams, 1):
-                    os.dup2(stream, number)
-                    os.close(stream)
+    with (
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stdout(nowhere),  # which is not always file 1: in a notebook it is a socket
+        contextlib.redirect_stderr(nowhere),
+        warnings.catch_warnings(action="ignore"),
+    ):
+        logging.disable(logging.CRITICAL)
+        for number in (1, 2):
+            os.dup2(nowhere.fileno(), number)
+        try:
+            yield
+        finally:
+            logging.disable(disabled)
+            logging.root.handlers = handlers  # tf2onnx adds one
+            for number, stream in enumerate(streams, 1):
+                os.dup2(stream, number)
+                os.close(stream)
