@@ -22,131 +22,133 @@ def close_figures():
     plt.close("all")
 
 
-def legend():
-    (found,) = plt.gcf().legends
-    return {
-        text.get_text(): tuple(round(255 * v) for v in to_rgb(patch.get_facecolor()))
-        for text, patch in zip(found.get_texts(), found.get_patches(), strict=True)
-    }
+def texts(found):
+    return [text.get_text().strip() for text in found]
 
 
-def test_legend_has_the_right_colours_for_what_occurs(pair):
+def drawn(axis):
+    """The pixels of the picture in an axis, which must not be interpolated."""
+    assert axis.images[0].get_interpolation() == "nearest"
+    return axis.images[0].get_array()
+
+
+def points(axis):
+    return [line.get_xydata().tolist() for line in axis.lines]
+
+
+def test_pairs_with_a_legend_of_what_occurs_in_the_right_colours(pair):
     viz.show_pairs([pair], MAP)
-    assert legend() == {"sky": MAP.colours[0], "road": MAP.colours[1], "void": VOID_COLOUR}
-    plt.gcf().canvas.draw()
+    figure = plt.gcf()
+    (legend,) = figure.legends
+    colours = [tuple(round(255 * v) for v in to_rgb(patch.get_facecolor())) for patch in legend.get_patches()]
+    entries = dict(zip(texts(legend.get_texts()), colours, strict=True))
+    assert entries == {"sky": MAP.colours[0], "road": MAP.colours[1], "void": VOID_COLOUR}
+    assert [axis.get_title() for axis in figure.axes] == ["image", "mask", "overlay"]
+    np.testing.assert_array_equal(drawn(figure.axes[1]), MAP.to_rgb(pair["mask"]))
+    np.testing.assert_array_equal(drawn(figure.axes[2]), viz.overlay(pair["image"], pair["mask"], MAP))
+    figure.canvas.draw()
 
 
-def test_masks_are_drawn_in_the_legends_colours_without_interpolation(pair):
-    viz.show_masks([pair["image"]], {"truth": pair["mask"][None], "model": pair["mask"][None] * 0}, MAP)
-    drawn = plt.gcf().axes[1].images[0]
-    np.testing.assert_array_equal(drawn.get_array(), MAP.to_rgb(pair["mask"]))
-    assert drawn.get_interpolation() == "nearest"
+def test_masks_are_drawn_in_their_colours_without_interpolation():
+    mask = np.zeros((200, 300), np.uint8)  # larger than 128 rows: the image is smoothed, the mask is not
+    mask[100:] = 1
+    viz.show_masks([np.zeros((200, 300, 3))], {"truth": mask[None], "model": mask[None] * 0}, MAP)
+    assert [axis.get_title() for axis in plt.gcf().axes] == ["image", "truth", "model"]
+    np.testing.assert_array_equal(drawn(plt.gcf().axes[1]), MAP.to_rgb(mask))
 
 
 def test_overlay_leaves_void_as_it_is(pair):
     laid = viz.overlay(pair["image"], pair["mask"], MAP, alpha=1)
     assert tuple(laid[0, 0]) == tuple(pair["image"][0, 0])
-    assert tuple(laid[7, 7]) == MAP.colours[1]
-    assert laid.dtype == np.uint8
+    assert tuple(laid[7, 7]) == MAP.colours[1] and laid.dtype == np.uint8
+    viz.show_overlay(pair["image"], pair["mask"], MAP, alpha=1, title="a street")
+    (axis,) = plt.gcf().axes
+    assert axis.get_title() == "a street"
+    np.testing.assert_array_equal(drawn(axis), laid)
 
 
-def test_errors_are_marked_and_void_is_not(pair):
+def test_wrong_pixels_are_black_and_void_is_not(pair):
     pred = pair["mask"].copy()
     pred[7, :6], pred[0, 0] = 2, 2
-    errors = viz.error_map(pair["image"], pair["mask"], pred, 255)
-    assert (errors == viz.WRONG).all(-1).sum() == 6
-    assert tuple(errors[0, 0]) == VOID_COLOUR
-    assert viz.error_share(pair["mask"], pred, 255) == 6 / 95
-    assert viz.error_share(np.full((2, 2), 255), np.zeros((2, 2)), 255) == 0
+    viz.show_predictions([pair["image"]], [pair["mask"]], [pred], MAP)
+    axes = plt.gcf().axes
+    assert [axis.get_title() for axis in axes] == ["image", "truth", "prediction", "wrong pixels"]
+    np.testing.assert_array_equal(drawn(axes[2]), MAP.to_rgb(pred))
+    wrong = (drawn(axes[3]) == 0).all(-1)
+    assert wrong.sum() == 6 and wrong[7, :6].all() and tuple(drawn(axes[3])[0, 0]) == VOID_COLOUR
 
 
 def test_worst_comes_first(pair):
-    masks = [pair["mask"]] * 3
-    preds = [pair["mask"], np.full_like(pair["mask"], 2), np.where(pair["mask"] == 1, 2, pair["mask"])]
-    viz.show_worst([pair["image"]] * 3, masks, preds, MAP, count=2)
-    rows = [axis.get_ylabel() for axis in plt.gcf().axes if axis.get_ylabel()]
-    assert rows == ["no. 1: 100% wrong", "no. 2: 51% wrong"]
+    mask = pair["mask"]
+    preds = [mask, np.full_like(mask, 2), np.where(mask == 1, 2, mask), mask]
+    viz.show_worst([pair["image"]] * 4, [mask] * 3 + [np.full_like(mask, 255)], preds, MAP, count=2)
+    assert [axis.get_ylabel() for axis in plt.gcf().axes[::4]] == ["no. 1: 100% wrong", "no. 2: 51% wrong"]  # 48 / 95
 
 
 def test_history_marks_the_best_epoch():
     viz.show_history({"loss": [3, 2, 1], "val_loss": [3, 2, 2], "val_miou": [0.1, 0.5, 0.4]})
-    assert [t.get_text() for t in plt.gcf().axes[1].get_legend().get_texts()] == ["validation", "best: epoch 2"]
+    assert points(plt.gcf().axes[1])[1] == [[2, 0.5]]
 
 
 def test_confusion_and_class_shares_with_an_absent_class():
     viz.show_confusion(np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]]), MAP)
-    np.testing.assert_allclose(plt.gcf().axes[0].images[0].get_array()[0], [75, 25, 0])
+    np.testing.assert_allclose(plt.gcf().axes[0].images[0].get_array(), [[75, 25, 0], [0, 100, 0], [0, 0, 0]])
     viz.show_class_shares(np.array([300, 100, 0]), MAP)
-    assert [t.get_text().strip() for t in plt.gcf().axes[0].texts] == ["75.0%", "25.0%", "0.0%"]
+    (axis,) = plt.gcf().axes
+    assert texts(axis.texts) == ["75.0%", "25.0%", "0.0%"] and texts(axis.get_yticklabels()) == list(MAP.names)
     plt.gcf().canvas.draw()
 
 
-def test_show_overlay_and_predictions_draw(pair):
-    viz.show_overlay(pair["image"], pair["mask"], MAP, title="a street")
-    viz.show_predictions([pair["image"]], [pair["mask"]], [pair["mask"] * 0], MAP)
-    plt.gcf().canvas.draw()
-    assert [axis.get_title() for axis in plt.gcf().axes] == ["image", "truth", "prediction", "wrong pixels"]
-
-
-def test_show_seeds_draws_every_seed_and_the_mean():
+def test_seeds_are_dots_with_their_mean():
     viz.show_seeds({"coarse": [0.2, 0.4], "fine": [0.5, 0.7, 0.9]}, "mean IoU")
     (axis,) = plt.gcf().axes
     dots, mean, more_dots, more_mean = (line.get_xydata() for line in axis.lines)
     assert dots.tolist() == [[0.2, 0], [0.4, 0]] and mean[:, 0] == pytest.approx(0.3)
     assert more_dots[:, 1].tolist() == [1, 1, 1] and more_mean[:, 0] == pytest.approx(0.7)
-    assert [text.get_text() for text in axis.get_yticklabels()] == ["coarse", "fine"]
-    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["one seed", "mean"]
+    assert texts(axis.get_yticklabels()) == ["coarse", "fine"] and axis.yaxis_inverted()
+    assert texts(axis.get_legend().get_texts()) == ["one seed", "mean"]
 
 
-def test_show_intervals_draws_each_and_writes_its_numbers():
+def test_intervals_are_lines_with_their_numbers():
     viz.show_intervals({"accuracy": (0.9, 0.85, 0.95), "mean IoU": (0.6, 0.5, 0.72)}, "score")
     (axis,) = plt.gcf().axes
-    (interval, dot, *_) = (line.get_xydata().tolist() for line in axis.lines)
-    assert interval == [[0.85, 0], [0.95, 0]] and dot == [[0.9, 0]]
-    assert [text.get_text() for text in axis.texts] == ["0.900   0.850 – 0.950", "0.600   0.500 – 0.720"]
-    assert [text.get_text() for text in axis.get_yticklabels()] == ["accuracy", "mean IoU"]
-    assert axis.yaxis_inverted()
+    assert points(axis)[:2] == [[[0.85, 0], [0.95, 0]], [[0.9, 0]]]
+    assert texts(axis.texts) == ["0.900   0.850 – 0.950", "0.600   0.500 – 0.720"]
+    assert texts(axis.get_yticklabels()) == ["accuracy", "mean IoU"] and axis.yaxis_inverted()
 
 
-def test_show_trials_draws_every_trial_by_each_setting():
+def test_trials_by_each_hyperparameter():
     rates = [1e-4, 2e-4, 1e-3, 3e-3, 1e-2, 2e-2, 3e-2]
-    trials = {
-        "optimizer": list("cbbcbaa"),
-        "batch": [8.0, 4, 8, 4, 8, 4, 8],
-        "rate": rates,
-        "miou": [0.1 * n for n in range(7)],
-    }
+    trials = {"optimizer": list("cbbcbaa"), "batch": [8.0, 4, 8, 4, 8, 4, 8], "rate": rates}
+    trials["miou"] = [0.1 * n for n in range(7)]
     viz.show_trials(trials, ["optimizer", "batch", "rate"], "miou", "mean IoU")
     letters, batches, rate, nothing = plt.gcf().axes
-    assert [text.get_text() for text in letters.get_xticklabels()] == ["c", "b", "a"]  # by their means
-    assert [text.get_text() for text in batches.get_xticklabels()] == ["4", "8"]
-    dots, mean, *_ = (line.get_xydata() for line in batches.lines)
+    assert texts(letters.get_xticklabels()) == ["c", "b", "a"]  # by their means
+    assert texts(batches.get_xticklabels()) == ["4", "8"]
+    dots, mean, *_ = points(batches)
     np.testing.assert_allclose(dots, [[0, 0.1], [0, 0.3], [0, 0.5]])
-    np.testing.assert_allclose(mean[:, 1], 0.3)
-    assert rate.get_xscale() == "log" and rate.lines[0].get_xydata()[:, 0].tolist() == rates
+    np.testing.assert_allclose(np.array(mean)[:, 1], 0.3)
+    assert rate.get_xscale() == "log" and [x for x, _ in points(rate)[0]] == rates
     assert not nothing.axison and letters.get_ylabel() == "mean IoU"
-    assert [text.get_text() for text in plt.gcf().legends[0].get_texts()] == ["one trial", "mean"]
+    assert texts(plt.gcf().legends[0].get_texts()) == ["one trial", "mean"]
 
 
-def test_show_importance_draws_means_and_their_spread():
-    viz.show_importance(
-        {"rate": {"miou": [0.4, 0.6], "pole": [0.2, 0.2]}, "loss": {"miou": [0, 0], "pole": [1, 1]}}, "share"
-    )
+def test_importance_as_means():
+    shares = {"rate": {"miou": [0.4, 0.6], "pole": [0.2, 0.2]}, "loss": {"miou": [0, 0], "pole": [1, 1]}}
+    viz.show_importance(shares, "share")
     (axis,) = plt.gcf().axes
-    assert [[bar.get_width() for bar in bars] for bars in axis.containers if hasattr(bars, "patches")] == [
-        [0.5, 0],
-        [0.2, 1],
-    ]
-    assert [text.get_text() for text in axis.get_yticklabels()] == ["rate", "loss"] and axis.yaxis_inverted()
-    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["miou", "pole"]
+    bars = [bars for bars in axis.containers if hasattr(bars, "patches")]
+    assert [[bar.get_width() for bar in group] for group in bars] == [[0.5, 0], [0.2, 1]]
+    assert texts(axis.get_yticklabels()) == ["rate", "loss"] and axis.yaxis_inverted()
+    assert texts(axis.get_legend().get_texts()) == ["miou", "pole"]
 
 
-def test_show_calibration_draws_each_network_against_the_diagonal(rng):
+def test_calibration_of_each_network_against_the_diagonal(rng):
     probs = rng.dirichlet(np.ones(3), (8, 8))
     found = metrics.calibration(rng.integers(0, 3, (8, 8)), probs, bins=5)
     viz.show_calibration({"one": found, "another": found})
     left, right = plt.gcf().axes
-    assert [text.get_text() for text in left.get_legend().get_texts()] == ["as sure as right", "one", "another"]
+    assert texts(left.get_legend().get_texts()) == ["perfectly calibrated", "one", "another"]
     np.testing.assert_array_equal(left.lines[1].get_ydata(), found.accuracy)
     assert right.lines[0].get_ydata().sum() == pytest.approx(1)
     assert left.lines[1].get_color() != left.lines[2].get_color()

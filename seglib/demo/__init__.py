@@ -1,4 +1,4 @@
-"""A page in the browser: drop a photo, see what a trained model sees in it, and how sure it is of that.
+"""A page in the browser: drop a photo, see how a trained model segments it, and with what confidence.
 
 ``make demo`` serves it, or ``python -m seglib.demo --models FOLDER`` where Gradio is installed. The page is served to
 this machine alone and asks no other for anything.
@@ -7,7 +7,3 @@ What is kept of a photo: its file is deleted once it is read. The pixels and the
 stay until the next photo replaces them, or for about an hour; everything is gone when the server ends. Only a server
 that is killed (SIGKILL) leaves its temporary folder behind.
 """
-
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow tells of the processor, not of the photo

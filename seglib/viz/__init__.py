@@ -1,58 +1,344 @@
 """Figures: masks are always shown in the colours of their label map, with a legend, and never interpolated.
 
-Every function draws a new matplotlib figure, which a notebook shows at the end of the cell.
+Every ``show_…`` but :func:`show_image` draws a new matplotlib figure, which a notebook shows at the end of the cell.
 """
 
-from seglib.viz.charts import (
-    COLOURS,
-    show_calibration,
-    show_class_shares,
-    show_confusion,
-    show_history,
-    show_importance,
-    show_intervals,
-    show_seeds,
-    show_trials,
-)
-from seglib.viz.live import Live
-from seglib.viz.pictures import (
-    WRONG,
-    add_legend,
-    error_map,
-    error_share,
-    overlay,
-    show_image,
-    show_masks,
-    show_overlay,
-    show_pairs,
-    show_predictions,
-    show_worst,
-    to_uint8,
-)
-from seglib.viz.report import show_report
+import math
 
-__all__ = [
-    "COLOURS",
-    "WRONG",
-    "Live",
-    "add_legend",
-    "error_map",
-    "error_share",
-    "overlay",
-    "show_calibration",
-    "show_class_shares",
-    "show_confusion",
-    "show_history",
-    "show_image",
-    "show_importance",
-    "show_intervals",
-    "show_masks",
-    "show_overlay",
-    "show_pairs",
-    "show_predictions",
-    "show_report",
-    "show_seeds",
-    "show_trials",
-    "show_worst",
-    "to_uint8",
-]
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.patches import Patch
+
+from seglib.labels import VOID_COLOUR
+from seglib.viz.report import show_report  # noqa: F401
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")  # Okabe and Ito's, told apart by colour-blind readers
+BLUE, ORANGE, *_ = COLOURS
+MARKS = ("o", "s", "^", "D", "v")
+WRONG = (0, 0, 0)  # the palette has no black, and the image is faded
+
+
+def show_pairs(pairs, labels):
+    """Rows of image, mask, and the mask laid over the image.
+
+    Args:
+        pairs: iterable of ``{"image": (height, width, 3) in 0–255, "mask": (height, width) ids}``; a handful.
+        labels: the :class:`~seglib.labels.LabelMap`.
+    """
+    pairs = list(pairs)
+    images, masks = ([np.asarray(pair[key]) for pair in pairs] for key in ("image", "mask"))
+    laid = [overlay(image, mask, labels) for image, mask in zip(images, masks, strict=True)]
+    _show_rows({"image": images, "mask": _paint(masks, labels), "overlay": laid}, labels, masks)
+
+
+def show_overlay(image, mask, labels, alpha=0.55, title=None):
+    """One image with its mask laid over it, and a legend of the classes in it.
+
+    Args:
+        image: (height, width, 3) in 0–255.
+        mask: (height, width) ids.
+        labels: the :class:`~seglib.labels.LabelMap`.
+        alpha: weight of the mask's colours, 0–1.
+        title: text above the figure.
+    """
+    figure, axes = _grid(1, 1, np.shape(mask), width=6)
+    show_image(axes[0, 0], overlay(image, mask, labels, alpha))
+    axes[0, 0].set_title(title or "")
+    add_legend(figure, labels, [mask])
+
+
+def show_masks(images, masks, labels):
+    """One row an image: the image, then its masks from several sources.
+
+    Args:
+        images: (batch, height, width, 3) in 0–255.
+        masks: mapping from a column's title to (batch, height, width) ids.
+        labels: the :class:`~seglib.labels.LabelMap`.
+    """
+    columns = {title: _paint(ids, labels) for title, ids in masks.items()}
+    _show_rows({"image": images, **columns}, labels, list(masks.values()))
+
+
+def show_predictions(images, masks, preds, labels, titles=None):
+    """Rows of image, truth, prediction, and where they differ (wrong pixels in black, void in light grey).
+
+    Args:
+        images: sequence of (height, width, 3) in 0–255.
+        masks: sequence of (height, width) ids, the truth.
+        preds: sequence of (height, width) ids, the predictions.
+        labels: the :class:`~seglib.labels.LabelMap`.
+        titles: one text a row, written left of it.
+    """
+    wrong = [_error_map(*row, labels.ignore_id) for row in zip(images, masks, preds, strict=True)]
+    truth, found = _paint(masks, labels), _paint(preds, labels)
+    columns = {"image": images, "truth": truth, "prediction": found, "wrong pixels": wrong}
+    _show_rows(columns, labels, [*masks, *preds], titles)
+
+
+def show_worst(images, masks, preds, labels, count=3):
+    """The images with the largest share of wrong pixels, worst first, drawn by :func:`show_predictions`.
+
+    Args:
+        images: sequence of (height, width, 3) in 0–255.
+        masks: sequence of (height, width) ids, the truth. Void pixels do not count.
+        preds: sequence of (height, width) ids, the predictions.
+        labels: the :class:`~seglib.labels.LabelMap`.
+        count: how many images.
+    """
+    shares = []
+    for mask, pred in zip(masks, preds, strict=True):
+        counted = np.asarray(mask) != labels.ignore_id
+        shares.append((counted & (np.asarray(mask) != pred)).sum() / max(counted.sum(), 1))
+    worst = np.argsort(shares)[::-1][:count]
+    titles = [f"no. {i}: {shares[i]:.0%} wrong" for i in worst]
+    show_predictions(*([those[i] for i in worst] for those in (images, masks, preds)), labels, titles)
+
+
+def show_image(axis, image):
+    """Draws a (height, width, 3) image in 0–255 into a matplotlib axis; one of at most 128 rows is not smoothed."""
+    axis.imshow(_to_uint8(image), interpolation="nearest" if len(image) <= 128 else "auto")
+
+
+def overlay(image, mask, labels, alpha=0.55):
+    """The mask's colours laid over the image; void pixels show the image alone.
+
+    Args:
+        image: (height, width, 3) in 0–255.
+        mask: (height, width) ids.
+        labels: the :class:`~seglib.labels.LabelMap`.
+        alpha: weight of the colours, 0–1: a number, or one for each pixel, (height, width).
+
+    Returns:
+        (height, width, 3) uint8.
+    """
+    image, mask = _to_uint8(image), np.asarray(mask)
+    weight = np.where(mask == labels.ignore_id, 0, alpha)[..., None]
+    return _to_uint8((1 - weight) * image + weight * labels.to_rgb(mask))
+
+
+def add_legend(figure, labels, masks):
+    """A legend below a matplotlib figure: a patch for each class (and void) that occurs in ``masks``, arrays of ids."""
+    ids = np.unique(np.concatenate([np.unique(mask) for mask in masks]))
+    entries = [(labels.names[i], labels.colours[i]) for i in ids if i < labels.num_classes]
+    if labels.ignore_id in ids:
+        entries.append(("void", labels.void_colour))
+    patches = [Patch(facecolor=np.array(c) / 255, edgecolor="black", linewidth=0.5, label=n) for n, c in entries]
+    rows = math.ceil(len(patches) * 1.1 / figure.get_figwidth())  # an entry takes about 1.1 inches
+    columns = math.ceil(len(patches) / rows)
+    figure.legend(handles=patches, loc="outside lower center", ncols=columns, frameon=False)
+
+
+def show_history(history):
+    """Training and validation loss, and the validation mIoU with its best epoch marked, over the epochs.
+
+    Args:
+        history: ``history.history`` of ``model.fit``: lists under ``loss``, ``val_loss`` and ``val_miou``.
+    """
+    left, right = _axes(2, (9, 3))
+    epochs, scores = np.arange(1, len(history["loss"]) + 1), history["val_miou"]
+    best = int(np.argmax(scores))
+    left.plot(epochs, history["loss"], color=BLUE, label="training")
+    left.plot(epochs, history["val_loss"], color=ORANGE, linestyle="--", label="validation")
+    right.plot(epochs, scores, color=ORANGE, linestyle="--", label="validation")
+    right.plot(best + 1, scores[best], "o", color="black", label=f"best: epoch {best + 1}")
+    left.set(xlabel="epoch", ylabel="loss")
+    right.set(xlabel="epoch", ylabel="mean IoU", ylim=(0, 1))
+    left.legend(frameon=False)
+    right.legend(frameon=False, loc="lower right")
+
+
+def show_confusion(matrix, labels):
+    """The confusion matrix, each row in percent of the true class: the diagonal is the recall of each class.
+
+    Args:
+        matrix: (num_classes, num_classes) pixel counts, row: truth, column: prediction.
+        labels: the :class:`~seglib.labels.LabelMap`.
+    """
+    shares = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    side = 1.6 + 0.55 * labels.num_classes
+    figure, axis = plt.subplots(figsize=(side + 1, side), layout="constrained")
+    drawn = axis.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    for (row, column), share in np.ndenumerate(shares):
+        if share >= 0.5:
+            colour = "white" if share > 50 else "black"
+            axis.text(column, row, f"{share:.0f}", ha="center", va="center", color=colour, fontsize=8)
+    ticks = range(labels.num_classes)
+    axis.set_xticks(ticks, labels.names, rotation=45, ha="right")
+    axis.set_yticks(ticks, labels.names)
+    axis.set(xlabel="predicted class", ylabel="true class")
+    figure.colorbar(drawn, label="share of the true class (%)", shrink=0.8)
+
+
+def show_seeds(scores, xlabel):
+    """Scores of several models, each trained with several seeds: a dot a seed, a line at their mean.
+
+    Args:
+        scores: mapping from a model's name to its scores, one a seed.
+        xlabel: what the scores are.
+    """
+    axis = _row_axis(scores, xlabel, 6, 0.35)
+    for row, values in enumerate(scores.values()):
+        axis.plot(values, [row] * len(values), "o", color=BLUE, alpha=0.7, label="one seed")
+        axis.plot([np.mean(values)] * 2, [row - 0.3, row + 0.3], color=ORANGE, linewidth=2, label="mean")
+    axis.legend(handles=axis.lines[:2], frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def show_intervals(scores, xlabel):
+    """Scores with their intervals: a dot and a line each, with the numbers at the right.
+
+    Args:
+        scores: mapping from what is scored to ``(score, low, high)``.
+        xlabel: what the scores are.
+    """
+    axis = _row_axis(scores, xlabel, 7, 0.35)
+    for row, (score, low, high) in enumerate(scores.values()):
+        axis.plot([low, high], [row, row], color=BLUE, linewidth=3, solid_capstyle="butt")
+        axis.plot(score, row, "o", color=ORANGE)
+        text = f"{score:.3f}   {low:.3f} – {high:.3f}"
+        axis.text(1.02, row, text, va="center", fontsize=9, transform=axis.get_yaxis_transform())
+    axis.grid(axis="x", color="0.9")
+
+
+def show_trials(trials, settings, score, ylabel):
+    """The scores of randomly drawn trials (random search), by the values of each hyperparameter.
+
+    Args:
+        trials: mapping from a column's name to its values, numbers or texts, one a trial.
+        settings: the columns to draw, one diagram each: numbers in their order, on a logarithmic axis if there are more
+            than six different ones, and texts in the order of their mean scores.
+        score: the column of the scores.
+        ylabel: what the scores are.
+    """
+    scores, rows = np.array(trials[score]), -(-len(settings) // 4)
+    figure, axes = plt.subplots(rows, 4, figsize=(12, 2.7 * rows), layout="constrained", sharey=True, squeeze=False)
+    for axis, setting in zip(axes.flat, settings, strict=False):
+        values, named = np.array(trials[setting]), isinstance(trials[setting][0], str)
+        groups = {value: scores[values == value] for value in sorted(set(trials[setting]))}
+        axis.set_title(setting)
+        if len(groups) > 6:
+            axis.plot(values, scores, "o", color=BLUE, alpha=0.5, markersize=4)
+            axis.set_xscale("log")
+            continue
+        if named:
+            groups = dict(sorted(groups.items(), key=lambda group: group[1].mean()))
+        for place, found in enumerate(groups.values()):
+            axis.plot([place] * len(found), found, "o", color=BLUE, alpha=0.5, markersize=4)
+            axis.plot([place - 0.3, place + 0.3], [found.mean()] * 2, color=ORANGE, linewidth=2)
+        tilted = {"rotation": 25, "ha": "right", "rotation_mode": "anchor"} if named else {}
+        axis.set_xticks(range(len(groups)), [value if named else f"{value:g}" for value in groups], **tilted)
+    for axis in axes.flat[len(settings) :]:
+        axis.set_axis_off()
+    for axis in axes[:, 0]:
+        axis.set_ylabel(ylabel)
+    handles = [plt.Line2D([], [], marker="o", color=BLUE, linestyle="", alpha=0.5, label="one trial")]
+    handles.append(plt.Line2D([], [], color=ORANGE, linewidth=2, label="mean"))
+    figure.legend(handles=handles, loc="outside upper right", ncols=2, frameon=False)
+
+
+def show_importance(shares, xlabel):
+    """How much each hyperparameter matters for each score: grouped bars, with the standard deviation of repetitions.
+
+    Args:
+        shares: mapping from a hyperparameter to a mapping from a score to its shares, 0–1, one a repetition.
+        xlabel: what the shares are of.
+    """
+    axis = _row_axis(shares, xlabel, 7, 0.5)
+    names = list(next(iter(shares.values())))
+    height = 0.8 / len(names)
+    for n, (name, colour) in enumerate(zip(names, COLOURS, strict=False)):
+        values = np.array([by_score[name] for by_score in shares.values()])
+        places = np.arange(len(shares)) + (n - (len(names) - 1) / 2) * height
+        axis.barh(places, values.mean(1), height, xerr=values.std(1), color=colour, label=name, ecolor="0.4")
+    axis.set_xlim(0, None)
+    axis.legend(frameon=False)
+
+
+def show_calibration(found):
+    """A reliability diagram: accuracy by confidence (calibrated networks are on the diagonal), and a histogram.
+
+    Args:
+        found: mapping from a network's name to what :func:`seglib.metrics.calibration` returns for it.
+    """
+    left, right = _axes(2, (9, 3.4))
+    left.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="perfectly calibrated")
+    for (name, bins), colour, mark in zip(found.items(), COLOURS, MARKS, strict=False):
+        style = {"color": colour, "marker": mark, "markersize": 4, "label": name}
+        left.plot(bins.confidence, bins.accuracy, **style)
+        right.plot(bins.confidence, bins.pixels / max(bins.pixels.sum(), 1), **style)
+    left.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    right.set(xlabel="confidence", ylabel="share of the pixels", xlim=(0, 1), yscale="log")
+    left.legend(frameon=False)
+
+
+def show_class_shares(pixels, labels):
+    """Each class's share of the labelled pixels as horizontal bars, with the number beside each.
+
+    Args:
+        pixels: (num_classes,) pixel counts.
+        labels: the :class:`~seglib.labels.LabelMap`.
+    """
+    shares = pixels / max(pixels.sum(), 1)
+    axis = _row_axis(labels.names, "share of the labelled pixels (%)", 6, 0.3)
+    colours = np.array(labels.colours) / 255
+    bars = axis.barh(range(len(shares)), 100 * shares, color=colours, edgecolor="black", linewidth=0.5)
+    axis.bar_label(bars, [f" {share:.1%}" for share in shares], fontsize=8)
+    axis.set_xlim(0, 115 * max(shares.max(), 0.01))
+
+
+def _show_rows(columns, labels, masks, titles=None):
+    """A grid of pictures: ``columns`` maps a column's title to its (height, width, 3) pictures, one a row."""
+    pictures = list(columns.values())
+    figure, axes = _grid(len(pictures[0]), len(columns), np.shape(pictures[-1][0]))
+    for title, column, place in zip(columns, pictures, axes.T, strict=True):
+        place[0].set_title(title, fontsize=10)
+        for axis, picture in zip(place, column, strict=True):
+            if title in ("image", "overlay"):
+                show_image(axis, picture)
+            else:
+                axis.imshow(picture, interpolation="nearest")
+    for axis, title in zip(axes[:, 0], titles or [], strict=False):
+        axis.set_ylabel(title)
+    add_legend(figure, labels, masks)
+
+
+def _grid(rows, columns, size, width=None):
+    width = width or min(10, 3.3 * columns)
+    height = rows * width / columns * size[0] / size[1] + 0.7
+    figure, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False, layout="constrained")
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+    return figure, axes
+
+
+def _paint(masks, labels):
+    return [labels.to_rgb(np.asarray(mask)) for mask in masks]
+
+
+def _error_map(image, mask, pred, ignore_id):
+    """(height, width, 3) uint8: the image faded to grey, wrong pixels in black, void pixels in light grey."""
+    mask, grey = np.asarray(mask), _to_uint8(image).mean(-1, keepdims=True)
+    picture = np.repeat(0.5 * grey + 0.5 * 255, 3, axis=-1)
+    picture[(mask != pred) & (mask != ignore_id)] = WRONG
+    picture[mask == ignore_id] = VOID_COLOUR
+    return _to_uint8(picture)
+
+
+def _to_uint8(image):
+    return np.clip(np.round(np.asarray(image, np.float64)), 0, 255).astype(np.uint8)
+
+
+def _axes(columns, size):
+    _, axes = plt.subplots(1, columns, figsize=size, layout="constrained", squeeze=False)
+    for axis in axes[0]:
+        axis.spines[["top", "right"]].set_visible(False)
+    return axes[0]
+
+
+def _row_axis(names, xlabel, width, inches):
+    """An axis with one row for each name, the first at the top."""
+    (axis,) = _axes(1, (width, 0.9 + inches * len(names)))
+    axis.set_yticks(range(len(names)), list(names))
+    axis.set_xlabel(xlabel)
+    axis.invert_yaxis()
+    return axis
