@@ -140,6 +140,7 @@ FLOORS = {
     "crf": module(0, "scipy"),
     "regions": module(0, "scipy"),
     "lesson": module(0),
+    "runs": module(0, "keras"),
     "datasets": module(1, "tensorflow tensorflow_datasets PIL"),
     "augment": module(1, "keras"),
     "models": module(1, "keras"),
