@@ -31,10 +31,11 @@ def train_once(folder):
     train.seed(SEED)
     model = models.unet((None, None, 3), streets.labels.num_classes, filters=4, depth=3)
     model = keras.Sequential([model, keras.layers.Dropout(0.1)])
-    rate = train.poly(3e-3, EPOCHS * 50, warmup=10)
+    decay = keras.optimizers.schedules.PolynomialDecay(3e-3, EPOCHS * 50, end_learning_rate=0.0, power=0.9)
+    rate = train.Warmup(decay, 10)
     loss, metric = losses.Sum({"cross_entropy": 1, "dice": 1}), metrics.ConfusionMatrix(streets.labels.num_classes)
     model.compile(keras.optimizers.AdamW(rate), loss, metrics=[metric])
-    done = train.resume(model, folder)
+    done = train.resume(model, folder, {"data": streets.name, "size": (64, 96), "augment": "flip", "seed": SEED})
     print("begins after", done, flush=True)
     train_ds = streets.batches("train", (64, 96), 8, augment=augment.Augment((64, 96), flip=0.5), seed=SEED, epoch=done)
     fitted = {"validation_data": streets.batches("val", (64, 96), 8), "initial_epoch": done, "shuffle": False}
