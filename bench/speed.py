@@ -16,6 +16,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import memory
 import seeds
 
 SIZE, HIGHEST, ROUNDS = (128, 192), 16, 3
@@ -38,7 +39,7 @@ def measure(setting):
     model.compile(keras.optimizers.AdamW(1e-3), losses.Sum({"cross_entropy": 1, "dice": 1}), jit_compile=compiled)
     rng = np.random.default_rng(0)
     images, masks = rng.uniform(0, 255, (1, *SIZE, 3)).astype("float32"), rng.integers(0, 8, (1, *SIZE))
-    for step in train.try_batch_sizes(model, images, masks, HIGHEST):
+    for step in memory.try_batch_sizes(model, images, masks, HIGHEST):
         print("step", step.batch_size, f"{step.seconds:.4f}", f"{step.bytes / 2**20:.0f}")
 
 
