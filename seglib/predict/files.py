@@ -42,9 +42,8 @@ def load_model(path):
         The ``keras.Model``.
 
     Raises:
-        ValueError: no such file; not a Keras file, or damaged; a ``Lambda`` layer, which runs whatever its author
-            wrote, or layers that neither Keras nor seglib knows; a model that does not turn images into the scores of
-            two classes or more for every pixel.
+        ValueError: no such file, not a Keras file, or damaged; a ``Lambda`` layer, which could run any code, or a layer
+            that neither Keras nor seglib knows; not a model from images to scores of two classes or more per pixel.
     """
     path = Path(path)
     if not path.is_file():
@@ -101,14 +100,12 @@ def find_labels(path, num_classes, file=None):
 def segment_files(model, paths, out, labels, method=segment, recipe=None):
     """Segments image files one after another, into a folder of palette PNGs of the same stems.
 
-    A run that was interrupted is resumed by the same call: finished masks are kept, the others are made. The folder's
-    ``run.json`` holds what the masks depend on: ``recipe``, the label map and the SHA-256 of the model's architecture
-    and weights. Each mask holds the SHA-256 of its image. An image that cannot be read is reported in the end and does
-    not stop the others.
+    A run that was interrupted is resumed by the same call: finished masks are kept. The folder's ``run.json`` holds
+    what they depend on: ``recipe``, the label map and the SHA-256 of the model's architecture and weights; each mask
+    holds the SHA-256 of its image. An image that cannot be read is reported in the end and does not stop the others.
 
     Args:
-        model: a ``keras.Model`` that turns (1, height, width, 3) images in 0–255 into logits of the same height and
-            width.
+        model: a ``keras.Model`` from (1, height, width, 3) images in 0–255 to logits of the same height and width.
         paths: image files; no two of the same stem, whose masks would be one file.
         out: the folder for the masks, made if it is missing; not the folder of an image.
         labels: the :class:`~seglib.labels.LabelMap` whose colours the masks are painted in.
@@ -117,13 +114,11 @@ def segment_files(model, paths, out, labels, method=segment, recipe=None):
         recipe: mapping, as for ``json.dump``, of the settings of ``method``, such as ``{"size": (256, 256)}``.
 
     Returns:
-        :class:`Run`: the masks written, those kept, and the images that failed.
+        :class:`Run`.
 
     Raises:
-        FileExistsError: the folder holds PNG files of another model, recipe or label map, masks of other images, or
-            files that no run has made.
-        ValueError: two images of one stem, or none at all; images in the folder for the masks; a model that is no
-            ``keras.Model``.
+        FileExistsError: the folder holds PNG files of another model, recipe, label map or image, or of no run.
+        ValueError: two images of one stem, no image, one in the folder for the masks, or no ``keras.Model``.
         OSError: a mask cannot be written, as on a full disk; those before it are whole.
     """
     from tqdm import tqdm

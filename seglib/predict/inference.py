@@ -44,8 +44,7 @@ def probabilities(model, image, size=None):
         (height, width, num_classes) float32, which sum to 1 over the classes.
 
     Raises:
-        ImageError: a file that cannot be read.
-        ValueError: an array that is no image, or a model without logits of the image's size.
+        ValueError: what is no image (``ImageError`` of a file), or a model without logits of the image's size.
     """
     return ops.convert_to_numpy(ops.softmax(find_logits(model, to_image(image), size), axis=-1))
 
@@ -66,9 +65,7 @@ def tta(model, image, size=None, flip=True, scales=(1,)):
         (height, width, num_classes) float32, which sum to 1 over the classes.
 
     Raises:
-        ImageError: a file that cannot be read.
-        ValueError: no scales, or one that is not above 0; an array that is no image; a model without logits of the
-            image's size.
+        ValueError: no scales, or one that is not above 0; what is no image; a model without logits of its size.
     """
     if not scales or not all(0 < scale < float("inf") for scale in scales):
         raise ValueError(f"scales are one or more factors above 0, got {scales}")
@@ -105,12 +102,9 @@ def entropy(probs):
 
 
 def to_image(image):
-    """An image file (path, bytes or ``PIL.Image``) or array as (height, width, 3) uint8 or float32 in 0–255.
+    """An image file (path, bytes or ``PIL.Image``) or array, as :func:`segment` takes it: (height, width, 3), 0–255.
 
-    Raises:
-        ImageError: a file that cannot be read.
-        ValueError: an array that is no image: its shape or type, values that are not finite, outside 0–255 or scaled
-            to 0–1.
+    Returns uint8 or float32. Raises ``ImageError`` for a file that cannot be read, ``ValueError`` for another array.
     """
     if isinstance(image, (str, Path, bytes, Image.Image)):
         return image_files.read_image(image)
@@ -142,20 +136,9 @@ def to_ids(scores):
 
 def find_logits(model, image, size=None):
     """The logits of an image of :func:`to_image`, at the image's own size: (height, width, num_classes) float32."""
-    (logits,) = _predict(model, _to_batch(image, size))
-    return _resize_logits(logits, image.shape[:2])
-
-
-def _to_batch(image, size):
-    """The image at the model's size: (1, height, width, 3) float32."""
     x = np.asarray(image, np.float32)[None]
     if size is not None and tuple(size) != image.shape[:2]:
         x = ops.convert_to_numpy(ops.image.resize(x, size, antialias=True, data_format="channels_last"))
-    return x
-
-
-def _predict(model, x):
-    """Logits in float32: a model may compute in 16 bits, which are too few for probabilities."""
     logits = model.predict_on_batch(x)
     shape = tuple(getattr(logits, "shape", ()))
     if len(shape) != 4 or shape[:3] != x.shape[:3] or shape[3] < 2:
@@ -163,11 +146,7 @@ def _predict(model, x):
             f"the model turned images {x.shape} into {shape or type(logits).__name__}; wanted logits (batch, height, "
             "width, num_classes) of the images' size (unpadded convolutions lose the border), of two classes or more"
         )
-    return ops.cast(logits, "float32")
-
-
-def _resize_logits(logits, size):
-    """The logits at ``(height, width)``, bilinearly: ids would give a boundary in steps of the model's pixels."""
-    if tuple(logits.shape[:2]) == size:
-        return logits
-    return ops.image.resize(logits, size, data_format="channels_last")
+    logits = ops.cast(logits, "float32")  # a model may compute in 16 bits; probabilities want more
+    if shape[1:3] != image.shape[:2]:  # logits are resized, not ids: those give a boundary in steps
+        logits = ops.image.resize(logits, image.shape[:2], data_format="channels_last")
+    return logits[0]

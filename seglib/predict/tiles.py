@@ -54,10 +54,9 @@ def tiled(model, image, tile=512, overlap=64, out=None, labels=None):
 
     Raises:
         FileExistsError: ``out`` is there already.
-        ImageError: a file that cannot be read, or ``out`` that is no TIFF.
         OSError: ``out`` cannot be written, as on a full disk; nothing is left of it.
-        ValueError: a ``tile`` or ``overlap`` that does not fit, ``out`` without ``labels``; an array that is no image;
-            a model without logits of the tile's size.
+        ValueError: a ``tile`` or ``overlap`` that does not fit; ``out`` without ``labels``, or that is no TIFF
+            (``ImageError``); what is no image; a model without logits of the tile's size.
     """
     if out is not None and labels is None:
         raise ValueError("out= is painted in the colours of a label map; give labels= as well")
