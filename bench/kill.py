@@ -38,7 +38,7 @@ def train_once(folder):
         metrics.ConfusionMatrix(streets.labels.num_classes),
     )
     model.compile(keras.optimizers.AdamW(rate), loss, metrics=[metric])
-    done = train.resume(model, folder)
+    done = train.resume(model, folder, {"data": streets.name, "size": (64, 96), "augment": "flip", "seed": SEED})
     print("begins after", done, flush=True)
     train_ds = streets.batches("train", (64, 96), 8, augment=augment.Augment((64, 96), flip=0.5), seed=SEED, epoch=done)
     fitted = {"validation_data": streets.batches("val", (64, 96), 8), "initial_epoch": done, "shuffle": False}

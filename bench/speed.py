@@ -16,6 +16,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import memory
 import seeds
 
 SIZE, HIGHEST, ROUNDS = (128, 192), 16, 3

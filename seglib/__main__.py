@@ -1,7 +1,7 @@
 """The command line: ``python -m seglib check | train | evaluate | predict``; thin, over the functions of the course."""
 
 import argparse
-import hashlib
+import itertools
 import os
 import re
 import sys
@@ -16,6 +16,18 @@ DATA = """DATA is a name, such as streets/tiny or oxford_iiit_pet; or two folder
 same names; or one folder of both. Folders are split by chance, the same way each time; what is inferred is printed."""
 
 
+def _whole(lowest):
+    def convert(text):
+        if not (text.isdecimal() and lowest <= int(text) < 2**31):
+            raise argparse.ArgumentTypeError(f"wanted a whole number of at least {lowest}, below 2³¹, got {text!r}")
+        return int(text)
+
+    return convert
+
+
+SIZE = dict(type=_whole(1), nargs=2, metavar=("HEIGHT", "WIDTH"))
+
+
 def main(arguments=None):
     """Runs a command, and returns its exit code; what goes wrong is said in a line, without a stack trace."""
     options = _build_parser().parse_args(arguments)
@@ -26,19 +38,18 @@ def main(arguments=None):
     except BrokenPipeError:  # as of `… | head`, which has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python, on its way out, would try again
         return 141
-    except (ValueError, OSError, ImportError) as error:
-        print(f"seglib {options.command}: {error}", file=sys.stderr)
-        return 1
-    except Exception as error:  # what goes wrong within tf.data comes as TensorFlow's, with many words around it
-        said = re.findall(r"^[\w.]*Error: (.+)$", str(error), re.MULTILINE)
-        if not (said and type(error).__module__.startswith("tensorflow.")):
-            raise
-        print(f"seglib {options.command}: {said[-1]}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         goes_on = "; run it again, and it goes on" if options.command in ("train", "predict") else ""
         print(f"seglib {options.command}: interrupted{goes_on}", file=sys.stderr)
         return 130
+    except (ValueError, OSError, ImportError) as error:
+        said = [str(error)]
+    except Exception as error:  # what goes wrong within tf.data comes as TensorFlow's, with many words around it
+        said = re.findall(r"^[\w.]*Error: (.+)$", str(error), re.MULTILINE)
+        if not (said and type(error).__module__.startswith("tensorflow.")):
+            raise
+    print(f"seglib {options.command}: {said[-1]}", file=sys.stderr)
+    return 1
 
 
 def check(options):
@@ -52,62 +63,68 @@ def check(options):
 
 def train(options):
     """Trains a model, keeps the best, and goes on with a run that was interrupted."""
-    import keras
-
-    from seglib import augment, losses, metrics, models
-    from seglib import predict as predicting
+    from seglib import augment, predict, runs
     from seglib import train as training
 
     dataset = _load_data(options)
     labels, size = dataset.labels, tuple(options.size)
-    named = ("data", "model", "filters", "size", "epochs", "batch_size", "rate", "augment", "seed")
-    recipe = {"classes": labels.names, "pairs": dataset.counts} | {name: getattr(options, name) for name in named}
-    predicting.check_recipe(options.out, recipe, "state-*")
-    predicting.note_recipe(options.out, recipe)
-    labels.save(options.out / predicting.LABELS)
+    named = ("model", "filters", "size", "epochs", "batch_size", "rate", "augment", "seed")
+    recipe = {"data": dataset.name, "classes": labels.names, "pairs": dataset.counts}
+    recipe |= {f"{split} files": runs.sign_names(itertools.chain(*pairs)) for split, pairs in dataset.files.items()}
+    recipe |= {name: getattr(options, name) for name in named}
+    runs.check_recipe(options.out, recipe, "state-*", "*.keras")
+    runs.note_recipe(options.out, recipe)
+    labels.save(options.out / predict.LABELS)
     views = None if options.augment == "none" else getattr(augment, options.augment)(size, ignore_id=labels.ignore_id)
     choice = dict(batch_size=options.batch_size, augment=views, seed=options.seed)
-    steps = len(dataset.batches("train", size, **choice))
-    training.seed(options.seed)
-    settings = MODELS[options.model] | ({"filters": options.filters} if options.model == "unet" else {})
-    model = getattr(models, options.model)((None, None, 3), labels.num_classes, **settings)
-    rate = training.poly(options.rate, options.epochs * steps, warmup=min(50, options.epochs * steps // 10))
-    loss = losses.Sum({"cross_entropy": 1, "dice": 1}, ignore_id=labels.ignore_id)
-    scores = [metrics.ConfusionMatrix(labels.num_classes, labels.ignore_id)]
-    model.compile(keras.optimizers.AdamW(rate, weight_decay=1e-2), loss, metrics=scores)
-    done = training.resume(model, options.out)
+    model = _make_model(options, labels, len(dataset.batches("train", size, **choice)))
+    done = training.resume(model, options.out, recipe)
     if done:
         print(f"{options.out}: {done} of {options.epochs} epochs are done")
-    if done < options.epochs:
-        model.fit(
-            dataset.batches("train", size, epoch=done, **choice),
-            validation_data=dataset.batches("val", size, options.batch_size),
-            initial_epoch=done,
-            epochs=options.epochs,
-            shuffle=False,
-            verbose=0,
-            callbacks=training.callbacks(model, options.out, lines=options.epochs),
-        )
-    print(f"the best model: {options.out / 'best.keras'}; it saw images at --size {size[0]} {size[1]}")
+    model.fit(
+        dataset.batches("train", size, epoch=done, **choice),
+        validation_data=dataset.batches("val", size, options.batch_size),
+        initial_epoch=done,
+        epochs=options.epochs,
+        shuffle=False,
+        verbose=0,
+        callbacks=training.callbacks(model, options.out, lines=options.epochs),
+    )
+    print(f"the best model: {options.out / 'best.keras'}; it was trained at --size {size[0]} {size[1]}")
     return 0
 
 
+def _make_model(options, labels, steps_per_epoch):
+    import keras
+
+    from seglib import losses, metrics, models
+    from seglib import train as training
+
+    training.seed(options.seed)
+    settings = MODELS[options.model] | ({"filters": options.filters} if options.model == "unet" else {})
+    model = getattr(models, options.model)((None, None, 3), labels.num_classes, **settings)
+    steps = options.epochs * steps_per_epoch
+    poly = keras.optimizers.schedules.PolynomialDecay(options.rate, steps, end_learning_rate=0.0, power=0.9)
+    optimizer = keras.optimizers.AdamW(training.Warmup(poly, min(50, steps // 10)), weight_decay=1e-2)
+    loss = losses.Sum({"cross_entropy": 1, "dice": 1}, ignore_id=labels.ignore_id)
+    model.compile(optimizer, loss, metrics=[metrics.ConfusionMatrix(labels.num_classes, labels.ignore_id)])
+    return model
+
+
 def evaluate(options):
-    """Scores a model on a split, at the pictures' own size."""
+    """Scores a model on a split, at the images' own size."""
     from tqdm import tqdm
 
     from seglib import metrics, predict
 
-    dataset, model, look = _load_data(options), predict.load_model(options.model), _make_look(options)
-    labels = dataset.labels
-    if model.output_shape[-1] != labels.num_classes:
-        raise ValueError(
-            f"{options.model} knows {model.output_shape[-1]} classes, {dataset.name} has {labels.num_classes}"
-        )
+    dataset, model, method = _load_data(options), predict.load_model(options.model), _make_method(options)
+    labels, known = dataset.labels, model.output_shape[-1]
+    if known != labels.num_classes:
+        raise ValueError(f"{options.model} has {known} classes, {dataset.name} has {labels.num_classes}")
     matrix = metrics.ConfusionMatrix(labels.num_classes, labels.ignore_id)
     pairs = dataset.split(options.split).as_numpy_iterator()
     for pair in tqdm(pairs, total=dataset.counts[options.split], desc="images", disable=None, delay=2):
-        matrix.update_state(pair["mask"], look(model, pair["image"]))
+        matrix.update_state(pair["mask"], method(model, pair["image"]))
     width = max(map(len, labels.names))
     for name, iou in zip(labels.names, matrix.iou(), strict=True):
         print(f"{name:<{width}}  IoU {iou:.3f}")
@@ -122,9 +139,8 @@ def predict(options):
     paths = _find_images(options.images)
     model = predicting.load_model(options.model)
     labels = predicting.find_labels(options.model, model.output_shape[-1], options.labels)
-    recipe = {"model": hashlib.sha256(options.model.read_bytes()).hexdigest()}
-    recipe |= {name: getattr(options, name) for name in ("size", "tta", "crf", "tile")}
-    run = predicting.segment_files(model, paths, options.out, labels, _make_look(options), recipe)
+    recipe = {name: getattr(options, name) for name in ("size", "tta", "crf", "tile")}
+    run = predicting.segment_files(model, paths, options.out, labels, _make_method(options), recipe)
     for message in run.failed.values():
         print(message, file=sys.stderr)
     print(f"{options.out}: {len(run.written)} masks written, {len(run.kept)} there already, {len(run.failed)} failed")
@@ -161,31 +177,28 @@ def _find_images(sources):
     return found
 
 
-def _make_look(options):
-    """``look(model, image)`` → ids, as the options say."""
+def _make_method(options):
+    """``method(model, image)`` → ids, as the options say."""
     from seglib import crf
     from seglib import predict as predicting
 
     size = options.size and tuple(options.size)
     if options.tile:
         if options.tta or options.crf or size:
-            raise ValueError("--tile sees an image too large for one look, as it is; it goes without the other options")
-        return lambda model, image: predicting.tiled(
-            model, image, options.tile, overlap=min(64, options.tile // 64 * 32)
-        )
+            raise ValueError("--tile predicts a large image tile by tile, unresized; it goes without the other options")
+        overlap = min(64, options.tile // 64 * 32)
+        return lambda model, image: predicting.tiled(model, image, options.tile, overlap)
 
-    def look(model, image):
+    def infer(model, image):
         image = predicting.to_image(image)
         probs = (predicting.tta if options.tta else predicting.probabilities)(model, image, size)
         return predicting.to_ids(crf.refine(probs, image) if options.crf else probs)
 
-    return look
+    return infer
 
 
 def _build_parser():
-    parser = argparse.ArgumentParser(
-        "python -m seglib", description="Semantic segmentation from the command line.", epilog=EXIT
-    )
+    parser = argparse.ArgumentParser("python -m seglib", description="Semantic segmentation of images.", epilog=EXIT)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(run, what, example):
@@ -203,30 +216,20 @@ def _build_parser():
 
     added = command(train, "train a model on a dataset", "streets/tiny --out build/runs/mine --size 64 96 --epochs 10")
     _add_data(added)
-    added.add_argument("--out", type=Path, required=True, metavar="DIR", help="for best.keras; run again, it resumes")
-    added.add_argument("--model", choices=tuple(MODELS), default="unet", help="(unet)")
-    added.add_argument("--filters", type=_count, default=32, metavar="N", help="of the U-Net's first level (32)")
-    added.add_argument(
-        "--size", type=_count, nargs=2, metavar=("HEIGHT", "WIDTH"), default=(256, 256), help="(256 256)"
-    )
-    added.add_argument("--epochs", type=_count, default=40, help="passes over the training pairs (40)")
-    added.add_argument("--batch-size", type=_count, default=8, metavar="N", help="images in a step (8)")
-    added.add_argument("--rate", type=float, default=2e-3, help="the highest learning rate (0.002)")
-    added.add_argument("--augment", choices=AUGMENTATIONS, default="light", help="(light)")
-    added.add_argument("--seed", type=_seed, default=0, metavar="N", help="of weights, order and views (0)")
+    _add_training(added.add_argument)
 
     added = command(evaluate, "score a model on a dataset", "build/runs/mine/best.keras streets/tiny --size 64 96")
     added.add_argument("model", type=Path, metavar="MODEL", help="a .keras file")
     _add_data(added)
     added.add_argument("--split", choices=("train", "val", "test"), default="test", help="(test)")
-    _add_looks(added)
+    _add_inference(added.add_argument)
 
     added = command(predict, "segment images", "build/runs/mine/best.keras photos --out masks --size 64 96")
     added.add_argument("model", type=Path, metavar="MODEL", help="a .keras file")
     added.add_argument("images", nargs="+", metavar="IMAGE", help="image files, and folders of them (not those inside)")
     added.add_argument("--out", type=Path, required=True, metavar="DIR", help="for masks as PNG; run again, it resumes")
     added.add_argument("--labels", type=Path, metavar="FILE", help="names and colours (labels.json beside the model)")
-    _add_looks(added)
+    _add_inference(added.add_argument)
     return parser
 
 
@@ -236,24 +239,23 @@ def _add_data(parser):
     parser.description += "\n\n" + DATA
 
 
-def _add_looks(parser):
-    size = dict(type=_count, nargs=2, metavar=("HEIGHT", "WIDTH"))
-    parser.add_argument("--size", **size, help="at which the model looks; best that of its training (as they are)")
-    parser.add_argument("--tta", action="store_true", help="average with a look at the mirror image: twice the time")
-    parser.add_argument("--crf", action="store_true", help="refine outlines by a fully connected CRF")
-    parser.add_argument("--tile", type=_count, metavar="N", help="go tile by tile, N pixels wide, through large images")
+def _add_training(add):
+    add("--out", type=Path, required=True, metavar="DIR", help="for best.keras; run again, it resumes")
+    add("--model", choices=tuple(MODELS), default="unet", help="(unet)")
+    add("--filters", type=_whole(1), default=32, metavar="N", help="of the U-Net's first level (32)")
+    add("--size", **SIZE, default=(256, 256), help="(256 256)")
+    add("--epochs", type=_whole(1), default=40, help="how often each training pair is used (40)")
+    add("--batch-size", type=_whole(1), default=8, metavar="N", help="images in a step (8)")
+    add("--rate", type=float, default=2e-3, help="the highest learning rate (0.002)")
+    add("--augment", choices=AUGMENTATIONS, default="light", help="(light)")
+    add("--seed", type=_whole(0), default=0, metavar="N", help="of weights, order and augmentation (0)")
 
 
-def _seed(text):
-    if not (text.isdecimal() and int(text) < 2**31):
-        raise argparse.ArgumentTypeError(f"wanted a whole number from 0, below 2³¹, got {text!r}")
-    return int(text)
-
-
-def _count(text):
-    if not (text.isdecimal() and int(text) >= 1):
-        raise argparse.ArgumentTypeError(f"wanted a whole number of at least 1, got {text!r}")
-    return int(text)
+def _add_inference(add):
+    add("--size", **SIZE, help="to resize images to for the model; best that of its training (none)")
+    add("--tta", action="store_true", help="average with the flipped view: twice the time")
+    add("--crf", action="store_true", help="refine boundaries by a fully connected CRF")
+    add("--tile", type=_whole(1), metavar="N", help="predict large images in overlapping tiles of N pixels")
 
 
 if __name__ == "__main__":

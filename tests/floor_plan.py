@@ -33,6 +33,7 @@ ROOMS = {
     "layers": Room(0, "convolution block, ASPP, any size", "", "keras"),
     "losses": Room(0, "losses with ignored pixels", "", "keras"),
     "class_balance": Room(0, "weights from pixel counts"),
+    "runs": Room(0, "fingerprints; what a folder holds", "", "keras"),
     "metrics": Room(0, "confusion matrix, boundary F1", "", "keras scipy"),
     "crf": Room(0, "dense CRF by mean field", "", "scipy"),
     "regions": Room(0, "connected regions, polygons", "", "scipy"),

@@ -15,6 +15,12 @@ def model():
     return keras.Model(inputs, scores)
 
 
+@pytest.fixture(scope="module")
+def unet():
+    keras.utils.set_random_seed(0)
+    return models.unet((None, None, 3), 3, filters=4, depth=2)
+
+
 @pytest.fixture
 def image():
     image = np.zeros((20, 31, 3), np.uint8)
@@ -35,31 +41,33 @@ def test_segments_at_the_images_own_size(model, image):
 def test_every_form_of_an_image_gives_the_same(model, image, tmp_path):
     expected = predict.segment(model, image)
     Image.fromarray(image).save(tmp_path / "image.png")
-    alpha = np.concatenate([image, np.full((20, 31, 1), 9, np.uint8)], -1)
-    for form in (image.astype(np.float64), alpha, tmp_path / "image.png", str(tmp_path / "image.png")):
+    path, grey = tmp_path / "image.png", image[..., 0]
+    for form in (
+        image.astype(np.float64),
+        image.astype(np.uint16) * 257,
+        np.concatenate([image, np.full((20, 31, 1), 9, np.uint8)], -1),
+        grey,
+        grey[..., None],
+        Image.fromarray(image),
+        path,
+        str(path),
+        path.read_bytes(),
+    ):
         np.testing.assert_array_equal(predict.segment(model, form), expected)
-    grey = image[..., 0]
-    for form in (grey, grey[..., None]):
-        np.testing.assert_array_equal(predict.segment(model, form), expected)
+    assert (predict.segment(model, np.zeros((4, 4, 3))) == 0).all()  # a black float image is an image
 
 
-def test_probabilities_add_up_and_agree_with_the_ids(image):
-    keras.utils.set_random_seed(0)
-    unet = models.unet((None, None, 3), 4, filters=4, depth=3)
+def test_probabilities_add_up_and_agree_with_the_ids(unet, image):
     for size in (None, (16, 16)):
         probs = predict.probabilities(unet, image, size)
-        assert probs.shape == (20, 31, 4) and probs.dtype == np.float32
+        assert probs.shape == (20, 31, 3) and probs.dtype == np.float32
         np.testing.assert_allclose(probs.sum(-1), 1, atol=1e-5)
         np.testing.assert_array_equal(probs.argmax(-1), predict.segment(unet, image, size))
 
 
-def test_a_black_float_image_is_an_image(model):
-    assert (predict.segment(model, np.zeros((4, 4, 3))) == 0).all()
-
-
 def test_a_model_that_loses_the_border_is_refused():
     valid = models.unet((44, 44, 3), 2, filters=4, depth=2, padding="valid")
-    with pytest.raises(ValueError, match=r"images \(1, 44, 44, 3\) into \(1, 28, 28, 2\); wanted logits"):
+    with pytest.raises(ValueError, match=r"\(1, 44, 44, 3\) into \(1, 28, 28, 2\); wanted logits"):
         predict.segment(valid, np.zeros((44, 44, 3), np.uint8))
 
 
@@ -69,7 +77,7 @@ def test_an_answer_that_is_no_map_of_logits_is_refused(answer):
         def predict_on_batch(self, x):
             return answer
 
-    with pytest.raises(ValueError, match="the model turned images .* of two classes or more"):
+    with pytest.raises(ValueError, match="wanted logits .* two classes"):
         predict.segment(Model(), np.zeros((4, 4, 3), np.uint8))
 
 
@@ -86,8 +94,7 @@ def test_a_model_that_answers_in_16_bits_gives_probabilities_of_32(image, dtype)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (7, 5), (33, 64)])
-def test_any_size(size):
-    unet = models.unet((None, None, 3), 3, filters=4, depth=3)
+def test_any_size(unet, size):
     assert predict.segment(unet, np.zeros((*size, 3), np.uint8)).shape == size
 
 
@@ -108,28 +115,24 @@ def test_what_is_no_image_is_refused(model, array, message):
         predict.segment(model, array)
 
 
-class TestLooks:
-    def test_the_mean_of_all_looks(self, image):
-        keras.utils.set_random_seed(0)
-        unet = models.unet((None, None, 3), 3, filters=4, depth=2)
+class TestViews:
+    def test_the_mean_of_all_views(self, unet, image):
         probs = predict.tta(unet, image, scales=(0.5, 1), flip=True)
-        looks = []
+        views = []
         for size in ((10, 16), (20, 31)):  # 31 / 2, rounded to even
-            looks.append(predict.probabilities(unet, image, size))
-            looks.append(predict.probabilities(unet, image[:, ::-1], size)[:, ::-1])
-        np.testing.assert_allclose(probs, sum(looks) / 4, atol=1e-6)
+            views.append(predict.probabilities(unet, image, size))
+            views.append(predict.probabilities(unet, image[:, ::-1], size)[:, ::-1])
+        np.testing.assert_allclose(probs, sum(views) / 4, atol=1e-6)
         assert probs.dtype == np.float32
 
-    def test_a_single_look_is_no_augmentation(self, model, image):
+    def test_a_single_view_is_no_augmentation(self, model, image):
         expected = predict.probabilities(model, image)
         np.testing.assert_allclose(predict.tta(model, image, flip=False, scales=(1,)), expected, atol=1e-6)
 
-    def test_with_a_mirror_what_is_said_of_the_mirrored_image_is_mirrored(self, image):
-        keras.utils.set_random_seed(0)
-        unet = models.unet((None, None, 3), 3, filters=4, depth=2)
+    def test_with_a_flip_the_prediction_of_the_flipped_image_is_flipped(self, unet, image):
         there, back = (predict.tta(unet, side, scales=(1,)) for side in (image, image[:, ::-1]))
         np.testing.assert_allclose(there, back[:, ::-1], atol=1e-6)
-        assert np.abs(predict.probabilities(unet, image) - there).max() > 1e-4, "one look alone does not have that"
+        assert np.abs(predict.probabilities(unet, image) - there).max() > 1e-4, "one view alone does not have that"
 
     @pytest.mark.parametrize("scales", [(), (0,), (1, -1), (float("nan"),)])
     def test_no_scale_or_a_strange_one(self, model, image, scales):
@@ -142,32 +145,3 @@ def test_confidence_and_entropy_by_hand():
     np.testing.assert_allclose(predict.confidence(probs), [1, 0.25, 0.5])
     # −(½ log ½ + ½ log ½) / log 4 = log 2 / log 4
     np.testing.assert_allclose(predict.entropy(probs), [0, 1, 0.5], atol=1e-6)
-
-
-def test_bytes_pictures_and_16_bits(model, image, tmp_path):
-    expected = predict.segment(model, image)
-    Image.fromarray(image).save(tmp_path / "image.png")
-    for form in (Image.fromarray(image), (tmp_path / "image.png").read_bytes(), image.astype(np.uint16) * 257):
-        np.testing.assert_array_equal(predict.segment(model, form), expected)
-
-
-def test_batches_say_what_single_images_say(rng):
-    keras.utils.set_random_seed(0)
-    unet = models.unet((None, None, 3), 3, filters=4, depth=2)
-    images, shapes = [rng.integers(0, 256, (9 + i, 14, 3), np.uint8) for i in range(5)], []
-
-    class Watch:
-        def predict_on_batch(self, x):
-            shapes.append(x.shape)
-            return unet.predict_on_batch(x)
-
-    answers = list(predict.segment_batches(Watch(), images, (12, 16), batch_size=2))
-    assert shapes == [(2, 12, 16, 3), (2, 12, 16, 3), (1, 12, 16, 3)]
-    for image, ids in zip(images, answers, strict=True):
-        assert (ids == predict.segment(unet, image, (12, 16))).mean() > 0.99  # but for rounding
-    # An iterator is read a batch at a time.
-    source = iter(images)
-    next(predict.segment_batches(unet, source, (12, 16), batch_size=2))
-    assert len(list(source)) == 3
-    with pytest.raises(ValueError, match="at least 1 image, got batch_size=0"):
-        next(predict.segment_batches(unet, images, (12, 16), batch_size=0))

@@ -95,13 +95,6 @@ def test_written_to_a_file_as_it_goes(unet, photo, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mask.tif"]
 
 
-def test_a_file_that_is_there_stays(unet, photo, tmp_path):
-    (tmp_path / "mask.tif").write_text("mine")
-    with pytest.raises(FileExistsError, match="mask.tif is there already"):
-        predict.tiled(unet, photo, 96, 32, out=tmp_path / "mask.tif", labels=MAP)
-    assert (tmp_path / "mask.tif").read_text() == "mine"
-
-
 def test_what_fails_half_way_leaves_nothing(unet, photo, tmp_path):
     class Fails:
         calls = 0
@@ -140,6 +133,10 @@ def test_what_does_not_fit_is_refused(unet, photo, arguments, message):
         predict.tiled(unet, photo, **arguments)
 
 
-def test_only_tiff_is_written_strip_by_strip(unet, photo, tmp_path):
+def test_only_a_new_tiff_is_written_strip_by_strip(unet, photo, tmp_path):
+    (tmp_path / "mask.tif").write_text("mine")
+    with pytest.raises(FileExistsError, match="mask.tif is there already"):
+        predict.tiled(unet, photo, 96, 32, out=tmp_path / "mask.tif", labels=MAP)
+    assert (tmp_path / "mask.tif").read_text() == "mine"
     with pytest.raises(images.ImageError, match=r"as .tif, got '.png'"):
         predict.tiled(unet, photo, out=tmp_path / "mask.png", labels=MAP)

@@ -1,4 +1,4 @@
-"""Images too large for one pass: tile by tile, each fading into the next, in memory that the tile decides."""
+"""Images too large for one call of the model: overlapping tiles that are blended, in memory that the tile decides."""
 
 from typing import NamedTuple
 
@@ -6,9 +6,9 @@ import numpy as np
 from keras import ops
 
 from seglib.images import write_tiff
-from seglib.predict.looks import find_logits, to_ids, to_image
+from seglib.predict.inference import find_logits, to_ids, to_image
 
-# Tiles begin at multiples of this: wherever the network pools, each tile's pools then are those of the whole image.
+# Tiles begin at multiples of this, so that the network pools the same pixels together as in the whole image.
 GRID = 32
 
 
@@ -17,9 +17,9 @@ class Span(NamedTuple):
 
     Attributes:
         start, stop: the pixels that the model sees.
-        first, last: of these, the pixels whose answer counts.
-        done: how many of them, from ``first`` on, the next tile has no say in.
-        weights: (last − first,) float32, how much it counts: rises from the tile before, falls to the next.
+        first, last: of these, the pixels whose prediction counts.
+        done: how many of them, from ``first`` on, do not overlap with the next tile.
+        weights: (last − first,) float32 blending weights, which rise from the tile before and fall to the next.
     """
 
     start: int
@@ -31,19 +31,21 @@ class Span(NamedTuple):
 
 
 def tiled(model, image, tile=512, overlap=64, out=None, labels=None):
-    """The most probable class of every pixel of an image of any size, seen tile by tile.
+    """The most probable class of every pixel of an image of any size, predicted tile by tile.
 
-    Neighbouring tiles share ``overlap`` pixels or more. Near a tile's border the model misses what lies beyond, so
-    that a quarter of the overlap is thrown away on either side; in the half between, the probabilities of one tile
-    fade into those of the next, with weights that add up to 1 everywhere. What two rows of tiles share waits for the
-    second of them: besides the image, memory is held for one tile and for half an overlap of the image's width.
+    Neighbouring tiles share ``overlap`` pixels or more. Near a tile's border the model lacks context, so that a quarter
+    of the overlap is thrown away on either side; in the half between, the probabilities of the two tiles are blended,
+    with weights that sum to 1 everywhere (U-Net's overlap-tile strategy, Ronneberger et al. 2015, figure 2, blended).
+    Besides the image, memory is held for one tile and for half an overlap of the image's width.
 
     Args:
-        model: as in :func:`segment`. It sees tiles as they are, so that the image must be of the training's scale.
-            Parts of a model that look at all of the image at once, such as image pooling, see one tile only.
-        image: as in :func:`segment`, or what slices like an array: ``np.load(path, mmap_mode="r")`` is read as needed.
-        tile: the side of a tile in pixels. overlap: how much neighbours share at least, at most half a tile, and 0 to
-            show where the seams would be. Both are multiples of 32, the largest stride of the course's networks.
+        model: a model that turns (1, height, width, 3) images in 0–255 into logits of the same height and width. Tiles
+            are not resized, so that the image must be of the training images' scale. Layers that see all of the image,
+            such as image pooling, see one tile only.
+        image: an image file (path, bytes or ``PIL.Image``), or an array (height, width, 3 or 4) or (height, width);
+            ``np.load(path, mmap_mode="r")`` is read as needed.
+        tile: the side of a tile in pixels, a multiple of 32, the largest stride of the course's networks.
+        overlap: how many pixels neighbours share at least, a multiple of 32 up to half a tile; 0 shows the seams.
         out: None, or the path of a TIFF file that is written from top to bottom as the tiles are done.
         labels: the :class:`~seglib.labels.LabelMap` whose colours become the palette of ``out``; wanted with it.
 
@@ -53,7 +55,8 @@ def tiled(model, image, tile=512, overlap=64, out=None, labels=None):
     Raises:
         FileExistsError: ``out`` is there already.
         OSError: ``out`` cannot be written, as on a full disk; nothing is left of it.
-        ValueError: a ``tile`` or ``overlap`` that does not fit, ``out`` without ``labels``; else as :func:`segment`.
+        ValueError: a ``tile`` or ``overlap`` that does not fit; ``out`` without ``labels``, or that is no TIFF
+            (``ImageError``); what is no image; a model without logits of the tile's size.
     """
     if out is not None and labels is None:
         raise ValueError("out= is painted in the colours of a label map; give labels= as well")
@@ -92,10 +95,10 @@ def split(length, tile, overlap):
 
 
 def _strips(model, image, rows, columns):
-    """Yields (rows, width) ids from top to bottom, as soon as no tile below has a say in them."""
+    """Yields (rows, width) ids from top to bottom, as soon as no tile below overlaps with them."""
     from tqdm import tqdm
 
-    above = None  # what the row of tiles before says of the pixels that it shares with this one
+    above = None  # the weighted probabilities that the row of tiles before gives to the pixels it shares with this one
     with tqdm(total=len(rows) * len(columns), desc="tiles", disable=None, delay=2) as bar:
         for row in rows:
             strip, below, left = [], [], None

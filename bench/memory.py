@@ -1,15 +1,21 @@
-"""How many images fit into a training step, and what each size of a batch costs."""
+"""How many images fit into a training step? Time and memory of steps of 1, 2, 4 … images, until one would not fit.
 
+    python bench/memory.py            # images of 128×192; other sizes: python bench/memory.py 256 256
+
+The U-Net of the lessons on two cores (16 filters, 4 levels). :func:`try_batch_sizes` does the same for any model.
+"""
+
+import os
 import re
+import sys
 import threading
 import time
 from pathlib import Path
 from typing import NamedTuple
 
-import keras
-import numpy as np
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from seglib.train.state import unchanged
+import numpy as np
 
 CGROUP = Path("/sys/fs/cgroup")  # of a container on Linux
 REFUSED = "ResourceExhausted|RESOURCE_EXHAUSTED|OutOfMemory|out of memory"  # TensorFlow, JAX, torch
@@ -32,7 +38,7 @@ def try_batch_sizes(model, images, masks, highest=64, share=0.8):
 
     Args:
         model: compiled.
-        images, masks: one batch or more of the size that is to be trained on; repeated as needed.
+        images, masks: (batch, height, width, 3) and (batch, height, width), one or more; repeated as needed.
         highest: the largest batch that is tried.
         share: of the free memory, 0–1.
 
@@ -42,10 +48,14 @@ def try_batch_sizes(model, images, masks, highest=64, share=0.8):
     Raises:
         MemoryError: not even a single image fits.
     """
+    import keras
+
+    from seglib import train
+
     steps, batch_size = [], 1
     on_gpu = bool(keras.distribution.list_devices("gpu"))
     free, watch = None if on_gpu else free_memory(), _Watch()
-    with unchanged(model):
+    with train.unchanged(model):
         while batch_size <= highest:
             batch = [np.resize(array, (batch_size, *array.shape[1:])) for array in (images, masks)]
             try:
@@ -80,7 +90,7 @@ def free_memory():
 
 
 class _Watch:
-    """The most memory that this process has held in the block, beyond what it held at first; looked at in a thread."""
+    """The most memory that this process has held in the block, beyond what it held at first; sampled in a thread."""
 
     def __init__(self):
         import psutil
@@ -90,13 +100,32 @@ class _Watch:
 
     def __enter__(self):
         self.bytes, self.ended = 0, threading.Event()
-        self.thread = threading.Thread(target=self._look, daemon=True)
+        self.thread = threading.Thread(target=self._sample, daemon=True)
         self.thread.start()
 
     def __exit__(self, *error):
         self.ended.set()
         self.thread.join()
 
-    def _look(self):
+    def _sample(self):
         while not self.ended.wait(0.002):
             self.bytes = max(self.bytes, self.process.memory_info().rss - self.before)
+
+
+def main(size):
+    import keras
+
+    from seglib import losses, models, train
+
+    train.seed(0)
+    model = models.unet((*size, 3), 8, filters=16, depth=4)
+    model.compile(keras.optimizers.AdamW(1e-3), losses.dice)
+    rng = np.random.default_rng(0)
+    images, masks = rng.uniform(0, 255, (1, *size, 3)).astype("float32"), rng.integers(0, 8, (1, *size))
+    for step in try_batch_sizes(model, images, masks):
+        memory = "" if step.bytes is None else f", {step.bytes / 2**20:.0f} MiB"
+        print(f"batch of {step.batch_size:>2}: {step.batch_size / step.seconds:5.1f} images/s{memory}", flush=True)
+
+
+if __name__ == "__main__":
+    main(tuple(map(int, sys.argv[1:3])) or (128, 192))

@@ -1,6 +1,5 @@
-"""One look at an image, or several that are averaged: ids, probabilities, and how sure they are."""
+"""Inference on one image, or on several views of it that are averaged: ids, probabilities, confidence, entropy."""
 
-import itertools
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +18,8 @@ def segment(model, image, size=None):
         image: an image file, as its path, its bytes or a ``PIL.Image``, or an array: (height, width, 3),
             (height, width, 4) whose alpha is dropped, or grey (height, width) or (height, width, 1); uint8, uint16,
             which is scaled by ``1 / 257`` as in files, or floats in 0–255.
-        size: ``(height, width)`` at which the model looks at the image. A model knows objects at the scale at which
-            it saw them in training; an image of another scale is best shown at the training size. None shows it as
-            it is.
+        size: ``(height, width)`` that the image is resized to for the model. A model knows objects at the scale of its
+            training images; an image of another scale is best resized to the training size. None leaves it as it is.
 
     Returns:
         (height, width) uint8 ids (uint16 beyond 256 classes), of the image's own height and width.
@@ -31,84 +29,72 @@ def segment(model, image, size=None):
         ValueError: an array that is no image: its shape, float values that are not finite, outside 0–255, or all
             within 0–1 (scaled already); a model whose logits are not of the image's size, or of one class only.
     """
-    image = to_image(image)
-    return to_ids(find_logits(model, image, size))
-
-
-def segment_batches(model, images, size, batch_size=8):
-    """The ids of many images, in batches: what :func:`segment` says of each, and on a GPU sooner.
-
-    Args:
-        model: as in :func:`segment`.
-        images: iterable of images of any sizes, each as in :func:`segment`; a batch at a time is read.
-        size: ``(height, width)`` at which the model looks at all of them.
-        batch_size: images in a call of the model, at least 1.
-
-    Yields:
-        (height, width) uint8 ids, of each image's own size, in the order of the images.
-    """
-    from tqdm import tqdm
-
-    if batch_size < 1:
-        raise ValueError(f"a batch holds at least 1 image, got batch_size={batch_size}")
-    total = len(images) if hasattr(images, "__len__") else None
-    with tqdm(total=total, desc="images", disable=None, delay=2) as bar:
-        images = iter(images)
-        while batch := [to_image(image) for image in itertools.islice(images, batch_size)]:
-            logits = _ask(model, np.concatenate([_show(image, size) for image in batch]))
-            for image, scores in zip(batch, logits, strict=True):
-                yield to_ids(_enlarge(scores, image.shape[:2]))
-                bar.update()
+    return to_ids(find_logits(model, to_image(image), size))
 
 
 def probabilities(model, image, size=None):
-    """The probability of every class at every pixel: (height, width, num_classes) float32, sums of 1 over classes.
+    """The probability of every class at every pixel, at the image's own size: the softmax of the logits.
 
-    Arguments and errors are those of :func:`segment`.
+    Args:
+        model: a model that turns (1, height, width, 3) images in 0–255 into logits of the same height and width.
+        image: an image file (path, bytes or ``PIL.Image``), or an array (height, width, 3 or 4) or (height, width).
+        size: ``(height, width)`` that the image is resized to for the model; None leaves it as it is.
+
+    Returns:
+        (height, width, num_classes) float32, which sum to 1 over the classes.
+
+    Raises:
+        ValueError: what is no image (``ImageError`` of a file), or a model without logits of the image's size.
     """
     return ops.convert_to_numpy(ops.softmax(find_logits(model, to_image(image), size), axis=-1))
 
 
 def tta(model, image, size=None, flip=True, scales=(1,)):
-    """Test-time augmentation: the mean of the probabilities of several looks at one image (Chen et al. 2018, 4.3).
+    """Test-time augmentation: the mean of the probabilities of several views of one image (Chen et al. 2018, 4.3).
 
     Args:
-        model, image, size: as in :func:`segment`.
-        flip: whether to look at the mirror image as well, at each scale.
-        scales: factors of ``size``, such as ``(0.75, 1, 1.25)``. They help a network that saw its training images at
-            such scales, as DeepLab's did, and hurt one that saw a single scale. The cost is that of all looks: the sum
-            of the squares, twice with ``flip``.
+        model: a model that turns (1, height, width, 3) images in 0–255 into logits of the same height and width.
+        image: an image file (path, bytes or ``PIL.Image``), or an array (height, width, 3 or 4) or (height, width).
+        size: ``(height, width)`` of the view at scale 1; None is the image's own.
+        flip: whether to add the horizontally flipped view at each scale.
+        scales: inference scales, factors of ``size`` such as ``(0.75, 1, 1.25)``. They help a network that was trained
+            at several scales, as DeepLab was, and hurt one that was trained at one. The cost is that of all views: the
+            sum of the squared scales, twice with ``flip``.
 
     Returns:
-        (height, width, num_classes) float32, sums of 1 over classes.
+        (height, width, num_classes) float32, which sum to 1 over the classes.
 
     Raises:
-        ValueError: no scales, or one that is not above 0; else as :func:`segment`.
+        ValueError: no scales, or one that is not above 0; what is no image; a model without logits of its size.
     """
     if not scales or not all(0 < scale < float("inf") for scale in scales):
         raise ValueError(f"scales are one or more factors above 0, got {scales}")
     image = to_image(image)
     base, total = size or image.shape[:2], 0
     for scale in scales:
-        look = tuple(max(1, round(scale * side)) for side in base)
-        total = total + probabilities(model, image, look)
+        view = tuple(max(1, round(scale * side)) for side in base)
+        total = total + probabilities(model, image, view)
         if flip:
-            total = total + probabilities(model, image[:, ::-1], look)[:, ::-1]
+            total = total + probabilities(model, image[:, ::-1], view)[:, ::-1]
     return total / np.float32(len(scales) * (1 + bool(flip)))
 
 
 def confidence(probs):
-    """How sure a model is of what it says: the largest probability at each pixel, from 1 / num_classes to 1.
+    """The confidence of a prediction: the largest probability at each pixel, from 1 / num_classes to 1.
 
     (…, num_classes) probabilities → (…) float32.
+
+    Example:
+        >>> confidence([[0.5, 0.25, 0.25]])
+        array([0.5], dtype=float32)
     """
     return np.max(np.asarray(probs, np.float32), axis=-1)
 
 
 def entropy(probs):
-    """How undecided a model is: ``−Σ p log p / log num_classes`` at each pixel, from 0, all on one class, to 1, evenly.
+    """The uncertainty of a prediction: ``−Σ p log p / log num_classes`` per pixel, from 0 (one class) to 1 (uniform).
 
-    (…, num_classes) probabilities → (…) float32. Where confidence looks at the first class alone, this counts all.
+    (…, num_classes) probabilities → (…) float32. Confidence depends on the largest probability alone, entropy on all.
     """
     probs = np.asarray(probs, np.float32)
     surprise = np.log(np.maximum(probs, np.finfo(np.float32).tiny))  # 0 · log 0 is 0, not NaN
@@ -116,7 +102,10 @@ def entropy(probs):
 
 
 def to_image(image):
-    """Whatever :func:`segment` takes, as (height, width, 3) uint8 or float32 in 0–255."""
+    """An image file (path, bytes or ``PIL.Image``) or array, as :func:`segment` takes it: (height, width, 3), 0–255.
+
+    Returns uint8 or float32. Raises ``ImageError`` for a file that cannot be read, ``ValueError`` for another array.
+    """
     if isinstance(image, (str, Path, bytes, Image.Image)):
         return image_files.read_image(image)
     image = np.asanyarray(image)
@@ -140,26 +129,16 @@ def to_image(image):
 
 
 def to_ids(scores):
-    """The place of the largest score: (…, num_classes) → (…) uint8, uint16 beyond 256 classes."""
+    """The class of the largest score: (…, num_classes) → (…) uint8, uint16 beyond 256 classes."""
     ids = ops.convert_to_numpy(ops.argmax(scores, axis=-1))
     return ids.astype(np.uint8 if scores.shape[-1] <= 256 else np.uint16)
 
 
 def find_logits(model, image, size=None):
-    """What the model says of an image of :func:`to_image`, at the image's own size: (height, width, num_classes)."""
-    (logits,) = _ask(model, _show(image, size))
-    return _enlarge(logits, image.shape[:2])
-
-
-def _show(image, size):
-    """The image at the size at which the model looks: (1, height, width, 3) float32."""
+    """The logits of an image of :func:`to_image`, at the image's own size: (height, width, num_classes) float32."""
     x = np.asarray(image, np.float32)[None]
     if size is not None and tuple(size) != image.shape[:2]:
         x = ops.convert_to_numpy(ops.image.resize(x, size, antialias=True, data_format="channels_last"))
-    return x
-
-
-def _ask(model, x):
     logits = model.predict_on_batch(x)
     shape = tuple(getattr(logits, "shape", ()))
     if len(shape) != 4 or shape[:3] != x.shape[:3] or shape[3] < 2:
@@ -167,11 +146,7 @@ def _ask(model, x):
             f"the model turned images {x.shape} into {shape or type(logits).__name__}; wanted logits (batch, height, "
             "width, num_classes) of the images' size (unpadded convolutions lose the border), of two classes or more"
         )
-    return ops.cast(logits, "float32")  # a model may compute in 16 bits; probabilities want more
-
-
-def _enlarge(logits, size):
-    if tuple(logits.shape[:2]) != size:
-        # The scores are enlarged, not the ids: a boundary then runs between pixels, not in steps.
-        logits = ops.image.resize(logits, size, data_format="channels_last")
-    return logits
+    logits = ops.cast(logits, "float32")  # a model may compute in 16 bits; probabilities want more
+    if shape[1:3] != image.shape[:2]:  # logits are resized, not ids: those give a boundary in steps
+        logits = ops.image.resize(logits, image.shape[:2], data_format="channels_last")
+    return logits[0]

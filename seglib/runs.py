@@ -1,0 +1,103 @@
+"""What made the files in a folder: kept in its ``run.json``, and compared before another run writes there."""
+
+import hashlib
+import json
+import os
+import re
+import reprlib
+from pathlib import Path
+
+import keras
+from keras import ops
+
+RUN = "run.json"
+
+
+def describe_model(model, *more):
+    """A Keras model's configuration and the shapes of its weights as text, with the ``repr`` of whatever else is given.
+
+    A model that is built a second time has the same description: the numbers that Keras appends to names are left out.
+    """
+    try:
+        config = model.get_config()
+    except NotImplementedError:  # a subclass that does not say how it is made
+        config = type(model).__name__
+    shapes = [tuple(weight.shape) for weight in model.weights]
+    return re.sub(r"_\d+'", "'", repr((config, shapes, *more)))
+
+
+def fingerprint(model):
+    """The SHA-256 of a Keras model's architecture and weights, as 64 hexadecimal digits.
+
+    Raises:
+        ValueError: no ``keras.Model``: the weights of another object cannot be read.
+    """
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"wanted a keras.Model, whose weights can be read; got {type(model).__name__}")
+    digest = hashlib.sha256(describe_model(model).encode())
+    for weight in model.weights:
+        digest.update(ops.convert_to_numpy(weight).tobytes())
+    return digest.hexdigest()
+
+
+def sign_file(path):
+    """The SHA-256 of a file's content, as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sign_names(paths):
+    """The SHA-256 of the names and sizes of files, in this order, as 64 hexadecimal digits: quick for a data set."""
+    described = [(path.name, path.stat().st_size if path.is_file() else None) for path in map(Path, paths)]
+    return hashlib.sha256(repr(described).encode()).hexdigest()
+
+
+def check_recipe(folder, recipe, *made):
+    """Refuses a folder that holds the files of another recipe.
+
+    Args:
+        folder: where a run is to write; it need not exist.
+        recipe: mapping, as for ``json.dump``, of all that decides what the run writes.
+        made: patterns of the names of the files that a run writes, such as ``"*.png"``.
+
+    Raises:
+        FileExistsError: the folder is a file; or it holds such files, and its ``run.json`` is missing or has another
+            recipe. The message names the values that differ.
+    """
+    folder, recipe = Path(folder), json.loads(json.dumps(recipe))
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file; wanted a folder")
+    there = [path.name for pattern in made for path in sorted(folder.glob(pattern)) if not path.name.startswith(".")]
+    if not there:
+        return
+    if not (folder / RUN).exists():
+        raise FileExistsError(
+            f"{folder} holds {there[0]}, but no {RUN} that says how it was made; nothing is replaced: write to another "
+            "folder"
+        )
+    try:
+        found = dict(json.loads((folder / RUN).read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        found = {}
+    changed = [
+        f"{name} was {reprlib.repr(found.get(name))}, now it is {reprlib.repr(recipe.get(name))}"
+        for name in {**found, **recipe}
+        if found.get(name) != recipe.get(name)
+    ]
+    if changed:
+        raise FileExistsError(
+            f"{folder} holds the files of another run ({'; '.join(changed)}); write to another folder"
+        )
+
+
+def note_recipe(folder, recipe):
+    """Writes a recipe to the folder's ``run.json``, as a whole or not at all; makes the folder if it is missing."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = folder / f".{RUN}.part"
+    try:
+        beside.write_text(json.dumps(recipe, indent=1), encoding="utf-8")
+        os.replace(beside, folder / RUN)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise OSError(error.errno, f"{folder / RUN} could not be written: {error.strerror}") from error

@@ -1,0 +1,430 @@
+"""Training: one seed, learning rates, and callbacks that keep the best model, resume a killed run and report."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+import weakref
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+
+from seglib import runs
+
+schedules = keras.optimizers.schedules
+
+
+def seed(number):
+    """Seeds Python, NumPy and the backend, so that initial weights and dropout are the same in every run.
+
+    Call it before the model is built. Batches have seeds of their own: ``Dataset.batches(…, seed=…)``.
+    """
+    keras.utils.set_random_seed(number)
+
+
+# Callbacks
+
+
+def callbacks(model, run_dir, lines=8):
+    """The callbacks that every training of the course uses.
+
+    - When training ends, ``best.keras`` holds the model of the epoch with the highest ``val_miou``.
+    - If :func:`resume` was called for this model, the state of the run is saved after every epoch.
+    - A loss that is NaN or infinite ends the training with the likely reason.
+    - At most ``lines`` lines of progress are printed.
+    - Where the optimizer keeps a moving average of the weights (``use_ema=True``), the average is what is validated
+      and saved as the best model.
+
+    Add others beside them: ``[*train.callbacks(model, run_dir), keras.callbacks.EarlyStopping(…)]``.
+
+    Args:
+        model: the compiled model, with a metric named ``miou`` (:class:`seglib.metrics.ConfusionMatrix`).
+        run_dir: the folder of this run; made if it is missing.
+        lines: how many lines of progress to print at most, 1 or more.
+
+    Returns:
+        A list of ``keras.callbacks.Callback``.
+
+    Raises:
+        ValueError: a learning rate that is not a finite number above 0 (a schedule may be at 0); a ``run_dir`` other
+            than the one that :func:`resume` got; later, in training: a damaged state, a loss or ``val_miou`` of NaN.
+        OSError: the folder cannot be written to, or its disk has no room for models and states.
+    """
+    # An optimizer without variables would make them in the first step, and TensorFlow would trace that step twice.
+    build_optimizer(model)
+    optimizer = optimizer_of(model)
+    rate, may_be_zero = float(ops.convert_to_numpy(optimizer.learning_rate)), callable(optimizer._learning_rate)
+    if not (0 < rate < float("inf") or (may_be_zero and rate == 0)):
+        raise ValueError(f"a learning rate is a finite number above 0, got {rate}")
+    state = _states.get(model.optimizer)
+    if state and state.parent != Path(run_dir).resolve():
+        raise ValueError(f"this model resumes in {state.parent}, not in {run_dir}: give resume the same folder")
+    checkpoint = Checkpoint(run_dir, state)
+    checkpoint.check_room(model)
+    return [RefuseNaN(), SwapAverage(), checkpoint, Progress(lines)]
+
+
+# Per optimizer: the path of the state of its run, and its model as first described (a callback may change the rate).
+_states, _descriptions = weakref.WeakKeyDictionary(), weakref.WeakKeyDictionary()
+
+
+def resume(model, run_dir, recipe):
+    """Restores a run that was killed to the end of its last finished epoch, and names the run whose state is kept.
+
+    Weights, optimizer and the random draws of dropout are restored. If the run is given the batches that it has not
+    seen yet, it ends with the same weights as a run that was never killed::
+
+        mirror = augment.Augment(size, flip=0.5)
+        recipe = {"data": streets.name, "pairs": streets.counts, "size": size, "augment": "mirror", "seed": 0}
+        done = train.resume(model, run_dir, recipe)
+        train_ds = streets.batches("train", size, augment=mirror, seed=0, epoch=done)
+        model.fit(train_ds, initial_epoch=done, epochs=40, callbacks=train.callbacks(model, run_dir), …)
+
+    Call it in the first run, too: :func:`callbacks` saves a state only for a model that :func:`resume` has seen.
+
+    Args:
+        model: built and compiled exactly as the one that was killed.
+        run_dir: the folder that :func:`callbacks` gets, too.
+        recipe: mapping, as for ``json.dump``, of all that the model does not know: data, size, augmentation, seed.
+            Another recipe, architecture, loss, optimizer or schedule is another run, which begins at 0.
+
+    Returns:
+        How many epochs the run has finished: 0 if there is no state of this very run, all if it has ended. To begin
+        anew, delete the folder.
+
+    Raises:
+        ValueError: the state is damaged; the model is left as it was.
+        TypeError: a recipe that JSON cannot hold.
+    """
+    described = _descriptions.setdefault(model.optimizer, runs.describe_model(model, model.get_compile_config()))
+    identity = hashlib.sha256((described + json.dumps(recipe, sort_keys=True)).encode()).hexdigest()[:8]
+    path = Path(run_dir).resolve() / f"state-{identity}.npz"
+    _states[model.optimizer] = path
+    if not path.exists():
+        return 0
+    state = _read_state(path)
+    for number, variable in enumerate(variables_of(model)):
+        variable.assign(state[str(number)])
+    return int(state["epochs"])
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Saves the model of the epoch with the highest ``val_miou``, and the state after every epoch.
+
+    Until the last epoch the model is in ``best-so-far….keras``: a folder with ``best.keras`` holds a finished training.
+    Every file is written beside its place and then moved there, so that what is found after a kill is whole.
+
+    Args:
+        run_dir: the folder.
+        path: the file of the state, ``state-….npz`` in the same folder; None saves no state.
+    """
+
+    def __init__(self, run_dir, path=None):
+        super().__init__()
+        self.run_dir, self.path = Path(run_dir), path
+        self.so_far = self.run_dir / f"{path.stem.replace('state', 'best-so-far') if path else 'best-so-far'}.keras"
+
+    def check_room(self, model):
+        """Raises an OSError if the folder cannot be written to, or has no room for twice the state and the model."""
+        try:
+            self.run_dir.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.run_dir):
+                pass
+        except OSError as error:
+            raise OSError(f"the training cannot write to {self.run_dir}: {error}") from error
+        wanted = 4 * sum(ops.convert_to_numpy(variable).nbytes for variable in variables_of(model))
+        free = shutil.disk_usage(self.run_dir).free
+        if free < wanted:
+            raise OSError(
+                f"the disk of {self.run_dir} has {free / 2**20:.0f} MiB left; models and states of this training need "
+                f"{wanted / 2**20:.0f} MiB"
+            )
+
+    def on_train_begin(self, logs=None):
+        if self.path and self.path.exists():
+            state = _read_state(self.path, ("steps", "best"))
+            if state["steps"] == self.model.optimizer.iterations:  # else the run begins anew
+                self.best = float(state["best"])
+                return
+        self.best = -1.0
+        self.so_far.unlink(missing_ok=True)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if "val_miou" not in logs:
+            raise ValueError(
+                "the best epoch is chosen by val_miou: give fit validation_data, and compile with "
+                f"metrics=[metrics.ConfusionMatrix(num_classes)]; there is {', '.join(logs)}"
+            )
+        if not logs["val_miou"] >= 0:
+            reason = _find_reason(self.model) or "no pixel could be counted"
+            raise ValueError(f"val_miou is {logs['val_miou']} after epoch {epoch + 1}: {reason}")
+        if logs["val_miou"] > self.best:
+            self.best = float(logs["val_miou"])
+            self._save_best()
+        if epoch + 1 == self.params["epochs"]:  # before the state, which says that all is done
+            self.on_train_end()
+        if self.path:
+            self._save_state(epoch + 1)
+
+    def on_train_end(self, logs=None):
+        if self.so_far.exists():
+            os.replace(self.so_far, self.run_dir / "best.keras")
+
+    def _save_best(self):
+        beside = self.run_dir / "writing.keras"
+        swap_average(self.model)
+        self.model.save(beside)
+        swap_average(self.model)
+        os.replace(beside, self.so_far)
+
+    def _save_state(self, epochs):
+        beside = self.run_dir / "writing.npz"
+        state = {str(n): ops.convert_to_numpy(variable) for n, variable in enumerate(variables_of(self.model))}
+        steps = ops.convert_to_numpy(self.model.optimizer.iterations)
+        np.savez(beside, epochs=epochs, steps=steps, best=self.best, **state)
+        os.replace(beside, self.path)
+
+
+def _read_state(path, names=None):
+    """The arrays of a state under these names, which alone are read; None: all."""
+    try:
+        with np.load(path) as state:
+            return {name: state[name] for name in names or state.files}
+    except Exception as error:  # NumPy raises many kinds for a file that is cut off or overwritten
+        raise ValueError(f"{path} is damaged ({error}); delete it, and the training begins anew") from error
+
+
+class SwapAverage(keras.callbacks.Callback):
+    """Validates with the moving average of the weights (Polyak & Juditsky 1992), where the optimizer keeps one.
+
+    ``keras.callbacks.SwapEMAWeights`` is no substitute: depending on its place in the list, it breaks either the
+    saved state or the saved best model.
+    """
+
+    def on_test_begin(self, logs=None):
+        swap_average(self.model)
+
+    on_test_end = on_test_begin
+
+
+class RefuseNaN(keras.callbacks.Callback):
+    """Ends a training whose loss is NaN or infinite, with the likely reason (``TerminateOnNaN`` gives none)."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        loss = (logs or {}).get("loss", 0.0)
+        if abs(loss) < float("inf"):
+            return
+        reason = _find_reason(self.model) or "the learning rate may be too high, or an image holds NaN"
+        raise ValueError(f"the loss is {loss} after step {batch + 1} of this epoch: {reason}")
+
+
+def _find_reason(model):
+    """What a confusion matrix among the metrics has found wrong with ids or logits; None if nothing."""
+    for group in model.metrics:
+        for metric in getattr(group, "metrics", []):
+            try:
+                _ = getattr(metric, "matrix", None)
+            except ValueError as error:
+                return str(error)
+    return None
+
+
+class Progress(keras.callbacks.Callback):
+    """Prints at most ``lines`` lines for a whole training: epoch, seconds so far, losses, validation mIoU."""
+
+    def __init__(self, lines=8):
+        super().__init__()
+        self.lines = lines
+
+    def on_train_begin(self, logs=None):
+        self.began = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        epochs = self.params["epochs"]
+        every = -(-epochs // self.lines)
+        if (epoch + 1) % every and epoch + 1 != epochs:
+            return
+        shown = {"loss": "loss", "val_loss": "val loss", "val_miou": "val mIoU"}
+        scores = " · ".join(f"{text} {logs[key]:.3f}" for key, text in shown.items() if key in (logs or {}))
+        seconds = time.perf_counter() - self.began
+        print(f"epoch {epoch + 1:>3}/{epochs} · {seconds:4.0f} s · {scores}", flush=True)
+
+
+class Preview(keras.callbacks.Callback):
+    """Predicts the same few images after some of the epochs, to show how the model learns.
+
+    Draw them with ``viz.show_masks(images, {**preview.columns, "truth": masks}, labels)``.
+
+    Args:
+        images: (batch, height, width, 3) in 0–255.
+        epochs: after which epochs to predict, beside the last; 0 is before training.
+
+    Attributes:
+        columns: ``{title: (batch, height, width) int ids}``, such as ``{"untrained": …, "after epoch 4": …}``.
+    """
+
+    def __init__(self, images, epochs=(0, 1, 4, 16)):
+        super().__init__()
+        self.images, self.epochs, self.columns = images, set(epochs), {}
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 0 and 0 in self.epochs:
+            self._predict("untrained")
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch + 1 in self.epochs or epoch + 1 == self.params["epochs"]:
+            self._predict(f"after epoch {epoch + 1}")
+
+    def _predict(self, title):
+        logits = self.model(ops.convert_to_tensor(self.images), training=False)
+        self.columns[title] = ops.convert_to_numpy(ops.argmax(logits, axis=-1))
+
+
+# Learning rates
+
+
+@keras.saving.register_keras_serializable("seglib")
+class Warmup(schedules.LearningRateSchedule):
+    """A linear warm-up before any learning-rate schedule (Goyal et al. 2017, section 2.2).
+
+    ``min((step + 1) / steps, 1) · schedule(step)``. The wrapped schedule runs from step 0, so that it ends where it
+    would without a warm-up. DeepLab's "poly" policy (Chen et al. 2018, section 4.1) and a cosine
+    (Loshchilov & Hutter 2017, equation 5)::
+
+        Warmup(PolynomialDecay(rate, total, end_learning_rate=0.0, power=0.9), warmup)
+        Warmup(CosineDecay(rate, total), warmup)
+
+    A warm-up of a third of a cosine's steps is close to "one cycle" (Smith & Topin 2018).
+
+    Args:
+        schedule: a ``keras.optimizers.schedules.LearningRateSchedule``.
+        steps: steps of the linear rise; 0 for none.
+
+    Raises:
+        ValueError: no schedule; a polynomial or a cosine whose rate is not above 0, or that is not longer than the
+            warm-up.
+
+    Example:
+        >>> from keras.optimizers.schedules import PolynomialDecay
+        >>> rate = Warmup(PolynomialDecay(0.1, 100, end_learning_rate=0.0, power=0.9), steps=10)
+        >>> [round(float(rate(step)), 4) for step in (0, 9, 50, 100)]
+        [0.01, 0.0919, 0.0536, 0.0]
+    """
+
+    def __init__(self, schedule, steps):
+        if not isinstance(schedule, schedules.LearningRateSchedule):
+            raise ValueError(f"wanted a schedule such as keras's CosineDecay(rate, steps), got {schedule!r}")
+        if isinstance(schedule, schedules.PolynomialDecay | schedules.CosineDecay):
+            rate, total = schedule.initial_learning_rate, schedule.decay_steps
+            if not 0 < rate < float("inf"):
+                raise ValueError(f"a learning rate is a finite number above 0, got {rate}")
+            if steps >= total:
+                raise ValueError(f"the warm-up has to be shorter than the schedule of {total} steps, got {steps}")
+        if steps < 0:
+            raise ValueError(f"a warm-up has 0 steps or more, got {steps}")
+        self.schedule, self.steps = schedule, steps
+
+    def __call__(self, step):
+        rise = (ops.cast(step, "float32") + 1) / max(self.steps, 1)
+        return self.schedule(step) * ops.minimum(rise, 1.0)
+
+    def get_config(self):
+        return {"schedule": schedules.serialize(self.schedule), "steps": self.steps}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(schedules.deserialize(config["schedule"]), config["steps"])
+
+
+def lr_range_test(model, batches, low=1e-6, high=1.0, steps=60):
+    """The learning-rate range test (Smith 2017, section 3.3): one training step at each rate, from low to high.
+
+    The rates are evenly spaced in their logarithm. A good rate is a few times below the one with the lowest loss, where
+    the loss still falls fast. The test ends early when the loss explodes. Model and optimizer are restored afterwards.
+
+    Args:
+        model: compiled, with a number for a learning rate.
+        batches: ``(images, masks)`` batches, such as ``Dataset.batches`` returns; repeated as needed.
+        low, high: the first and the last rate.
+        steps: how many rates are tried.
+
+    Returns:
+        ``(rates, losses)``, float64 arrays of up to ``steps``: each rate, and the loss of its batch before the step.
+
+    Raises:
+        ValueError: an optimizer with a schedule or a function for a rate, not 0 < low < high, or no batch at all.
+    """
+    if not 0 < low < high < float("inf"):
+        raise ValueError(f"wanted rates 0 < low < high, got {low} and {high}")
+    optimizer = optimizer_of(model)
+    if callable(optimizer._learning_rate):
+        raise ValueError("the optimizer has a schedule or a function: compile with a number, which this test replaces")
+    rates, losses, stream = np.geomspace(low, high, steps), [], _repeat(batches)
+    with unchanged(model):
+        for rate in rates:
+            optimizer.learning_rate = rate
+            batch = [np.asarray(part) for part in next(stream)]  # JAX takes no tensors of TensorFlow's
+            losses.append(float(model.train_on_batch(*batch, return_dict=True)["loss"]))
+            model.reset_metrics()  # else a loss is the mean of those before it
+            if not losses[-1] < 4 * min(losses):
+                break
+    return rates[: len(losses)], np.array(losses)
+
+
+def _repeat(batches):
+    """The batches, again and again."""
+    while True:
+        batch = None
+        for batch in batches:
+            yield batch
+        if batch is None:
+            raise ValueError("there is no batch to take a step with")
+
+
+# All that changes while a model is trained
+
+
+def variables_of(model):
+    """Every variable of a compiled model and its optimizer: weights, seeds of dropout, moments, number of the step."""
+    build_optimizer(model)
+    return [*model.variables, *model.optimizer.variables]
+
+
+def build_optimizer(model):
+    """Lets the optimizer make its variables if it has not yet, on all devices that the model is on."""
+    if not model.optimizer.built:  # the optimizer of mixed precision would make its own a second time
+        strategy = getattr(model, "distribute_strategy", None)  # of TensorFlow alone
+        with strategy.scope() if strategy else contextlib.nullcontext():
+            model.optimizer.build(model.trainable_variables)
+
+
+def optimizer_of(model):
+    """The optimizer that was asked for; in mixed precision Keras wraps it in one that scales the loss."""
+    return getattr(model.optimizer, "inner_optimizer", model.optimizer)
+
+
+@contextlib.contextmanager
+def unchanged(model):
+    """A ``with`` block after which the compiled model and its optimizer are restored, whatever was trained within."""
+    variables = variables_of(model)
+    before = [ops.convert_to_numpy(variable) for variable in variables]
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
+
+
+def swap_average(model):
+    """Exchanges the weights with their moving average, where the optimizer keeps one (``use_ema=True``)."""
+    optimizer = optimizer_of(model)
+    if optimizer.use_ema:
+        for weight, average in zip(model.trainable_variables, optimizer._model_variables_moving_average, strict=True):
+            held = ops.convert_to_numpy(weight)
+            weight.assign(average)
+            average.assign(held)
