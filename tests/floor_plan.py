@@ -42,12 +42,12 @@ ROOMS = {
     "models": Room(1, "FCN, U-Net, DeepLabV3+", "layers", "keras"),
     "viz": Room(1, "overlays, errors, curves", "labels", "matplotlib"),
     "data": Room(2, "any source: pairs, splits, batches", "labels images datasets", "tensorflow tensorflow_datasets"),
-    "train": Room(2, "callbacks, resume, learning rates", "", "keras"),
-    "predict": Room(2, "any image, tiles, views, folders", "labels images layers", "keras PIL"),
+    "train": Room(2, "callbacks, resume, learning rates", "runs", "keras"),
+    "predict": Room(2, "any image, tiles, views, folders", "labels images layers runs", "keras PIL"),
     "export": Room(2, "SavedModel, LiteRT, ONNX; parity", "metrics", "keras"),
     "doctor": Room(3, "what is wrong with a dataset", "labels images viz data", "PIL scipy matplotlib"),
     "demo": Room(3, "a page in the browser", "labels images viz predict", "keras PIL"),
-    "__main__": Room(4, "the command line", "images augment losses metrics models crf data train predict doctor"),
+    "__main__": Room(4, "the command line", "images augment losses metrics models crf runs data train predict doctor"),
 }
 LIBRARIES = {  # Okabe & Ito's colours, and a letter for whoever cannot tell them apart
     "keras": ("K", "#D55E00"),
