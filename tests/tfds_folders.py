@@ -50,7 +50,7 @@ def write_archives(name, folder, count=30):
     archives, truth = ARCHIVES[find_spec(name).path](count)
     assert set(archives) == {Path(file).name for file in find_spec(name).files}
     for archive, members in archives.items():
-        (manual / archive).write_bytes(zip_up(members) if archive.endswith(".zip") else tar_up(members))
+        (manual / archive).write_bytes(pack(members, Path(archive).suffix))
     return truth
 
 
@@ -63,21 +63,19 @@ def own_checksums(name, folder):
         yield
 
 
-def tar_up(members):
+def pack(members, ending=".zip"):
+    """The bytes of an archive of ``{path: bytes}``; a tar is plain, like the "tar.gz" of the pets."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:  # plain, like the "tar.gz" of the pets
-        for path, content in members.items():
-            entry = tarfile.TarInfo(path)
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def zip_up(members):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for path, content in members.items():
-            archive.writestr(path, content)
+    if ending == ".zip":
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for path, content in members.items():
+                archive.writestr(path, content)
+    else:
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            for path, content in members.items():
+                entry = tarfile.TarInfo(path)
+                entry.size = len(content)
+                archive.addfile(entry, io.BytesIO(content))
     return buffer.getvalue()
 
 
@@ -185,7 +183,7 @@ def make_coco_panoptic(count):
         listed = {"images": found, "annotations": annotations, "categories": categories}
         into = archives["panoptic_annotations_trainval2017.zip"]
         into[f"annotations/panoptic_{year}.json"] = json.dumps(listed).encode()
-        into[f"annotations/panoptic_{year}.zip"] = zip_up(painted)
+        into[f"annotations/panoptic_{year}.zip"] = pack(painted)
     return archives, truth
 
 

@@ -48,8 +48,8 @@ def from_coco(
 
     Args:
         annotations: the JSON file, or a mapping from ``"train"``, ``"val"``, ``"test"`` to a file each.
-        images: the folder of the images, or a mapping likewise. An image is looked for at its ``file_name`` below the
-            folder and, where there is none, by the last part of that name anywhere below it.
+        images: the folder of the images, or a mapping likewise. An image is its ``file_name`` below the folder or,
+            where there is no such file, the last part of that name in the folder itself.
         labels: a :class:`~seglib.labels.LabelMap`, or a list of names, that has the categories' names. Pixels that no
             annotation covers are of its class *background*, or void if it has none. Default: background, then the
             categories in the order of their ids.
@@ -225,12 +225,11 @@ def _read_images(files, folders, contents, class_of):
     """Key → :class:`_Image` of all files, images on disk that no file names, and notes."""
     from pycocotools.coco import COCO
 
-    indices = {folder: _index(folder) for folder in folders.values()}
     keyed, notes, problems, used = {}, [], [], set()
     for split, path in files.items():
         folder, coco = folders[split], COCO()
         coco.dataset = contents[path]
-        places = _find_images(path, coco.dataset["images"], folder, indices[folder])
+        places = _find_images(path, coco.dataset["images"], folder)
         _check_annotations(path, coco.dataset, class_of)
         with contextlib.redirect_stdout(io.StringIO()):  # it says that it creates an index
             coco.createIndex()
@@ -242,22 +241,14 @@ def _read_images(files, folders, contents, class_of):
         if moved := [image.place for image in images if image.place != coco.imgs[image.id]["file_name"]]:
             notes.append(f"{len(moved)} images were found by the last part of their file_name, the first {moved[0]}")
     refuse(problems, "images in two splits")
-    there = {folder / place for folder, index in indices.items() for places in index.values() for place in places}
-    if unpaired := sorted(str(path) for path in there - used):
+    there = {path for folder in folders.values() for path in list_below(folder, "*")} - used
+    unpaired = sorted(str(path) for path in there if path.suffix.lower() in EXTENSIONS)
+    if unpaired:
         notes.append(f"left out: {len(unpaired)} images that no JSON names, the first {Path(unpaired[0]).name}")
     return keyed, unpaired, notes
 
 
-def _index(folder):
-    """Last part of the name → places of the image files below a folder, relative to it and with ``/``."""
-    index = {}
-    for path in list_below(folder, "*"):
-        if path.suffix.lower() in EXTENSIONS:
-            index.setdefault(path.name, []).append(path.relative_to(folder).as_posix())
-    return index
-
-
-def _find_images(path, images, folder, index):
+def _find_images(path, images, folder):
     """Image id → its place below the folder."""
     found, ids, problems = {}, {}, []
     for image in images:
@@ -265,16 +256,14 @@ def _find_images(path, images, folder, index):
         if not isinstance(key, int | str) or key in found or not isinstance(file_name, str):
             problems.append(f"image {key!r}: file_name {file_name!r}; wanted an id of its own and the name of a file")
             continue
-        place = file_name.replace("\\", "/")
-        places = index.get(place.rpartition("/")[2], [])
-        places = [place] if place in places else places
+        place = file_name.replace("\\", "/").lstrip("/")
+        found[key] = place if (folder / place).is_file() else place.rpartition("/")[2]
         if not all(isinstance(side, int) and side > 0 for side in size):
             problems.append(f"image {key!r}: height {size[0]!r} and width {size[1]!r}; wanted pixels")
-        elif len(places) != 1:
-            problems.append(f"image {key!r}: wanted one file {file_name} in {folder}, found {places[:2]}")
-        elif ids.setdefault(places[0], key) != key:
-            problems.append(f"image {key!r}: it is the file {places[0]}, as is image {ids[places[0]]!r}")
-        found[key] = places[0] if places else place
+        elif not (folder / found[key]).is_file():
+            problems.append(f"image {key!r}: no file {file_name} in {folder}")
+        elif ids.setdefault(found[key], key) != key:
+            problems.append(f"image {key!r}: it is the file {found[key]}, as is image {ids[found[key]]!r}")
     refuse(problems, f"{path}: images that cannot be used")
     return found
 
@@ -291,20 +280,14 @@ def _check_annotations(path, content, class_of):
         elif not isinstance(category, int | str) or category not in class_of:
             problem = f"category_id {category!r} is not among the {len(class_of)} that the file lists"
         else:
-            problem = find_fault(annotation.get("segmentation"), sizes[image])
+            problem = _find_fault(annotation.get("segmentation"), sizes[image])
         if problem:
             problems.append(f"annotation {annotation['id']!r}: {problem}")
     refuse(problems, f"{path}: annotations that cannot be used")
 
 
-def find_fault(segmentation, size):
-    """What is wrong with the ``segmentation`` of an annotation, in words, or None.
-
-    Args:
-        segmentation: a list of polygons, each ``x1, y1, x2, y2, …`` in pixels; or an object of run lengths, column by
-            column outside, inside, outside, …, as a list of integers or as COCO's compressed string.
-        size: ``(height, width)`` of the image.
-    """
+def _find_fault(segmentation, size):
+    """What is wrong with a ``segmentation``, polygons ``x1, y1, x2, y2, …`` or run lengths, or None."""
     if isinstance(segmentation, dict):
         return _find_run_fault(segmentation, list(size))
     if not isinstance(segmentation, list) or not segmentation:
@@ -323,6 +306,7 @@ def find_fault(segmentation, size):
 
 
 def _find_run_fault(segmentation, size):
+    """What is wrong with run lengths, which count pixels column by column: outside, inside, outside, …; or None."""
     counts, pixels = segmentation.get("counts"), size[0] * size[1]
     if segmentation.get("size") != size:
         return f"run lengths of size {segmentation.get('size')}, the image is {size} (height, width)"
