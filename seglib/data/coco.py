@@ -112,14 +112,16 @@ def _draw_mask(coco, image_id, class_of, uncovered, ignore_id, void):
     from pycocotools import mask as rle
 
     annotations, image = coco.imgToAnns[image_id], coco.imgs[image_id]
-    areas = [int(rle.area(coco.annToRLE(annotation))) for annotation in annotations]
+    codes = [coco.annToRLE(annotation) for annotation in annotations]
     ids = np.full((image["height"], image["width"]), uncovered, np.uint8)
     top, mixed = np.full(ids.shape, -1, np.int16), np.zeros(ids.shape, bool)  # the class drawn last; two or more
-    for i in sorted(range(len(annotations)), key=lambda i: -areas[i]):
-        class_id, inside = class_of[annotations[i]["category_id"]], coco.annToMask(annotations[i]) > 0
-        mixed |= inside & (top >= 0) & (top != class_id)
-        top[inside] = class_id
-        ids[inside] = ignore_id if annotations[i].get("iscrowd") and "crowd" in void else class_id
+    for i in sorted(range(len(codes)), key=lambda i: -int(rle.area(codes[i]))):
+        x, y, width, height = rle.toBbox(codes[i]).astype(int)
+        box, class_id = np.s_[y : y + height, x : x + width], class_of[annotations[i]["category_id"]]
+        inside = rle.decode(codes[i])[box] > 0  # what annToMask does, without rasterising a second time
+        mixed[box] |= inside & (top[box] >= 0) & (top[box] != class_id)
+        top[box][inside] = class_id
+        ids[box][inside] = ignore_id if annotations[i].get("iscrowd") and "crowd" in void else class_id
     if "overlap" in void:
         ids[mixed] = ignore_id
     return ids
