@@ -1,4 +1,5 @@
 import json
+import re
 import sys
 
 import numpy as np
@@ -8,7 +9,6 @@ from pycocotools import mask as mask_api
 
 from seglib.data import DataError
 from seglib.data.coco import from_coco
-from seglib.data.shapes import read_runs, read_shape
 from seglib.labels import LabelMap
 
 # Two overlapping shapes in 4×6 pixels. A polygon's corners lie on the corners of pixels, (0, 0) at the upper left.
@@ -51,7 +51,7 @@ class Folder:
         self.content["images"].append({"id": key, "file_name": file_name, "height": 4, "width": 6})
 
     def write(self, *annotations):
-        self.content["annotations"] += annotations
+        self.content["annotations"] = list(annotations)
         self.path.write_text(json.dumps(self.content))
 
     def load(self, *annotations, **options):
@@ -81,16 +81,14 @@ class TestShapes:
         kinds = [(CAT, DOG), (runs(CAT_RUNS), runs(DOG_RUNS))]
         kinds += [(runs(self.compressed(CAT_RUNS)), runs(self.compressed(DOG_RUNS))), (CAT, runs(DOG_RUNS))]
         for i, (cat, dog) in enumerate(kinds):
-            coco.content["annotations"] = []
             assert coco.draw(note(1, 7, cat), note(2, 3, dog)) == DRAWN, i
 
-    def test_runs_agree_with_pycocotools(self, rng):
-        for share in (0, 0.02, 0.5, 0.98, 1):
-            for size in ((1, 1), (7, 13), (300, 201)):
-                mask = np.asfortranarray(rng.random(size) < share, np.uint8)
-                lengths = read_runs(mask_api.encode(mask)["counts"].decode(), size)
-                again = mask_api.frPyObjects({"counts": lengths.tolist(), "size": list(size)}, *size)
-                np.testing.assert_array_equal(mask_api.decode(again), mask)
+    def test_compressed_runs_are_counted_as_pycocotools_writes_them(self, coco, rng):
+        for share, size in ((0, (1, 1)), (1, (7, 13)), (0.02, (30, 201)), (0.5, (30, 201)), (0.98, (30, 201))):
+            mask = np.asfortranarray(rng.random(size) < share, np.uint8)
+            coco.content["images"][0] |= {"height": size[0], "width": size[1]}
+            counts = mask_api.encode(mask)["counts"].decode()
+            assert coco.draw(note(1, 7, runs(counts, size))) == (2 * mask).tolist()
 
     def test_drawing_agrees_with_pycocotools(self, coco, rng):
         """Stars of random corners, some outside the image, drawn one by one into masks as COCO's own code does."""
@@ -105,38 +103,31 @@ class TestShapes:
         assert coco.draw(*[note(i, i + 1, star) for i, star in enumerate(stars)]) == expected.tolist()
 
     def test_a_polygon_may_stand_out_of_the_image(self, coco):
-        assert read_runs("h0", (4, 6)).tolist() == [24]
         assert coco.draw(note(1, 7, [[-5, -3, 9, -3, 9, 2, -5, 2]])) == [[2] * 6, [2] * 6, [0] * 6, [0] * 6]
 
     @pytest.mark.parametrize(
         ("segmentation", "message"),
         [
-            ([], r"segmentation \[\]; wanted polygons or run lengths \(a box alone is no mask\)"),
-            (None, "segmentation None; wanted polygons"),
-            ([[0, 0, 4, 3]], r"a polygon of 4 entries; wanted 6 or more numbers x1, y1"),
-            ([[0, 0, 4, 0, 4, 3, 1]], "a polygon of 7 entries"),
-            ([0, 0, 4, 0, 4, 3], "a polygon of 0; wanted 6 or more numbers"),
-            ([[[0, 0], [4, 0], [4, 3]]], "a polygon of 3 entries"),
-            ([CAT[0], [0, 0, 4, "left", 4, 3]], "a polygon of 6 entries"),
-            ([[0, 0, 1e9, 0, 4, 3]], r"a polygon with x, y from 0\.0 to 1000000000\.0 in an image of 4×6"),
-            ([[0, 0, 4, 0, 4, 9]], r"a polygon with x, y from 0\.0 to 9\.0 in an image of 4×6"),  # as x, 9 would do
-            ([[0, -5, 4, 0, 4, 3]], r"a polygon with x, y from -5\.0 to 4\.0 in an image of 4×6"),
-            ([[0, 0, float("nan"), 0, 4, 3]], "a polygon with x, y from nan to nan"),
-            (runs(CAT_RUNS, (6, 4)), r"run lengths of size \[6, 4\], the image is \[4, 6\] \(height, width\)"),
-            ({"counts": CAT_RUNS}, "run lengths of size None"),
-            (runs([5, 1, 3]), "run lengths of 9 pixels, the image has 4·6 = 24"),
-            (runs([24, 2**62, 2**62, 2**62, 2**62]), "run lengths of .* pixels, the image has"),
-            (runs([25, -1]), r"counts '\[25, -1\]'; wanted run lengths, a list of integers or COCO's compressed"),
-            (runs([23.5, 0.5]), "wanted run lengths, a list of integers"),
-            (runs(None), "counts 'None'; wanted run lengths"),
+            ([], r"\[\]; wanted polygons or run lengths"),
+            (None, "None; wanted polygons"),
+            ([[0, 0, 4, 0, 4, 3, 1]], "polygon .* 3, 1.*; wanted 6"),  # pycocotools draws it in silence
+            ([0, 0, 4, 0, 4, 3], "polygon 0; wanted 6"),
+            ([CAT[0], [0, 0, 4, "left", 4, 3]], "polygon .*'left'.*; wanted 6"),
+            ([[0, 0, 1e9, 0, 4, 3]], r"0\.0 to 1000000000\.0 in an image of 4×6"),
+            ([[0, 0, 4, 0, 4, 9]], r"0\.0 to 9\.0 in an image of 4×6"),  # as x, 9 would do
+            ([[0, -5, 4, 0, 4, 3]], r"-5\.0 to 4\.0 in an image of 4×6"),
+            ([[0, 0, float("nan"), 0, 4, 3]], "nan to nan"),  # pycocotools crashes
+            (runs(CAT_RUNS, (6, 4)), r"size \[6, 4\], the image is \[4, 6\]"),  # drawn in silence
+            (runs([5, 1, 3]), "9 pixels, the image has 4·6 = 24"),  # drawn in silence
+            (runs("5130"), "pixels, the image has 4·6 = 24"),
+            (runs([24, 2**62, 2**62, 2**62, 2**62]), "pixels, the image has"),
+            (runs([25, -1]), r"counts \[25, -1\]; wanted run lengths"),
             (runs("5 1 18"), "counts '5 1 18'; wanted run lengths"),
             (runs("h0o"), "counts 'h0o'; wanted run lengths"),  # h0 is 24
-            (runs("0"), "run lengths of 0 pixels"),
         ],
     )
-    def test_shapes_that_are_refused(self, segmentation, message):
-        with pytest.raises(DataError, match=message):
-            read_shape(segmentation, (4, 6))
+    def test_shapes_that_are_refused(self, coco, segmentation, message):
+        coco.refused(rf"instances\.json(.|\n)*annotation 5: .*{message}", note(5, 7, segmentation))
 
 
 class TestMasks:
@@ -144,44 +135,36 @@ class TestMasks:
         # By the "area" of the file, which may be that of a box or missing, it would be the other way round.
         annotations = note(1, 7, CAT, area=1), note(2, 3, DOG, area=99)
         assert coco.draw(*annotations) == DRAWN
-        coco.content["annotations"] = []
         assert coco.draw(*annotations[::-1]) == DRAWN
 
     def test_of_equally_large_ones_the_later_lies_on_top(self, coco):
         assert coco.draw(note(1, 7, DOG), note(2, 3, DOG))[1] == [0, 1, 1, 0, 1, 0]
-        coco.content["annotations"] = []
         assert coco.draw(note(2, 3, DOG), note(1, 7, DOG))[1] == [0, 2, 2, 0, 2, 0]
 
     def test_overlaps_of_two_classes_become_void_where_asked(self, coco):
-        annotations = note(1, 7, CAT), note(2, 3, DOG), note(3, 7, [[0, 0, 1, 0, 1, 1, 0, 1]])  # a cat on a cat
+        corner = [[0, 0, 1, 0, 1, 1, 0, 1]]
         expected = np.array(DRAWN)
         expected[1, 1:3] = 255  # X
-        assert coco.draw(*annotations, void=("overlap",)) == expected.tolist()
-
-    def test_a_class_below_two_others_is_not_forgotten(self, coco):
-        corner = [[0, 0, 1, 0, 1, 1, 0, 1]]
+        assert coco.draw(note(1, 7, CAT), note(2, 3, DOG), note(3, 7, corner), void=("overlap",)) == expected.tolist()
         drawn = coco.draw(note(1, 7, CAT), note(2, 3, corner), note(3, 7, corner), void=("overlap",))
-        assert (drawn[0][0], drawn[0][1]) == (255, 2)
+        assert (drawn[0][0], drawn[0][1]) == (255, 2)  # the dog below is not forgotten
 
     def test_crowds_become_void_where_asked(self, coco):
         annotations = note(1, 7, CAT), note(2, 3, runs(DOG_RUNS), iscrowd=1)
         assert coco.draw(*annotations) == DRAWN
-        coco.content["annotations"] = []
         expected = np.array(DRAWN)
         expected[1, [1, 2, 4]] = 255
         assert coco.draw(*annotations, void="crowd") == expected.tolist()
-
-    def test_what_is_smaller_than_a_crowd_lies_on_top_of_it(self, coco):
         drawn = coco.draw(note(1, 3, DOG, iscrowd=0), note(2, 7, runs(CAT_RUNS), iscrowd=1), void=("crowd",))
-        assert drawn[1] == [255, 1, 1, 255, 1, 0]
+        assert drawn[1] == [255, 1, 1, 255, 1, 0]  # what is smaller lies on top of a crowd, too
 
     def test_pairs_and_batches(self, coco):
         dataset = coco.load(note(1, 7, CAT), note(2, 3, DOG))
+        assert dataset.labels.names == ("background", "dog", "cat")
         (pair,) = dataset.train.as_numpy_iterator()
         assert pair["mask"].tolist() == DRAWN and pair["mask"].dtype == np.uint8
         assert pair["image"].shape == (4, 6, 3)
         assert dataset.sizes["train"] == [(4, 6)]
-        assert dataset.class_pixels().tolist() == [11, 3, 10]
         assert dataset.files["train"] == [(str(coco.images / "17.png"), "instances.json, image 17 (17.png)")]
 
     def test_another_size_on_disk_names_the_image(self, coco):
@@ -193,9 +176,6 @@ class TestMasks:
 
 
 class TestClasses:
-    def test_background_and_the_categories_in_the_order_of_their_ids(self, coco):
-        assert coco.load(note(1, 7, CAT)).labels.names == ("background", "dog", "cat")
-
     def test_a_category_called_background_is_class_0(self, coco):
         coco.content["categories"] = [{"id": 7, "name": "_background_"}, {"id": 3, "name": "dog"}]
         dataset = coco.load(note(1, 7, CAT), note(2, 3, DOG))
@@ -210,82 +190,74 @@ class TestClasses:
     def test_without_background_what_nobody_labelled_is_void(self, coco):
         labels = LabelMap(("cat", "dog"), ignore_id=9)
         expected = np.array([9, 1, 0])[DRAWN]
-        assert coco.draw(note(1, 7, CAT), note(2, 3, DOG), labels=labels) == expected.tolist()
         expected[1, 1:3] = 9
-        coco.content["annotations"] = []
         assert coco.draw(note(1, 7, CAT), note(2, 3, DOG), labels=labels, void="overlap") == expected.tolist()
 
     def test_categories_that_the_labels_lack(self, coco):
         labels, annotations = LabelMap(("background", "cat")), (note(1, 7, CAT), note(2, 3, DOG), note(3, 3, DOG))
         coco.refused(
-            r"instances\.json: categories that labels= lacks: dog \(2 annotations\); it has background, cat\. Add them",
-            *annotations,
-            labels=labels,
+            r"instances\.json: .*background, cat, .*dog \(2 annotations\).*others=", *annotations, labels=labels
         )
         for others, target in (("background", 0), ("void", 255)):
-            coco.content["annotations"] = []
             expected = np.array([0, target, 1])[DRAWN]
             assert coco.draw(*annotations, labels=labels, others=others) == expected.tolist()
-        coco.content["annotations"] = []
         assert coco.draw(note(1, 7, CAT), labels=labels)[0] == [1, 1, 1, 1, 0, 0]  # no dog, so none is lost
 
     def test_options_that_are_refused(self, coco):
-        coco.refused("void= takes 'crowd' and 'overlap', got 'crowds'", note(1, 7, CAT), void=("crowds",))
-        coco.refused("others= is 'background', .* got 'rest'", others="rest")
-        coco.refused("others= is 'background', if labels= has", labels=LabelMap(("cat",)), others="background")
+        coco.refused("void= .*'crowd' and 'overlap', got 'crowds'", note(1, 7, CAT), void=("crowds",))
+        coco.refused("others= is 'background', .* got 'rest'", note(1, 7, CAT), others="rest")
+        coco.refused("others= is", note(1, 7, CAT), labels=LabelMap(("cat",)), others="background")
 
-    def test_categories_that_are_refused(self, coco):
-        for categories, message in (
-            ([{"id": 1, "name": "a"}, {"id": 2, "name": "a"}], "categories 1 and 2 are both called 'a'"),
-            ([{"id": 1, "name": "a"}, {"id": 1, "name": "b"}], "category 1 is called both 'a' and 'b'"),
-            ([{"id": "1", "name": "a"}], "category '1' is called 'a'; wanted an integer and a name"),
+    @pytest.mark.parametrize(
+        ("categories", "message"),
+        [
+            ([{"id": 1, "name": "a"}, {"id": 2, "name": "a"}], "category 2 'a' is not told from 1 'a'"),
+            ([{"id": 1, "name": "a"}, {"id": 1, "name": "b"}], "category 1 'b' is not told from 1 'a'"),
+            ([{"id": "1", "name": "a"}], "category '1' is called 'a'; wanted an integer"),
             ([{"id": 1}], "category 1 is called None; wanted"),
-        ):
-            coco.content["categories"], coco.content["annotations"] = categories, []
-            coco.refused(rf"cannot be told apart \(1\):\n.*instances\.json: {message}", note(1, 1, CAT))
+        ],
+    )
+    def test_categories_that_are_refused(self, coco, categories, message):
+        coco.content["categories"] = categories
+        coco.refused(rf"instances\.json: {message}", note(1, 1, CAT))
 
     def test_more_classes_than_a_mask_holds(self, coco):
         coco.content["categories"] = [{"id": i, "name": f"class {i}"} for i in range(255)]
-        coco.refused("instances.json: 256 classes with background, a mask holds 255; choose some", note(1, 1, CAT))
+        coco.refused("instances.json: 256 classes .* 255; .*labels=", note(1, 1, CAT))
         coco.content["categories"].pop()
-        assert coco.load().labels.num_classes == 255
+        assert coco.load(note(1, 1, CAT)).labels.num_classes == 255
 
 
 class TestFiles:
     def test_notes_are_printed_and_kept(self, coco, capsys):
         coco.add(18, "18.png")
-        coco.add(19, "here/19.png", "elsewhere/19.png")
+        coco.add(19, "elsewhere/19.png", "19.png")
         Image.new("RGB", (6, 4)).save(coco.images / "20.png")
         labels = LabelMap(("background", "cat", "cow"))
         annotations = note(1, 7, CAT), note(2, 3, runs(DOG_RUNS), iscrowd=1), note(3, 7, CAT, 19)
         dataset = coco.load(*annotations, labels=labels, others="void", void=("overlap", "crowd"))
-        assert dataset.notes == (
-            "3 images, 2 annotations by polygons, 1 by run lengths",
-            "2 categories → 3 classes; without annotation → background",
-            "where annotations overlap, the smaller lies on top",
-            "pixels of two classes or more become void",
+        for fragment in (
+            "3 images, 3 annotations; .*void",
             "1 crowds become void",
-            "1 images without any annotation are all background, the first 18.png",
-            "labels= lacks dog (1 annotations): they become void",
+            "1 images without any annotation.* 18.png",
+            r"dog \(1 annotations\).* void",
             "no category is called cow",
-            "1 images were found by the last part of their file_name, the first elsewhere/19.png",
-            "left out: 1 images that the JSON does not name, the first 20.png",
-        )
+            "file_name.* 19.png",
+            "1 images that no JSON names.* 20.png",
+        ):
+            assert any(re.search(fragment, text) for text in dataset.notes), fragment
         assert capsys.readouterr().out.splitlines() == [f"instances: {text}" for text in dataset.notes]
         assert dataset.unpaired == (str(coco.images / "20.png"),)
         assert dataset.read_mask("instances.json, image 18 (18.png)").tolist() == np.zeros((4, 6)).tolist()
-
-    def test_crowds_that_are_drawn_are_noted(self, coco):
-        assert "1 crowds are drawn as their class" in coco.load(note(1, 7, CAT, iscrowd=1)).notes
 
     def test_images_in_folders(self, coco):
         for place in ("a.png", "train2017/a.png"):  # found at its place, whatever else is called so
             coco.add(place, place)
         coco.add(2, "val2017\\b.png", "val2017/b.png")
-        coco.add(3, "/photos/of/someone/c.png", "deep/er/c.png")
+        coco.add(3, "/photos/of/someone/c.png", "c.png")
         dataset = coco.load(note(1, 7, CAT, "a.png"))
         places = [image.removeprefix(f"{coco.images}/") for image, _ in dataset.files["train"]]
-        assert places == ["17.png", "a.png", "train2017/a.png", "val2017/b.png", "deep/er/c.png"]
+        assert places == ["17.png", "a.png", "train2017/a.png", "val2017/b.png", "c.png"]
         assert dataset.files["train"][1][1] == "instances.json, image 'a.png' (a.png)"
 
     def test_splits(self, coco, tmp_path, capsys):
@@ -296,8 +268,7 @@ class TestFiles:
         assert coco.load(note(1, 7, CAT), val=0.2, test=0.1).counts == {"train": 7, "val": 2, "test": 1}
         dataset = from_coco(coco.path, coco.images, lists=tmp_path, name="mine")
         assert repr(dataset) == "mine: 3 classes, train 2 · val 1 · test 0 pairs"
-        assert dataset.notes[-2] == "splits: from train.txt, val.txt"
-        assert f"mine: {dataset.notes[-2]}\n" in capsys.readouterr().out
+        assert "train.txt, val.txt" in " ".join(dataset.notes) and "train.txt, val.txt" in capsys.readouterr().out
         grouped = from_coco(coco.path, coco.images, val=0.3, test=0, groups=r"drive.|17")
         drives = [{image.rpartition("/")[2][:6] for image, _ in grouped.files[split]} for split in ("train", "val")]
         assert all(drives) and not drives[0] & drives[1]
@@ -313,23 +284,25 @@ class TestFiles:
         dataset = from_coco(files, folders)
         assert dataset.counts == {"train": 1, "val": 1, "test": 0}
         assert dataset.files["val"][0][1] == "valid/instances.json, image 17 (17.png)"
-        assert dataset.class_pixels("train")[2] == 12 and dataset.class_pixels("val")[2] == 3
-        with pytest.raises(DataError, match="leave val=, test=, groups=, lists= out"):
-            from_coco(files, folders, val=0.2)
-        with pytest.raises(DataError, match=r"mapping from splits .* got {'train', 'val'} and {'train'}"):
-            from_coco(files, {"train": folders["train"]})
-        with pytest.raises(DataError, match=r"mapping from splits \(train, val, test\), got {'dev'}"):
-            from_coco({"dev": files["val"]}, folders["val"])
-        with pytest.raises(DataError, match=r"in two splits \(1\):\n.*17\.png: in valid/instances\.json too"):
-            from_coco(files, folders["train"])
+        masks = [dataset.read_mask(dataset.files[split][0][1]) for split in ("train", "val")]
+        assert [int((mask == 2).sum()) for mask in masks] == [12, 3]
+        for wrong, options, message in (
+            ((files, folders), {"val": 0.2}, "leave val=, .* out"),
+            ((files, {"train": folders["train"]}), {}, r"mappings from splits .*'val'\] and \['train'\]"),
+            (({"dev": files["val"]}, folders["val"]), {}, r"mappings from splits .*\['dev'\]"),
+            ((files, folders["train"]), {}, r"two splits(.|\n)*17\.png: in valid/instances\.json too"),
+        ):
+            with pytest.raises(DataError, match=message):
+                from_coco(*wrong, **options)
         content = json.loads(files["val"].read_text())
         files["val"].write_text(json.dumps(content | {"categories": [{"id": 7, "name": "cow"}]}))
-        with pytest.raises(DataError, match=r"valid/instances\.json: category 7 is called both 'cat' and 'cow'"):
+        with pytest.raises(DataError, match=r"valid/instances\.json: category 7 'cow' .* 7 'cat'"):
             from_coco(files, folders)
 
     def test_without_pycocotools_it_says_how_to_get_it(self, coco, monkeypatch):
         monkeypatch.setitem(sys.modules, "pycocotools", None)
-        coco.refused("drawn by pycocotools: pip install pycocotools", note(1, 7, CAT))
+        with pytest.raises(ImportError, match="pip install .*coco"):
+            coco.load(note(1, 7, CAT))
 
 
 class TestFilesThatAreRefused:
@@ -343,53 +316,50 @@ class TestFilesThatAreRefused:
     def test_no_json(self, coco):
         for text in ('{"images": [', "\x00", ""):
             coco.path.write_text(text)
-            with pytest.raises(DataError, match=r"instances\.json: no JSON that can be read: .*line 1"):
+            with pytest.raises(DataError, match=r"instances\.json: no JSON .*line 1"):
                 from_coco(coco.path, coco.images)
 
     def test_json_of_another_kind(self, coco):
         panoptic = {"image_id": 17, "file_name": "17.png", "segments_info": [{"id": 1, "category_id": 7}]}
         for content, message in (
-            ([{"image_id": 17}], r"a list at its top \(a file of results\?\); wanted instance annotations, an object"),
-            ({"info": {}, "images": [{}]}, r"no list categories or annotations in it \(found: info, images\); wanted"),
-            (coco.content | {"annotations": {}}, "no list annotations in it"),
-            (coco.content | {"annotations": []}, "'annotations' is empty or holds something else than objects"),
-            (coco.content | {"annotations": [[1]]}, "'annotations' is empty or holds something else than objects"),
-            (coco.content | {"annotations": [panoptic]}, r"panoptic annotations, whose masks are PNG files"),
+            ([{"image_id": 17}], "a list .*; wanted instance annotations"),
+            ({"info": {}, "images": [{}]}, "categories None; wanted"),
+            (coco.content | {"annotations": {}}, r"annotations {}; wanted"),
+            (coco.content | {"annotations": []}, r"annotations \[\]; wanted"),
+            (coco.content | {"annotations": [[1]]}, r"annotations \[\[1\]\]; wanted"),
+            (coco.content | {"annotations": [panoptic]}, r"panoptic .*data\.load"),
         ):
             coco.path.write_text(json.dumps(content))
-            with pytest.raises(DataError, match=rf"instances\.json: {message}"):
+            with pytest.raises(DataError, match=rf"instances\.json: found {message}"):
                 from_coco(coco.path, coco.images)
 
-    def test_images(self, coco):
-        first = coco.content["images"][0]
-        Image.new("RGB", (6, 4)).save(coco.images / "18.png")
-        for place in ("a/x.png", "b/x.png"):
-            (coco.images / place).parent.mkdir()
-            Image.new("RGB", (6, 4)).save(coco.images / place)
-        for image, message in (
-            (first | {"file_name": "18.png"}, "image 17: two images have this id, 17.png and 18.png"),
-            (first | {"id": 18}, "image 18: it is the file 17.png, as is image 17"),
-            (first | {"id": 18, "file_name": "gone.png"}, "image 18: no file called so in .*images: gone.png"),
-            (first | {"id": 18, "file_name": "x.png"}, "image 18: 2 files called so, a/x.png and b/x.png in .*: x.png"),
-            (first | {"id": 18, "file_name": "18.png", "height": 0}, "image 18: height 0 and width 6; wanted pixels"),
-            ({"id": 18, "file_name": "18.png"}, "image 18: height None and width None; wanted pixels"),
-            ({"file_name": "18.png"}, "image None: file_name '18.png'; wanted an id and the name of a file"),
-            ({"id": 18}, "image 18: file_name None; wanted an id and the name of a file"),
-        ):
-            coco.content["images"] = [first, image]
-            coco.refused(rf"instances\.json: images that cannot be used \(1\):\n  {message}", note(1, 7, CAT))
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"id": 17}, "image 17: .*18.png.*id of its own"),
+            ({"file_name": "17.png"}, "image 18: .*17.png, as is image 17"),
+            ({"file_name": "a/gone.png"}, "image 18: no file a/gone.png in .*images"),
+            ({"height": 0}, "image 18: height 0 and width 6"),
+            ({"height": None, "width": None}, "image 18: height None and width None"),
+            ({"id": None}, "image None: .*18.png.*wanted an id"),
+            ({"file_name": None}, "image 18: file_name None; wanted"),
+        ],
+    )
+    def test_images(self, coco, change, message):
+        coco.add(18, "18.png")
+        coco.content["images"][1] |= change
+        coco.refused(rf"instances\.json: .*\(1\):\n  {message}", note(1, 7, CAT))
 
-    def test_annotations(self, coco):
-        broken = note(1, 7, CAT)
-        del broken["id"]
-        for annotation, message in (
-            (note(5, 7, CAT, image_id=99), "annotation 5: image_id 99 is not among the 1 that the file lists"),
-            (note(5, 7, CAT, image_id="17"), "annotation 5: image_id '17' is not among the 1"),
-            (note(5, 7, CAT, image_id=[17]), r"annotation 5: image_id \[17\] is not among the 1"),
-            (note(5, 8, CAT), "annotation 5: category_id 8 is not among the 2 that the file lists"),
-            (note(5, {}, CAT), "annotation 5: category_id {} is not among the 2 that the file lists"),
-            (note(5, 7, []), r"annotation 5: segmentation \[\]; wanted polygons"),
-            (broken | {"segmentation": [[1, 2]]}, "annotation without id, no. 1: a polygon of 2 entries"),
-        ):
-            coco.content["annotations"] = [note(1, 7, CAT)]
-            coco.refused(rf"instances\.json: annotations that cannot be used \(1\):\n  {message}", annotation)
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"image_id": 99}, "annotation 5: image_id 99 is not among the 1"),
+            ({"image_id": "17"}, "annotation 5: image_id '17' is not"),
+            ({"image_id": [17]}, r"annotation 5: image_id \[17\] is not"),
+            ({"category_id": 8}, "annotation 5: category_id 8 is not among the 2"),
+            ({"category_id": {}}, "annotation 5: category_id {} is not"),
+            ({"id": None, "segmentation": []}, r"annotation 'no. 1': segmentation \[\]"),
+        ],
+    )
+    def test_annotations(self, coco, change, message):
+        coco.refused(rf"instances\.json: .*\(1\):\n  {message}", note(1, 7, CAT), note(5, 7, CAT) | change)

@@ -6,12 +6,11 @@ import http.server
 import os
 import re
 import shutil
-import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,11 +19,12 @@ import tensorflow_datasets as tfds
 from tfds_folders import own_checksums, write_archives, write_tfds
 
 from seglib import data, labels
-from seglib.data import DataError, fetch, prepare, specs
-from seglib.datasets.streets import builder
+from seglib.data import DataError, named, specs
+from seglib.datasets.cells import builder as cells_builder
+from seglib.datasets.streets import builder as streets_builder
 
 PETS = "oxford_iiit_pet"
-COUNTS = {PETS: 30, "cityscapes": 9, "scene_parse150": 30, "coco/2017_panoptic": 30}
+COUNTS = {PETS: 12, "cityscapes": 6, "scene_parse150": 12, "coco/2017_panoptic": 12}
 
 
 def pairs_of(split):
@@ -32,9 +32,10 @@ def pairs_of(split):
 
 
 @pytest.fixture
-def few_streets(monkeypatch):
-    """Four streets in all, so that drawing takes no time."""
-    monkeypatch.setattr(builder, "SPLITS", {"train": [0, 1], "validation": [2], "test": [3]})
+def few(monkeypatch):
+    """Four scenes in all, so that drawing takes no time."""
+    for builder in (streets_builder, cells_builder):
+        monkeypatch.setattr(builder, "SPLITS", {"train": [0, 1], "validation": [2], "test": [3]})
 
 
 @pytest.fixture(scope="module")
@@ -61,100 +62,83 @@ def pets(prepared, tmp_path):
 @pytest.fixture
 def no_network(monkeypatch):
     """Asking any host is a mistake."""
-    monkeypatch.setattr(fetch, "find_unreachable", lambda urls: pytest.fail(f"asked {urls}"))
+    monkeypatch.setattr(named, "_find_unreachable", lambda urls: pytest.fail(f"asked {urls}") if urls else {})
 
 
-# What is drawn
+# What is drawn, and where
 
 
-def test_load_gives_the_streets():
-    dataset = data.load("streets/tiny")
-    assert dataset.counts["train"] >= 400 and dataset.counts["val"] >= 60 and dataset.counts["test"] >= 100
+@pytest.mark.parametrize(("name", "size"), [("streets/tiny", (64, 96)), ("cells/tiny", (96, 96))])
+def test_load_draws(name, size, tmp_path, few, capsys):
+    dataset = data.load(name, tmp_path)
+    assert dataset.counts == {"train": 2, "val": 1, "test": 1}
     for split in (dataset.train, dataset.val, dataset.test):
         pair = next(split.as_numpy_iterator())
-        assert pair["image"].shape == (64, 96, 3) and pair["image"].dtype == np.uint8
+        assert pair["image"].shape == (*size, 3) and pair["image"].dtype == np.uint8
+        assert pair["mask"].shape == size
         dataset.labels.check_ids(pair["mask"])
-        assert pair["mask"].shape == (64, 96)
     assert dataset.is_cached("train")
-    assert dataset.train.element_spec["image"].shape == (64, 96, 3)  # static, as some models want it
+    assert dataset.train.element_spec["image"].shape == (*size, 3)  # static, as some models want it
+    assert capsys.readouterr().out.count("drawing it once") == 1
+    assert repr(data.load(name, tmp_path)) == repr(dataset)
+    assert "drawing" not in capsys.readouterr().out
 
 
-def test_load_gives_the_cells():
-    cells = pytest.importorskip("seglib.datasets.cells")
-    dataset = data.load("cells/tiny")
-    assert dataset.labels == cells.LABELS and all(dataset.counts[split] for split in data.SPLITS)
-    pair = next(dataset.val.as_numpy_iterator())
-    assert pair["image"].shape == (*cells.SIZES["tiny"], 3) and pair["mask"].shape == cells.SIZES["tiny"]
-    dataset.labels.check_ids(pair["mask"])
+def test_the_default_folder(tmp_path, monkeypatch, few):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    data.load("streets/tiny")
+    assert (tmp_path / "streets" / "tiny" / "1.0.0").is_dir() and named.default_dir() == tmp_path
+    monkeypatch.delenv("TFDS_DATA_DIR")
+    root = Path(__file__).resolve().parents[1]
+    assert named.default_dir() == root / "data"
+    monkeypatch.setattr(named, "__file__", str(tmp_path / "site-packages/seglib/data/named.py"))  # as pip installs it
+    assert named.default_dir() == Path.home() / "tensorflow_datasets"
 
 
-def test_two_processes_may_draw_at_once(tmp_path, monkeypatch, few_streets, capsys):
-    """The one that ends second finds a finished folder where it wants to put its own."""
-    first = data.load("streets/tiny", data_dir=tmp_path / "first")
-    assert first.counts == {"train": 2, "val": 1, "test": 1}
-    draw = builder.draw_scene
+def test_two_processes_may_draw_at_once(tmp_path, monkeypatch, few):
+    """Where no lock helps, the one that ends second finds a finished folder where it wants to put its own."""
+    data.load("streets/tiny", tmp_path / "first")
+    draw = streets_builder.draw_scene
 
     def overtaken(seed, *size):
         if seed == 3:
             shutil.copytree(tmp_path / "first", tmp_path / "second", dirs_exist_ok=True)
         return draw(seed, *size)
 
-    monkeypatch.setattr(builder, "draw_scene", overtaken)
-    second = data.load("streets/tiny", data_dir=tmp_path / "second")
-    assert len(pairs_of(second.train)) == 2
-    assert capsys.readouterr().out.count("drawing it once") == 2
-    assert repr(data.load("streets/tiny", data_dir=tmp_path / "second")) == repr(second)
-    assert "drawing" not in capsys.readouterr().out
+    monkeypatch.setattr(streets_builder, "draw_scene", overtaken)
+    assert len(pairs_of(data.load("streets/tiny", tmp_path / "second").train)) == 2
 
 
-def test_a_process_waits_while_another_prepares_the_same(tmp_path, few_streets, capsys):
+def test_a_process_waits_while_another_prepares_the_same(tmp_path, few):
     fcntl = pytest.importorskip("fcntl")
     with (tmp_path / ".streets-tiny.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         thread = threading.Thread(target=data.load, args=("streets/tiny", tmp_path))
         thread.start()
-        thread.join(2)
+        thread.join(1)
         assert thread.is_alive() and not (tmp_path / "streets" / "tiny").exists()
     thread.join(60)
     assert len(pairs_of(data.load("streets/tiny", tmp_path).train)) == 2
-    printed = capsys.readouterr().out
-    assert "streets/tiny: another process is preparing it" in printed and printed.count("drawing it once") == 1
 
 
-def test_an_unknown_name_lists_the_known():
-    with pytest.raises(ValueError, match="no dataset 'street'; there are streets/tiny.*cells/full.*cityscapes.*from_"):
+def test_names_that_are_not_known(tmp_path):
+    with pytest.raises(ValueError, match="'street'.*streets/tiny.*cells/full.*cityscapes.*data.from_folder"):
         data.load("street")
-    with pytest.raises(ValueError, match="no dataset 'streets/huge'; there are"):
+    with pytest.raises(ValueError, match="'streets/huge'.*streets/tiny"):
         data.load("streets/huge")
-
-
-def test_voc_is_not_served_with_masks(tmp_path):
     features = tfds.builder("voc/2012", data_dir=str(tmp_path)).info.features
     assert [name for name, feature in features.items() if isinstance(feature, tfds.features.Image)] == ["image"]
-    for name in ("voc", "voc/2012"):
-        with pytest.raises(ValueError, match=r"boxes of PASCAL VOC but not its masks(.|\n)*from_folder(.|\n)*lists="):
-            data.load(name)
+    with pytest.raises(ValueError, match=r"'voc/2012'.*not its masks.*data\.from_folder.*lists="):
+        data.load("voc/2012")
 
 
 # What TFDS serves: its own builders, small archives, and oracles in NumPy
-
-
-def as_pets(trimap):
-    return trimap - 1
-
-
-def as_pets_binary(trimap):
-    return np.select([trimap == 1, trimap == 2], [1, 0], 255)
 
 
 def as_cityscapes(ids):
     # id:   0–6        7  8  9    10   11 12 13 14   15   16   17 18   19 20 … 28                        29   30   31 …
     train = [255] * 7 + [0, 1, 255, 255, 2, 3, 4, 255, 255, 255, 5, 255, *range(6, 16), 255, 255, 16, 17, 18]
     return np.array(train)[ids]
-
-
-def as_scene_parse(annotation):
-    return annotation[..., 0]
 
 
 def as_coco_panoptic(annotation):
@@ -167,10 +151,10 @@ def as_coco_panoptic(annotation):
 
 
 ORACLES = {
-    PETS: (as_pets, 3),
-    "oxford_iiit_pet/binary": (as_pets_binary, 2),
+    PETS: (lambda trimap: trimap - 1, 3),
+    "oxford_iiit_pet/binary": (lambda trimap: np.select([trimap == 1, trimap == 2], [1, 0], 255), 2),
     "cityscapes": (as_cityscapes, 19),
-    "scene_parse150": (as_scene_parse, 101),
+    "scene_parse150": (lambda annotation: annotation[..., 0], 101),
     "coco/2017_panoptic": (as_coco_panoptic, 133),
 }
 
@@ -181,10 +165,8 @@ def test_pairs_are_those_that_were_put_in(name, prepared, no_network):
     oracle, num_classes = ORACLES[name]
     dataset = data.load(name, folder)
     assert dataset.labels.num_classes == num_classes and dataset.notes
+    assert dataset.sizes["test"] == ([(1024, 2048)] * dataset.counts["test"] if name == "cityscapes" else None)
     official_test = "validation" if "validation" in truth else "test"
-    assert dataset.counts["test"] == len(truth[official_test])
-    assert dataset.counts["train"] + dataset.counts["val"] == len(truth["train"])
-    assert dataset.counts["train"] > 4 * dataset.counts["val"] > 0 or name == "cityscapes"
     for splits, official in ((("train", "val"), "train"), (("test",), official_test)):
         left = list(truth[official])
         for pair in (pair for split in splits if dataset.counts[split] for pair in pairs_of(dataset.split(split))):
@@ -202,17 +184,11 @@ def find_image(image, drawn):
     return fits[int(np.argmin(errors))]
 
 
-def test_sizes_are_known_where_they_are_the_same(prepared):
-    assert data.load(PETS, prepared(PETS)[0]).sizes == {"train": None, "val": None, "test": None}
-    dataset = data.load("cityscapes", prepared("cityscapes")[0])
-    assert dataset.sizes["test"] == [(1024, 2048)] * 3
-
-
 def test_too_few_for_a_val_split(tmp_path):
     write_tfds(PETS, tmp_path, 3)
     dataset = data.load(PETS, tmp_path)
     assert dataset.counts == {"train": 2, "val": 0, "test": 1} and len(pairs_of(dataset.train)) == 2
-    with pytest.raises(DataError, match="no pairs in its 'val' split"):
+    with pytest.raises(DataError, match="'val'"):
         _ = dataset.val
 
 
@@ -224,38 +200,32 @@ def test_batches_of_images_of_many_sizes(prepared):
 
 
 def test_an_id_without_a_class_is_an_error():
-    masks = tf.data.Dataset.from_tensors(tf.constant([[1, 2], [7, 3]], tf.uint8))
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"ids that have no class:.*\[7\]"):
-        pairs_of(masks.map(lambda mask: specs._remap(mask, {1: 0, 2: 1, 3: 2})))
+    to_mask = specs.SPECS[PETS].to_mask
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"ids that have no class:(.|\n)*7"):
+        to_mask({"segmentation_mask": tf.constant([[[1], [2]], [[7], [3]]], tf.uint8)}, None)
 
 
 def test_coco_colours_of_no_segment_are_void():
     """Three colours are of no segment, below, between and above those that are, and one is black."""
     colours = [[1, 2, 3], [0, 0, 0], [8, 0, 1], [9, 0, 1], [10, 0, 1], [1, 2, 4]]
-    example = {
-        "image": tf.zeros((1, 6, 3), tf.uint8),
-        "panoptic_image": tf.constant([colours], tf.uint8),
-        "panoptic_objects": {
-            "id": tf.constant([1 + 2 * 256 + 3 * 65536, 9 + 65536], tf.int64),  # in no order
-            "label": tf.constant([0, 2], tf.int64),
-            "is_crowd": tf.constant([True, False]),
-        },
-    }
+    ids = tf.constant([1 + 2 * 256 + 3 * 65536, 9 + 65536], tf.int64)  # in no order
+    segments = {"id": ids, "label": tf.constant([0, 2], tf.int64), "is_crowd": tf.constant([True, False])}
+    example = {"panoptic_image": tf.constant([colours], tf.uint8), "panoptic_objects": segments}
     label = tfds.features.ClassLabel(names=["sky-other-merged", "person", "car"])
-    mask = specs._coco_panoptic(example, {"panoptic_objects": {"label": label}})["mask"]
-    coco = labels.COCO_PANOPTIC
-    assert mask.numpy().tolist() == [[coco.id_of("sky-other-merged"), 255, 255, coco.id_of("car"), 255, 255]]
+    mask = specs.SPECS["coco/2017_panoptic"].to_mask(example, {"panoptic_objects": {"label": label}})
+    sky, car = (labels.COCO_PANOPTIC.id_of(name) for name in ("sky-other-merged", "car"))
+    assert mask.numpy().tolist() == [[sky, 255, 255, car, 255, 255]]
 
 
 @pytest.mark.parametrize("name", specs.SPECS)
 def test_the_table_agrees_with_tfds(name, tmp_path):
     spec = specs.SPECS[name]
-    known = spec.builder(tmp_path)
-    if None in spec.files.values():
+    known = spec.builder(spec.path, data_dir=str(tmp_path))
+    if spec.page:
         assert set(spec.files) == {archive for archive, _ in known.builder_config.zip_root.values()}
     else:
-        infos = [known.url_infos[url] for url in spec.files.values()]
-        assert [info.filename for info in infos] == list(spec.files)
+        infos = [known.url_infos[url] for url in spec.files]
+        assert [info.filename for info in infos] == [url.rpartition("/")[2] for url in spec.files]
         assert sum(info.size for info in infos) / 1e9 == pytest.approx(spec.gigabytes, rel=0.01)
     assert not (set(spec.features) - set(known.info.features)) and not os.listdir(tmp_path)
     (share,) = re.fullmatch(r"train\[:(\d+)%\]", spec.splits["train"]).groups()
@@ -266,7 +236,7 @@ def test_the_table_agrees_with_tfds(name, tmp_path):
 
 
 class Host:
-    """A web server on this machine: ``files`` by name, ``status`` otherwise; it counts the requests for each."""
+    """A web server on this machine: ``files`` by name, ``status`` otherwise; it notes what it is asked for."""
 
     def __init__(self):
         self.files, self.status, self.asked, self.cut = {}, 404, [], None
@@ -288,7 +258,7 @@ class Host:
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.address = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 
     def close(self):
         self.server.shutdown()
@@ -312,96 +282,67 @@ def no_proxy(monkeypatch):
 def serve_pets_from(address, monkeypatch):
     """Lets the table and TFDS's builder fetch the pets from another address."""
     spec = specs.SPECS[PETS]
-    files = {name: f"{address}/{name}" for name in spec.files}
+    files = tuple(f"{address}/{Path(url).name}" for url in spec.files)
     monkeypatch.setitem(specs.SPECS, PETS, dataclasses.replace(spec, files=files))
-    module = sys.modules[type(spec.builder("unused")).__module__]
+    module = sys.modules[type(spec.builder(PETS, data_dir="unused")).__module__]
     monkeypatch.setattr(module, "_BASE_URL", address)
 
 
-def refused(folder, within=10):
+def refuse(folder, monkeypatch):
     """The message of a refusal, which must come in time."""
+    assert named.PROBE_SECONDS <= 3
+    monkeypatch.setattr(named, "PROBE_SECONDS", 0.3)
     start = time.monotonic()
     with pytest.raises(DataError) as error:
         data.load(PETS, folder)
-    assert time.monotonic() - start < within
-    return str(error.value)
+    assert time.monotonic() - start < 2.3  # of the five seconds, two are for all but the probe
+    message = str(error.value)
+    for advice in ("streets/tiny", "cells/tiny", "from_folder", "downloads/manual", str(folder / PETS / "4.0.0")):
+        assert advice in message
+    return message
 
 
-def check_advice(message, folder):
-    assert message.startswith("oxford_iiit_pet is not on this machine and cannot be fetched")
-    assert 'data.load("streets/tiny")' in message and 'data.load("cells/tiny")' in message and "from_folder" in message
-    assert f"images.tar.gz and annotations.tar.gz, into {folder / 'downloads' / 'manual'}" in message
-    assert f"to {folder / PETS / '4.0.0'}" in message
+@pytest.mark.parametrize(("closed", "message"), [(False, ""), (True, "refused")])
+def test_hosts_that_hang_or_refuse(closed, message, tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        serve_pets_from(f"http://127.0.0.1:{mute.getsockname()[1]}", monkeypatch)
+        if closed:
+            mute.close()
+        assert re.search(f"images.tar.gz: .*{message}", refuse(tmp_path, monkeypatch))
 
 
 def test_a_name_server_that_hangs(tmp_path, monkeypatch):
     end = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **more: end.wait(60))
-    message = refused(tmp_path)
+    message = refuse(tmp_path, monkeypatch)
     end.set()
-    check_advice(message, tmp_path)
-    assert "https://thor.robots.ox.ac.uk/~vgg/data/pets/images.tar.gz: no answer within 3 seconds" in message
-
-
-def test_a_host_that_has_no_address(tmp_path, monkeypatch):
-    serve_pets_from("http://nowhere.invalid", monkeypatch)
-    message = refused(tmp_path)
-    check_advice(message, tmp_path)
-    assert "http://nowhere.invalid/images.tar.gz: " in message
-
-
-def test_a_host_that_never_answers(tmp_path, monkeypatch):
-    with socket.create_server(("127.0.0.1", 0)) as mute:
-        serve_pets_from(f"http://127.0.0.1:{mute.getsockname()[1]}", monkeypatch)
-        check_advice(refused(tmp_path), tmp_path)
-
-
-def test_a_host_that_refuses_connections(tmp_path, monkeypatch):
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        address = f"http://127.0.0.1:{gone.getsockname()[1]}"
-    serve_pets_from(address, monkeypatch)
-    assert "refused" in refused(tmp_path)
+    assert "https://thor.robots.ox.ac.uk/~vgg/data/pets/images.tar.gz: no answer" in message
 
 
 def test_a_host_that_is_out_of_order(tmp_path, monkeypatch, host):
     """TFDS would ask ten times more, for minutes, while the host answers 503; it reports 404 at once."""
     serve_pets_from(host.address, monkeypatch)
     host.status = 503
-    assert "/images.tar.gz: answered 503 Service Unavailable" in refused(tmp_path)
+    assert "/images.tar.gz: answered 503" in refuse(tmp_path, monkeypatch)
     host.status = 404
-    message = refused(tmp_path)
-    assert "could not be made: DownloadError" in message and "404" in message and "by hand" in message
+    with pytest.raises(DataError, match=r"404(.|\n)*by hand, in .*downloads/manual"):
+        data.load(PETS, tmp_path)
 
 
 def test_asking_goes_through_the_proxy(monkeypatch, host):
-    assert list(fetch.find_unreachable(["http://nowhere.invalid/a"])) == ["http://nowhere.invalid/a"]
+    assert list(named._find_unreachable(["http://nowhere.invalid/a"])) == ["http://nowhere.invalid/a"]
     monkeypatch.setenv("http_proxy", host.address)
-    assert fetch.find_unreachable(["http://nowhere.invalid/a"]) == {} and host.asked == ["a"]
+    assert named._find_unreachable(["http://nowhere.invalid/a"]) == {} and host.asked == ["a"]
 
 
 def test_cityscapes_must_be_placed_by_hand(tmp_path, no_network):
     manual = tmp_path / "downloads" / "manual"
-    with pytest.raises(DataError) as error:
-        data.load("cityscapes", tmp_path)
-    for archive in ("leftImg8bit_trainvaltest.zip", "gtFine_trainvaltest.zip"):
-        assert f"{manual / archive}: no such file" in str(error.value)
-    assert "register at https://www.cityscapes-dataset.com/login/" in str(error.value)
     manual.mkdir(parents=True)
     (manual / "gtFine_trainvaltest.zip").touch()
-    with pytest.raises(DataError, match="leftImg8bit") as error:
+    with pytest.raises(DataError, match="register at https://www.cityscapes-dataset.com/login/") as error:
         data.load("cityscapes", tmp_path)
+    assert f"{manual / 'leftImg8bit_trainvaltest.zip'}: no such file" in str(error.value)
     assert "gtFine_trainvaltest.zip: no such file" not in str(error.value)
-
-
-def test_archives_placed_by_hand_need_no_network(tmp_path, no_network):
-    truth = write_archives(PETS, tmp_path, 6)
-    with own_checksums(PETS, tmp_path):
-        dataset = data.load(PETS, tmp_path)
-    assert len(pairs_of(dataset.test)) == len(truth["test"])
-
-
-def test_a_prepared_folder_may_be_copied(pets, no_network):
-    assert len(pairs_of(data.load(PETS, pets[0]).test)) == 10
 
 
 # When the network is there, and what may go wrong
@@ -419,91 +360,42 @@ def pets_host(tmp_path, monkeypatch, host):
         yield host
 
 
-def test_fetching(tmp_path, pets_host, capsys):
-    dataset = data.load(PETS, tmp_path)
-    assert len(pairs_of(dataset.test)) == 4 and sum(dataset.counts.values()) == 12
-    printed = capsys.readouterr()
-    assert "oxford_iiit_pet: fetching what is not here of 0.8 GB" in printed.out and "Dl Completed" in printed.err
-
-
-def test_a_download_that_breaks_off_is_taken_up_again(tmp_path, pets_host):
+def test_a_download_that_breaks_off_is_taken_up_again(tmp_path, pets_host, capsys):
     pets_host.cut = "images.tar.gz"
-    with pytest.raises(DataError, match=r"could not be made(.|\n)*arrived whole are kept(.|\n)*call again") as error:
+    with pytest.raises(DataError, match=r"could not be made(.|\n)*[Cc]all again") as error:
         data.load(PETS, tmp_path)
     assert error.value.__cause__ is not None and not (tmp_path / PETS / "4.0.0").exists()
     pets_host.cut, pets_host.asked = None, []
     assert len(pairs_of(data.load(PETS, tmp_path).test)) == 4
     assert set(pets_host.asked) == {"images.tar.gz"}
+    printed = capsys.readouterr()
+    assert "oxford_iiit_pet: fetching what is not here of 0.8 GB" in printed.out and "Dl Completed" in printed.err
 
 
-def test_a_full_disk_and_then_no_network(tmp_path, pets_host, monkeypatch):
-    pets_builder = type(specs.SPECS[PETS].builder(tmp_path))
+def test_a_full_disk_and_then_no_network(tmp_path, pets_host, monkeypatch, no_network):
+    def fill(*args, **more):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(named, "_find_unreachable", lambda urls: {})
     with monkeypatch.context() as patch:
-        patch.setattr(pets_builder, "_generate_examples", lambda *args, **more: raise_no_space())
-        with pytest.raises(DataError, match=r"No space left on device(.|\n)*GB are free, and 2 GB are needed") as error:
+        patch.setattr(type(tfds.builder(PETS, data_dir=str(tmp_path))), "_generate_examples", fill)
+        with pytest.raises(DataError, match=r"No space left(.|\n)*GB are free in .*data_dir=") as error:
             data.load(PETS, tmp_path)
     assert isinstance(error.value.__cause__, OSError) and not list((tmp_path / PETS).glob("*.0*"))
     pets_host.close()
     assert len(pairs_of(data.load(PETS, tmp_path).test)) == 4  # all archives had arrived
 
 
-def raise_no_space():
-    raise OSError(28, "No space left on device")
-
-
 def test_an_archive_that_is_another(tmp_path, pets_host):
     pets_host.files["images.tar.gz"] = b"<html>Down for maintenance</html>"
-    with pytest.raises(DataError, match=r"wrong checksum(.|\n)*cut short, or its host sent something else"):
+    with pytest.raises(DataError, match=r"images.tar.gz(.|\n)*wrong checksum(.|\n)*call again"):
         data.load(PETS, tmp_path)
     write_archives(PETS, tmp_path, 3)
-    with pytest.raises(DataError, match=r"downloads/manual/\w+.tar.gz, has wrong checksum(.|\n)*Delete it"):
+    with pytest.raises(DataError, match=r"downloads/manual/\w+.tar.gz, has wrong checksum(.|\n)*delete it"):
         data.load(PETS, tmp_path)
 
 
 # What is half-made
-
-
-def leave_behind(folder, age):
-    """A folder as a killed run leaves it: in it a shard, written ``age`` seconds ago."""
-    folder.mkdir(parents=True)
-    (folder / "part").write_bytes(b"half")
-    for path in (folder / "part", folder):
-        os.utime(path, (time.time() - age,) * 2)
-    return folder
-
-
-def test_what_a_dead_run_left_is_not_read_and_goes(tmp_path, few_streets):
-    old = leave_behind(tmp_path / "streets" / "tiny" / "incomplete.ABC123_1.0.0", 3600)
-    new = leave_behind(tmp_path / "streets" / "tiny" / "incomplete.DEF456_1.0.0", 5)  # somebody may be at it
-    assert data.load("streets/tiny", tmp_path).counts["train"] == 2
-    assert not old.exists() and new.exists()
-
-
-def test_what_a_dead_download_left_goes(tmp_path, pets_host):
-    downloads = tmp_path / "downloads" / PETS
-    old = [
-        leave_behind(downloads / "images.tmp.0123", 3600),
-        leave_behind(downloads / "extracted/incomplete.0_a", 3600),
-    ]
-    new = leave_behind(downloads / "images.tmp.4567", 5)
-    data.load(PETS, tmp_path)
-    assert not any(path.exists() for path in old) and new.exists()
-
-
-def test_a_run_that_is_killed_is_begun_anew(tmp_path, few_streets):
-    script = f"""
-import os, signal
-from seglib import data
-from seglib.datasets.streets import builder
-builder.SPLITS = {builder.SPLITS}
-draw = builder.draw_scene
-builder.draw_scene = lambda seed, *size: os.kill(os.getpid(), signal.SIGKILL) if seed == 3 else draw(seed, *size)
-data.load("streets/tiny", {str(tmp_path)!r})
-"""
-    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert list((tmp_path / "streets" / "tiny").glob("incomplete.*")) and not list(tmp_path.rglob("1.0.0"))
-    assert len(pairs_of(data.load("streets/tiny", tmp_path).train)) == 2
 
 
 def cut(path):
@@ -515,48 +407,40 @@ def cut_between_records(path):
     path.write_bytes(path.read_bytes()[: 16 + length])
 
 
-SICK = {  # what is done to which file, and what is said about it
-    "missing shard": ("*-train*", os.remove, "missing"),
-    "cut shard": ("*-test*", cut, "holds . whole records and .* bytes more, wanted"),
-    "shard cut between records": ("*-train*", cut_between_records, "holds 1 whole records and 0 bytes more, wanted"),
-    "empty shard": ("*-test*", lambda path: path.write_bytes(b""), "holds 0 whole records and 0 bytes more, wanted"),
-    "missing information": ("dataset_info.json", os.remove, "missing"),
-    "cut information": ("dataset_info.json", cut, "cannot be read as JSON"),
-}
+DAMAGE = [  # what is done to which file, and what is said about it
+    ("*-train*", os.remove, "missing"),
+    ("*-test*", cut, r"\d+ bytes, wanted \d+"),
+    ("*-train*", cut_between_records, r"\d+ bytes, wanted \d+"),
+    ("*-test*", lambda path: path.write_bytes(b""), r"0 bytes, wanted \d+"),
+    ("dataset_info.json", os.remove, "missing"),
+    ("dataset_info.json", cut, "JSON"),
+]
 
 
-@pytest.mark.parametrize("kind", SICK)
-def test_damaged_data_are_refused_by_name(kind, pets, no_network):
-    pattern, damage, message = SICK[kind]
+@pytest.mark.parametrize(("pattern", "damage", "message"), DAMAGE)
+def test_damaged_data_are_refused_by_name(pattern, damage, message, pets, no_network):
     (path,) = pets[1].glob(pattern)
     damage(path)
-    with pytest.raises(DataError, match=rf"damaged on disk:\n  .*/{path.name}: {message}") as error:
+    with pytest.raises(DataError, match=rf"damaged on disk:\n  {path}: .*{message}") as error:
         data.load(PETS, pets[0])
-    assert f"Delete the folder {pets[1]} and call data.load('oxford_iiit_pet') again" in str(error.value)
+    assert f"Delete the folder {pets[1]}" in str(error.value)
     shutil.rmtree(pets[1])  # as told
     with pytest.raises(pytest.fail.Exception, match="asked"):
         data.load(PETS, pets[0])
 
 
-@pytest.mark.parametrize("kind", SICK)
-def test_damaged_drawings_are_drawn_anew(kind, tmp_path, few_streets, capsys):
+def test_damaged_drawings_are_drawn_anew(tmp_path, few, capsys):
     data.load("streets/tiny", tmp_path)
-    pattern, damage, message = SICK[kind]
-    (path,) = (tmp_path / "streets" / "tiny" / "1.0.0").glob(pattern)
-    damage(path)
-    capsys.readouterr()
-    dataset = data.load("streets/tiny", tmp_path)
-    assert re.search(rf"damaged on disk:\n.*{path.name}: {message}(.|\n)*It is drawn anew", capsys.readouterr().out)
-    assert len(pairs_of(dataset.train)) == 2 and len(pairs_of(dataset.test)) == 1
+    for pattern, damage, message in DAMAGE:
+        (path,) = (tmp_path / "streets" / "tiny" / "1.0.0").glob(pattern)
+        damage(path)
+        capsys.readouterr()
+        assert len(pairs_of(data.load("streets/tiny", tmp_path).train)) == 2
+        assert re.search(rf"{path}: .*{message}(.|\n)*drawn anew", capsys.readouterr().out)
 
 
-def test_a_split_that_was_not_prepared(pets, no_network):
-    info = pets[1] / "dataset_info.json"
-    info.write_text(info.read_text().replace('"name": "test"', '"name": "other"'))
-    with pytest.raises(DataError, match="dataset_info.json: knows no split 'test'"):
-        data.load(PETS, pets[0])
-
-
-def test_shards_that_are_whole_are_not_read_to_be_checked(pets, monkeypatch):
-    monkeypatch.setattr(prepare, "_count_records", lambda path: pytest.fail(f"read {path}"))
-    data.load(PETS, pets[0])
+def test_what_a_killed_run_left_is_not_read(tmp_path, few):
+    left = tmp_path / "streets" / "tiny" / "incomplete.ABC123_1.0.0"
+    left.mkdir(parents=True)
+    (left / "dataset_info.json").write_text("{")
+    assert data.load("streets/tiny", tmp_path).counts["train"] == 2

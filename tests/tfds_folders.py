@@ -26,7 +26,7 @@ def write_tfds(name, folder, count=30):
     """Writes a small prepared dataset in TFDS's own format, as ``<folder>/<path of its spec>/<version>``.
 
     Args:
-        name: a name of :data:`seglib.data.specs.SPECS`.
+        name: a name of ``seglib.data.specs.SPECS``.
         folder: where datasets are kept; what is there of this dataset is replaced.
         count: pairs in all; a third of them are for testing.
 
@@ -48,42 +48,40 @@ def write_archives(name, folder, count=30):
     manual = Path(folder) / "downloads" / "manual"
     manual.mkdir(parents=True, exist_ok=True)
     archives, truth = ARCHIVES[find_spec(name).path](count)
-    assert set(archives) == set(find_spec(name).files)
+    assert set(archives) == {Path(file).name for file in find_spec(name).files}
     for archive, members in archives.items():
-        (manual / archive).write_bytes(zip_up(members) if archive.endswith(".zip") else tar_up(members))
+        (manual / archive).write_bytes(pack(members, Path(archive).suffix))
     return truth
 
 
 @contextlib.contextmanager
 def own_checksums(name, folder):
     """Lets TFDS expect the checksums of the archives that :func:`write_archives` wrote into ``folder``."""
-    files, manual = find_spec(name).files, Path(folder) / "downloads" / "manual"
-    infos = {url: tfds.download.checksums.compute_url_info(manual / file) for file, url in files.items() if url}
-    with mock.patch.object(type(find_spec(name).builder(folder)), "url_infos", infos):
+    spec, manual = find_spec(name), Path(folder) / "downloads" / "manual"
+    infos = {url: tfds.download.checksums.compute_url_info(manual / Path(url).name) for url in spec.files}
+    with mock.patch.object(type(spec.builder(spec.path, data_dir=str(folder))), "url_infos", infos):
         yield
 
 
-def tar_up(members):
+def pack(members, ending=".zip"):
+    """The bytes of an archive of ``{path: bytes}``; a tar is plain, like the "tar.gz" of the pets."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:  # plain, like the "tar.gz" of the pets
-        for path, content in members.items():
-            entry = tarfile.TarInfo(path)
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def zip_up(members):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for path, content in members.items():
-            archive.writestr(path, content)
+    if ending == ".zip":
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for path, content in members.items():
+                archive.writestr(path, content)
+    else:
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            for path, content in members.items():
+                entry = tarfile.TarInfo(path)
+                entry.size = len(content)
+                archive.addfile(entry, io.BytesIO(content))
     return buffer.getvalue()
 
 
 def encode(array, kind="png"):
     buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, kind, **({"quality": 95} if kind == "jpeg" else {}))
+    Image.fromarray(array).save(buffer, kind, **({"quality": 95} if kind == "jpeg" else {"compress_level": 1}))
     return buffer.getvalue()
 
 
@@ -133,8 +131,8 @@ def make_cityscapes(count):
     truth = {"train": [], "val": [], "test": []}
     for i in range(count):
         split = "test" if i == 0 else "val" if third(i) else "train"
-        image = np.kron(rng.integers(0, 256, (8, 16, 3), np.uint8), np.ones((128, 128, 1), np.uint8))
-        mask = np.kron(rng.integers(0, 34, (8, 16), np.uint8), np.ones((128, 128), np.uint8))
+        image = rng.integers(0, 256, (8, 16, 3), np.uint8).repeat(128, 0).repeat(128, 1)  # TFDS wants 1024×2048
+        mask = rng.integers(0, 34, (8, 16), np.uint8).repeat(128, 0).repeat(128, 1)
         stem = f"bochum/bochum_{i:06}_000019"
         images[f"leftImg8bit/{split}/{stem}_leftImg8bit.png"] = encode(image)
         ids[f"gtFine/{split}/{stem}_gtFine_labelIds.png"] = encode(mask)
@@ -185,7 +183,7 @@ def make_coco_panoptic(count):
         listed = {"images": found, "annotations": annotations, "categories": categories}
         into = archives["panoptic_annotations_trainval2017.zip"]
         into[f"annotations/panoptic_{year}.json"] = json.dumps(listed).encode()
-        into[f"annotations/panoptic_{year}.zip"] = zip_up(painted)
+        into[f"annotations/panoptic_{year}.zip"] = pack(painted)
     return archives, truth
 
 

@@ -1,47 +1,30 @@
-"""Instance annotations in COCO's JSON, as polygons or run lengths: ``from_coco``."""
+"""Instance annotations in COCO's JSON, drawn into semantic masks by pycocotools: ``from_coco``."""
 
+import contextlib
+import io
 import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from seglib.data.dataset import SPLITS, DataError, from_pairs, refuse, report, to_label_map
 from seglib.data.instances import check_void, list_below
-from seglib.data.shapes import Region, draw_mask, mask_api, read_shape
 from seglib.data.splits import assign_splits
 from seglib.images import EXTENSIONS
 from seglib.labels import LabelMap
 
-KEYS = ("images", "categories", "annotations")
-WANTED = f"wanted instance annotations, an object with the lists {', '.join(KEYS)}"
 
-
-class Source(NamedTuple):
-    """A JSON file: its split (None if it is the only one), its path, its folder of images, and its contents."""
-
-    split: str | None
-    path: Path
-    folder: Path
-    content: dict
-
-
-class Picture(NamedTuple):
-    """One image: its split, its place below the folder, ``(height, width)``, and its regions."""
+class _Image(NamedTuple):
+    """An image: its split (None: to be drawn), its folder, its place in it, its id, and the ``COCO`` of its JSON."""
 
     split: str | None
     folder: Path
     place: str
-    size: tuple[int, int]
-    regions: list
-
-
-class Classes(NamedTuple):
-    """What the categories mean: the label map, category id → class id, and the id where there is no annotation."""
-
-    labels: LabelMap
-    class_of: dict
-    uncovered: int
+    id: int | str
+    coco: object
 
 
 def from_coco(
@@ -57,7 +40,7 @@ def from_coco(
     name=None,
     others=None,
 ):
-    """Semantic masks from instance annotations in COCO's JSON.
+    """Semantic masks from instance annotations in COCO's JSON: polygons or run lengths, drawn by pycocotools.
 
     Where annotations overlap, the smaller, by its number of pixels, lies on top of the larger; of equally large ones
     the one further down in the file. A pixel that none covers is background. Only the annotations are kept in memory:
@@ -65,263 +48,294 @@ def from_coco(
 
     Args:
         annotations: the JSON file, or a mapping from ``"train"``, ``"val"``, ``"test"`` to a file each.
-        images: the folder of the images, or a mapping likewise. An image is looked for at its ``file_name`` below the
-            folder and, where there is none, by the last part of that name anywhere below it.
-        labels: a :class:`~seglib.labels.LabelMap` that has the categories' names. Pixels that no annotation covers
-            are of its class *background*, or void if it has none. Default: background, then the categories in the
-            order of their ids.
+        images: the folder of the images, or a mapping likewise. An image is its ``file_name`` below the folder or,
+            where there is no such file, the last part of that name in the folder itself.
+        labels: a :class:`~seglib.labels.LabelMap`, or a list of names, that has the categories' names. Pixels that no
+            annotation covers are of its class *background*, or void if it has none. Default: background, then the
+            categories in the order of their ids.
         void: what becomes void: ``"crowd"``, the regions of ``iscrowd`` (without it they are of their class; they are
             drawn in the same order as the others), and ``"overlap"``, the pixels of two classes or more.
-        val, test, seed, groups, lists: as in :func:`~seglib.data.splits.assign_splits`, where images are named by their
-            place below the folder; not with a mapping of files.
+        val, test: shares of the images, in [0, 1), drawn by ``seed``; the rest is ``train``, 0 leaves a split out. None
+            for both: folders called ``train``, ``val`` and ``test`` decide if every image lies in one of them, 0.15
+            each otherwise. Like ``groups`` and ``lists``, not with a mapping of files.
+        seed: decides which image, or which group, goes where.
+        groups: what keeps images together: a regular expression searched in each image's place below the folder, whose
+            first group (or, without one, whose match) is the group; or a function from the place to the group.
+        lists: official lists in place of drawing: a folder that holds ``train.txt``, ``val.txt``, ``test.txt``, or a
+            mapping from split to such a file, which names an image a line. Images on no list are left out.
         name: for messages and titles. Default: what the (first) JSON file is called.
         others: what the categories become that ``labels`` does not name: ``"background"`` or ``"void"``. Default: an
             error that lists them.
 
     Returns:
         A :class:`~seglib.data.dataset.Dataset`; its ``read_mask`` takes keys such as
-        ``"instances.json, image 17 (000017.jpg)"``, as they stand in ``files``.
+        ``"instances.json, image 17 (000017.jpg)"``, as they stand in ``files``, and gives (height, width) uint8.
 
     Raises:
+        ImportError: pycocotools is not installed.
         DataError: files that are missing or no such JSON; images, categories and annotations that do not fit together;
-            shapes that are none; more than 255 classes; no ``pycocotools``. The JSON file and the ids are named.
+            shapes that are none; more than 255 classes. The JSON file and the ids are named.
 
     Reference:
         Lin et al. (2014), "Microsoft COCO: Common Objects in Context", ECCV; https://cocodataset.org/#format-data
     """
+    try:
+        import pycocotools.coco  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f'from_coco needs pycocotools: pip install "seglib[coco]" ({error})') from error
     void = check_void(void, ("crowd", "overlap"))
-    mask_api()  # asked for now rather than when the first polygon is drawn
-    sources = _read_sources(annotations, images)
-    if sources[0].split and (val, test, groups, lists) != (None,) * 4:
+    files, folders = _match_files(annotations, images)
+    if None not in files and (val, test, groups, lists) != (None,) * 4:
         raise DataError("a file per split already says which image goes where; leave val=, test=, groups=, lists= out")
-    classes, notes = map_classes(sources, to_label_map(labels), others)
-    pictures, unused, found = _read_pictures(sources, classes)
-    name, notes = name or sources[0].path.stem, [*_describe(pictures, classes, void), *notes, *found]
+    contents = {path: _read_json(path) for path in files.values()}
+    labels, class_of, uncovered, notes = _map_categories(contents, to_label_map(labels), others)
+    keyed, unpaired, found = _read_images(files, folders, contents, class_of)
+    listed, name = list(keyed.values()), name or next(iter(contents)).stem
+    notes = [*_describe(listed, void), *notes, *found]
     report(name, notes)
-    images = list(pictures.values())
-    if sources[0].split:
-        split_of, dealt = {s: [i for i, picture in enumerate(images) if picture.split == s] for s in SPLITS}, []
-    else:
-        split_of, dealt = assign_splits([picture.place for picture in images], val, test, seed, groups, lists)
+    split_of, dealt = {s: [i for i, image in enumerate(listed) if image.split == s] for s in SPLITS}, []
+    if None in files:
+        split_of, dealt = assign_splits([image.place for image in listed], val, test, seed, groups, lists)
         report(name, dealt)
 
     def read_mask(key):
-        return draw_mask(pictures[key].regions, pictures[key].size, classes.uncovered, classes.labels.ignore_id, void)
+        return _draw_mask(keyed[key].coco, keyed[key].id, class_of, uncovered, labels.ignore_id, void)
 
-    pairs = [(str(picture.folder / picture.place), key) for key, picture in pictures.items()]
-    sizes = [picture.size for picture in images]
-    return from_pairs(name, classes.labels, pairs, split_of, read_mask, [*notes, *dealt], unused, sizes)
+    pairs = [(str(image.folder / image.place), key) for key, image in keyed.items()]
+    entries = [image.coco.imgs[image.id] for image in listed]
+    sizes = [(entry["height"], entry["width"]) for entry in entries]
+    return from_pairs(name, labels, pairs, split_of, read_mask, [*notes, *dealt], unpaired, sizes)
 
 
-def _describe(pictures, classes, void):
-    """What the files hold and how masks are drawn from it, in words."""
-    regions = [region for picture in pictures.values() for region in picture.regions]
-    polygons, crowds = sum(isinstance(r.shape, list) for r in regions), sum(r.crowd for r in regions)
-    rest = (*classes.labels.names, "void")[min(classes.uncovered, classes.labels.num_classes)]
-    notes = [
-        f"{len(pictures)} images, {polygons} annotations by polygons, {len(regions) - polygons} by run lengths",
-        f"{len(classes.class_of)} categories → {classes.labels.num_classes} classes; without annotation → {rest}",
-        "where annotations overlap, the smaller lies on top",
-    ]
+def _draw_mask(coco, image_id, class_of, uncovered, ignore_id, void):
+    """(height, width) uint8: the annotations of an image, the largest first."""
+    from pycocotools import mask as rle
+
+    annotations, image = coco.imgToAnns[image_id], coco.imgs[image_id]
+    codes = [coco.annToRLE(annotation) for annotation in annotations]
+    ids = np.full((image["height"], image["width"]), uncovered, np.uint8)
+    top, mixed = np.full(ids.shape, -1, np.int16), np.zeros(ids.shape, bool)  # the class drawn last; two or more
+    for i in sorted(range(len(codes)), key=lambda i: -int(rle.area(codes[i]))):
+        x, y, width, height = rle.toBbox(codes[i]).astype(int)
+        box, class_id = np.s_[y : y + height, x : x + width], class_of[annotations[i]["category_id"]]
+        inside = rle.decode(codes[i])[box] > 0  # what annToMask does, without rasterising a second time
+        mixed[box] |= inside & (top[box] >= 0) & (top[box] != class_id)
+        top[box][inside] = class_id
+        ids[box][inside] = ignore_id if annotations[i].get("iscrowd") and "crowd" in void else class_id
     if "overlap" in void:
-        notes.append("pixels of two classes or more become void")
-    if crowds:
+        ids[mixed] = ignore_id
+    return ids
+
+
+def _describe(images, void):
+    """What the files hold and how masks are drawn from it, in words."""
+    annotations = [image.coco.imgToAnns[image.id] for image in images]
+    overlaps = "two classes → void" if "overlap" in void else "the smaller on top"
+    notes = [f"{len(images)} images, {sum(map(len, annotations))} annotations; where they overlap: {overlaps}"]
+    if crowds := sum(bool(annotation.get("iscrowd")) for found in annotations for annotation in found):
         notes.append(f"{crowds} crowds " + ("become void" if "crowd" in void else "are drawn as their class"))
-    if empty := [picture.place for picture in pictures.values() if not picture.regions]:
-        notes.append(f"{len(empty)} images without any annotation are all {rest}, the first {empty[0]}")
+    if empty := [image.place for image, found in zip(images, annotations, strict=True) if not found]:
+        notes.append(f"{len(empty)} images without any annotation, the first {empty[0]}")
     return notes
 
 
-# The JSON files
+# The JSON files and their categories
 
 
-def _read_sources(annotations, images):
-    """The JSON files with their folders, one :class:`Source` each; only their outline is checked."""
+def _match_files(annotations, images):
+    """Split (None if there is one file only) → JSON file, and → folder of images."""
     files = annotations if isinstance(annotations, Mapping) else {None: annotations}
     folders = images if isinstance(images, Mapping) else dict.fromkeys(files, images)
     if files.keys() != folders.keys() or not files or not files.keys() <= {None, *SPLITS}:
-        found = " and ".join(f"{{{', '.join(map(repr, given))}}}" for given in (files, folders))
-        raise DataError(f"one JSON file and one folder, or a mapping from splits ({', '.join(SPLITS)}), got {found}")
+        wanted = f"one JSON file and one folder, or mappings from splits ({', '.join(SPLITS)})"
+        raise DataError(f"wanted {wanted}, got {list(files)} and {list(folders)}")
     refuse([f"{folder}: no such folder" for folder in folders.values() if not Path(folder).is_dir()], "missing folders")
-    return [Source(split, Path(path), Path(folders[split]), read_json(Path(path))) for split, path in files.items()]
+    return {split: Path(path) for split, path in files.items()}, {split: Path(path) for split, path in folders.items()}
 
 
-def read_json(path):
-    """The contents of a file of instance annotations, of which only the outline is checked.
-
-    Raises:
-        DataError: no such file, no JSON, or a JSON of another kind; the message says of which.
-    """
+def _read_json(path):
+    """The contents of a JSON file, of which only the outline is checked."""
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     try:
         content = json.loads(path.read_bytes())
     except ValueError as error:
         raise DataError(f"{path}: no JSON that can be read: {error}") from error
+    wanted = "wanted instance annotations: an object with lists of objects called images, categories and annotations"
     if not isinstance(content, dict):
-        raise DataError(f"{path}: a {type(content).__name__} at its top (a file of results?); {WANTED}")
-    lacking = [key for key in KEYS if not isinstance(content.get(key), list)]
-    if lacking:
-        raise DataError(f"{path}: no list {' or '.join(lacking)} in it (found: {', '.join(content)}); {WANTED}")
-    for key in KEYS:
-        if not content[key] or not all(isinstance(entry, dict) for entry in content[key]):
-            raise DataError(f"{path}: {key!r} is empty or holds something else than objects; {WANTED}")
+        raise DataError(f"{path}: found a {type(content).__name__} (a file of results?); {wanted}")
+    for key in ("images", "categories", "annotations"):
+        entries = content.get(key)
+        if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
+            raise DataError(f"{path}: found {key} {entries!r:.40}; {wanted}")
     if "segments_info" in content["annotations"][0]:
-        raise DataError(
-            f"{path}: panoptic annotations, whose masks are PNG files (segments_info); {WANTED}, such as "
-            "instances_val2017.json; COCO's panoptic masks come with data.load('coco/2017_panoptic')"
-        )
+        panoptic = "panoptic annotations (segments_info), which data.load('coco/2017_panoptic') reads"
+        raise DataError(f"{path}: found {panoptic}; {wanted}, as in instances_val2017.json")
     return content
 
 
-# Categories to classes
-
-
-def map_classes(sources, labels=None, others=None):
-    """Finds a class for each category.
-
-    Args:
-        sources: list of :class:`Source`.
-        labels, others: as in :func:`from_coco`.
-
-    Returns:
-        ``(classes, notes)``: a :class:`Classes`, and what was inferred, in words.
-
-    Raises:
-        DataError: categories without an integer id and a name, one id or name for two, too many for 8 bits, or those
-            that ``labels`` lacks.
-    """
-    names, where = _read_categories(sources), sources[0].path
-    labels = _default_labels(names, where) if labels is None else labels
-    uncovered = next((i for i, name in enumerate(labels.names) if is_background(name)), labels.ignore_id)
-    rest = {None: None, "background": uncovered, "void": labels.ignore_id}
+def _map_categories(contents, labels, others):
+    """The label map, category id → class id, the id of pixels without annotation, and notes."""
+    names, where = _read_categories(contents), next(iter(contents))
+    classes = ["background", *[names[i] for i in sorted(names) if names[i] != "background"]]
+    if labels is None and len(classes) > 255:
+        raise DataError(f"{where}: {len(classes)} classes with background, a mask holds 255; choose by labels=")
+    labels = labels or LabelMap(tuple(classes))
+    known = {_spell(name): i for i, name in enumerate(labels.names)}
+    uncovered, notes = known.setdefault("background", labels.ignore_id), []
+    rest = {None: None, "void": labels.ignore_id, "background": uncovered}
     if others not in rest or (others == "background" and uncovered == labels.ignore_id):
         raise DataError(f"others= is 'background', if labels= has that class, 'void' or None, got {others!r}")
-    known, notes = {name: i for i, name in enumerate(labels.names)}, []
-    class_of = {i: uncovered if is_background(n) else known.get(n, rest[others]) for i, n in names.items()}
-    used = Counter(repr(entry.get("category_id")) for source in sources for entry in source.content["annotations"])
-    lacking = [i for i, name in names.items() if name not in known and not is_background(name) and used[repr(i)]]
+    used = Counter(str(entry.get("category_id")) for content in contents.values() for entry in content["annotations"])
+    lacking = [f"{n} ({used[str(i)]} annotations)" for i, n in names.items() if n not in known and used[str(i)]]
+    if lacking and others is None:
+        what = f"labels= has {', '.join(labels.names)}, not the categories {', '.join(lacking)}"
+        raise DataError(f"{where}: {what}. Add them, or say others='background' or others='void'")
     if lacking:
-        listed = ", ".join(f"{names[i]} ({used[repr(i)]} annotations)" for i in lacking)
-        if others is None:
-            raise DataError(
-                f"{where}: categories that labels= lacks: {listed}; it has {', '.join(labels.names)}. Add them, or say "
-                "others='background' or others='void'"
-            )
-        notes.append(f"labels= lacks {listed}: they become {others}")
-    absent = [name for name in labels.names if name not in names.values() and not is_background(name)]
-    if absent:
-        notes.append(f"no category is called {', '.join(absent)}")
-    return Classes(labels, class_of, uncovered), notes
+        notes.append(f"labels= lacks the categories {', '.join(lacking)}: they become {others}")
+    if absent := known.keys() - set(names.values()) - {"background"}:
+        notes.append(f"no category is called {', '.join(sorted(absent))}")
+    return labels, {i: known.get(name, rest[others]) for i, name in names.items()}, uncovered, notes
 
 
-def _default_labels(names, where):
-    """Background, then the categories in the order of their ids."""
-    classes = ("background", *[names[i] for i in sorted(names) if not is_background(names[i])])
-    if len(classes) > 255:
-        raise DataError(f"{where}: {len(classes)} classes with background, a mask holds 255; choose some by labels=")
-    return LabelMap(classes)
-
-
-def is_background(name):
-    """Whether a class is called background, in whatever spelling (labelme writes ``_background_``)."""
-    return name.strip("_ ").lower() == "background"
-
-
-def _read_categories(sources):
-    """The names of the categories by their ids, of all files together."""
+def _read_categories(contents):
+    """Category id → name, of all files together."""
     names, problems = {}, []
-    for path, category in [(source.path, category) for source in sources for category in source.content["categories"]]:
-        key, name = category.get("id"), category.get("name")
-        same = [i for i in names if names[i] == name and i != key]
-        if type(key) is not int or not isinstance(name, str):
-            problems.append(f"{path}: category {key!r} is called {name!r}; wanted an integer and a name")
-        elif same:
-            problems.append(f"{path}: categories {same[0]} and {key} are both called {name!r}")
-        elif names.setdefault(key, name) != name:
-            problems.append(f"{path}: category {key} is called both {names[key]!r} and {name!r}")
+    for path, content in contents.items():
+        for category in content["categories"]:
+            key, name = category.get("id"), category.get("name")
+            if type(key) is not int or not isinstance(name, str):
+                problems.append(f"{path}: category {key!r} is called {name!r}; wanted an integer and a name")
+                continue
+            name = _spell(name)
+            if same := [i for i in names if (i == key) != (names[i] == name)]:
+                problems.append(f"{path}: category {key} {name!r} is not told from {same[0]} {names[same[0]]!r}")
+            names.setdefault(key, name)
     refuse(problems, "categories that cannot be told apart")
     return names
+
+
+def _spell(name):
+    """The name of a class, ``background`` in whatever spelling (labelme writes ``_background_``)."""
+    return "background" if name.strip("_ ").lower() == "background" else name
 
 
 # Images and their annotations
 
 
-def _read_pictures(sources, classes):
-    """Key → :class:`Picture` of all files, images on disk that no file names, and what was inferred, in words."""
-    pictures, notes, used, problems = {}, [], set(), []
-    names = Counter(source.path.name for source in sources)
-    indices = {folder: _index(folder) for folder in {source.folder for source in sources}}
-    for source in sources:
-        by_id, moved = _read_images(source, indices[source.folder])
-        _read_regions(source, by_id, classes.class_of)
-        short = source.path.name if names[source.path.name] == 1 else "/".join(source.path.parts[-2:])
-        pictures |= {f"{short}, image {key!r} ({picture.place})": picture for key, picture in by_id.items()}
-        problems += [f"{p.folder / p.place}: in {short} too" for p in by_id.values() if (p.folder, p.place) in used]
-        used |= {(picture.folder, picture.place) for picture in by_id.values()}
-        if moved:
+def _read_images(files, folders, contents, class_of):
+    """Key → :class:`_Image` of all files, images on disk that no file names, and notes."""
+    from pycocotools.coco import COCO
+
+    keyed, notes, problems, used = {}, [], [], set()
+    for split, path in files.items():
+        folder, coco = folders[split], COCO()
+        coco.dataset = contents[path]
+        places = _find_images(path, coco.dataset["images"], folder)
+        _check_annotations(path, coco.dataset, class_of)
+        with contextlib.redirect_stdout(io.StringIO()):  # it says that it creates an index
+            coco.createIndex()
+        short = path.name if [other.name for other in contents].count(path.name) == 1 else "/".join(path.parts[-2:])
+        problems += [f"{folder / place}: in {short} too" for place in places.values() if folder / place in used]
+        used |= {folder / place for place in places.values()}
+        images = [_Image(split, folder, place, key, coco) for key, place in places.items()]
+        keyed |= {f"{short}, image {image.id!r} ({image.place})": image for image in images}
+        if moved := [image.place for image in images if image.place != coco.imgs[image.id]["file_name"]]:
             notes.append(f"{len(moved)} images were found by the last part of their file_name, the first {moved[0]}")
     refuse(problems, "images in two splits")
-    places = [(folder, place) for folder, index in indices.items() for found in index.values() for place in found]
-    unused = sorted(str(folder / place) for folder, place in places if (folder, place) not in used)
-    if unused:
-        notes.append(f"left out: {len(unused)} images that the JSON does not name, the first {Path(unused[0]).name}")
-    return pictures, unused, notes
+    there = {path for folder in folders.values() for path in list_below(folder, "*")} - used
+    unpaired = sorted(str(path) for path in there if path.suffix.lower() in EXTENSIONS)
+    if unpaired:
+        notes.append(f"left out: {len(unpaired)} images that no JSON names, the first {Path(unpaired[0]).name}")
+    return keyed, unpaired, notes
 
 
-def _index(folder):
-    """Last part of the name → places of the image files below a folder, relative to it and with ``/``."""
-    index = {}
-    for path in list_below(folder, "*"):
-        if path.suffix.lower() in EXTENSIONS:
-            index.setdefault(path.name, []).append(path.relative_to(folder).as_posix())
-    return index
-
-
-def _read_images(source, index):
-    """Image id → :class:`Picture` without regions, and the places that are not where ``file_name`` says."""
-    pictures, moved, problems, places = {}, [], [], {}
-    for image in source.content["images"]:
+def _find_images(path, images, folder):
+    """Image id → its place below the folder."""
+    found, ids, problems = {}, {}, []
+    for image in images:
         key, file_name, size = image.get("id"), image.get("file_name"), (image.get("height"), image.get("width"))
-        if not isinstance(key, int | str) or not isinstance(file_name, str):
-            problems.append(f"image {key!r}: file_name {file_name!r}; wanted an id and the name of a file")
+        if not isinstance(key, int | str) or key in found or not isinstance(file_name, str):
+            problems.append(f"image {key!r}: file_name {file_name!r}; wanted an id of its own and the name of a file")
             continue
-        found = _find(file_name, index)
-        if key in pictures:
-            problems.append(f"image {key!r}: two images have this id, {pictures[key].place} and {file_name}")
-        elif not all(isinstance(side, int) and side > 0 for side in size):
+        place = file_name.replace("\\", "/").lstrip("/")
+        found[key] = place if (folder / place).is_file() else place.rpartition("/")[2]
+        if not all(isinstance(side, int) and side > 0 for side in size):
             problems.append(f"image {key!r}: height {size[0]!r} and width {size[1]!r}; wanted pixels")
-        elif len(found) != 1:
-            several = f"{len(found)} files called so, {' and '.join(found[:2])}" if found else "no file called so"
-            problems.append(f"image {key!r}: {several} in {source.folder}: {file_name}")
-        elif places.setdefault(found[0], key) != key:
-            problems.append(f"image {key!r}: it is the file {found[0]}, as is image {places[found[0]]!r}")
+        elif not (folder / found[key]).is_file():
+            problems.append(f"image {key!r}: no file {file_name} in {folder}")
+        elif ids.setdefault(found[key], key) != key:
+            problems.append(f"image {key!r}: it is the file {found[key]}, as is image {ids[found[key]]!r}")
+    refuse(problems, f"{path}: images that cannot be used")
+    return found
+
+
+def _check_annotations(path, content, class_of):
+    """Refuses what pycocotools would crash on or draw wrongly in silence."""
+    problems, sizes = [], {image["id"]: (image["height"], image["width"]) for image in content["images"]}
+    for number, annotation in enumerate(content["annotations"]):
+        if not isinstance(annotation.get("id"), int | str):
+            annotation["id"] = f"no. {number}"  # COCO's index wants one
+        image, category = annotation.get("image_id"), annotation.get("category_id")
+        if not isinstance(image, int | str) or image not in sizes:
+            problem = f"image_id {image!r} is not among the {len(sizes)} that the file lists"
+        elif not isinstance(category, int | str) or category not in class_of:
+            problem = f"category_id {category!r} is not among the {len(class_of)} that the file lists"
         else:
-            pictures[key] = Picture(source.split, source.folder, found[0], size, [])
-            moved += [found[0]] if found[0] != file_name else []
-    refuse(problems, f"{source.path}: images that cannot be used")
-    return pictures, moved
+            problem = _find_fault(annotation.get("segmentation"), sizes[image])
+        if problem:
+            problems.append(f"annotation {annotation['id']!r}: {problem}")
+    refuse(problems, f"{path}: annotations that cannot be used")
 
 
-def _find(file_name, index):
-    """The places that a ``file_name`` may mean."""
-    place = file_name.replace("\\", "/")
-    places = index.get(place.rpartition("/")[2], [])
-    return [place] if place in places else places
-
-
-def _read_regions(source, pictures, class_of):
-    """Adds the annotations to their images."""
-    problems = []
-    for number, annotation in enumerate(source.content["annotations"]):
+def _find_fault(segmentation, size):
+    """What is wrong with a ``segmentation``, polygons ``x1, y1, x2, y2, …`` or run lengths, or None."""
+    if isinstance(segmentation, dict):
+        return _find_run_fault(segmentation, list(size))
+    if not isinstance(segmentation, list) or not segmentation:
+        return f"segmentation {segmentation!r:.40}; wanted polygons or run lengths (a box alone is no mask)"
+    for polygon in segmentation:
         try:
-            image, category = annotation.get("image_id"), annotation.get("category_id")
-            for key, value, known in (("image_id", image, pictures), ("category_id", category, class_of)):
-                if not isinstance(value, int | str) or value not in known:
-                    raise DataError(f"{key} {value!r} is not among the {len(known)} that the file lists")
-            shape = read_shape(annotation.get("segmentation"), pictures[image].size)
-            pictures[image].regions.append(Region(class_of[category], bool(annotation.get("iscrowd")), shape))
-        except DataError as error:
-            where = f"annotation {annotation['id']!r}" if "id" in annotation else f"annotation without id, no. {number}"
-            problems.append(f"{where}: {error}")
-    refuse(problems, f"{source.path}: annotations that cannot be used")
+            points = np.asarray(polygon, np.float64)
+        except (TypeError, ValueError):
+            points = np.zeros(0)
+        if points.ndim != 1 or len(points) < 6 or len(points) % 2:
+            return f"polygon {polygon!r:.40}; wanted 6 or more numbers x1, y1, x2, y2, …"
+        points, limit = points.reshape(-1, 2), np.array(size[::-1])
+        if not ((points >= -limit) & (points <= 2 * limit)).all():  # the rasteriser takes memory for all of it
+            return f"a polygon with x, y from {points.min()} to {points.max()} in an image of {size[0]}×{size[1]}"
+    return None
+
+
+def _find_run_fault(segmentation, size):
+    """What is wrong with run lengths, which count pixels column by column: outside, inside, outside, …; or None."""
+    counts, pixels = segmentation.get("counts"), size[0] * size[1]
+    if segmentation.get("size") != size:
+        return f"run lengths of size {segmentation.get('size')}, the image is {size} (height, width)"
+    try:
+        runs = np.asarray(_decompress(counts) if isinstance(counts, str) else counts)
+    except ValueError:
+        runs = np.zeros(0)
+    if runs.ndim != 1 or runs.dtype.kind not in "iu" or (runs < 0).any():
+        return f"counts {counts!r:.40}; wanted run lengths, a list of integers or COCO's compressed string"
+    if (runs > pixels).any() or runs.sum() != pixels:
+        return f"run lengths of {runs.sum()} pixels, the image has {size[0]}·{size[1]} = {pixels}"
+    return None
+
+
+def _decompress(text):
+    """The run lengths in a compressed string: 5 bits a character, the lowest first; from the fourth run on, they are
+    differences to the run before the last (``rleFrString`` in COCO's ``maskApi.c``)."""
+    runs, value, shift = [], 0, 0
+    for code in (ord(character) - 48 for character in text):
+        if not 0 <= code < 64:
+            raise ValueError(f"character {chr(code + 48)!r}")
+        value |= (code & 31) << shift
+        shift += 5
+        if not code & 32:  # the last character of this run, whose bit 16 is the sign
+            value -= (code & 16) << (shift - 4)
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = shift = 0
+    if shift:
+        raise ValueError("the last run has no end")
+    return runs
