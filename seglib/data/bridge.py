@@ -12,12 +12,11 @@ _last_call = [0.0]
 
 
 def call_python(function, inputs, outputs, empty):
-    """``tf.numpy_function`` with two improvements.
+    """``tf.numpy_function``, but a ``ValueError`` of it is one line, and a loop left early lets the program end.
 
-    A ``ValueError`` reaches the user without the chain of its causes, which TensorFlow would print in full. And a
-    loop that is left early does not keep the program from ending: TensorFlow reads ahead in threads of its own, and
-    if Python ended while one of them wants to call it, both would wait for each other for ever. So when the program
-    ends, calls give ``empty()`` from then on, and Python waits until nobody calls any more.
+    TensorFlow would print the whole chain of an error's causes. And it reads ahead in threads of its own: if Python
+    ended while one of them calls it, both would wait for each other for ever. So when the program ends, calls give
+    ``empty()`` from then on, and Python waits until nobody calls any more.
 
     Args:
         function: called with NumPy arrays (and bytes for strings), gives NumPy arrays.
