@@ -14,7 +14,7 @@ import tensorflow as tf
 from PIL import Image
 
 from seglib import data
-from seglib.data import DataError, bridge, encoding
+from seglib.data import DataError, encoding, epochs
 from seglib.data import dataset as dataset_module
 from seglib.labels import LabelMap
 
@@ -372,7 +372,7 @@ def test_what_is_wrong_is_said_once():
             raise ValueError(f"file {number}: damaged") from error
 
     numbers = tf.data.Dataset.from_tensors(3).map(
-        lambda n: bridge.call_python(fail, [n], tf.int32, lambda: np.int32(0))
+        lambda n: epochs.call_python(fail, [n], tf.int32, lambda: np.int32(0))
     )
     with pytest.raises(tf.errors.InvalidArgumentError, match="file 3: damaged") as found:
         next(iter(numbers))
@@ -425,7 +425,7 @@ class TestPasses:
 
     def test_what_a_pair_draws_does_not_depend_on_its_place(self, pairs, memory, monkeypatch):
         there = look(pairs.batches("train", SIZE, 10, augment=show))
-        monkeypatch.setattr(dataset_module, "ORDER", 99)
+        monkeypatch.setattr(epochs, "ORDER", 99)
         moved = look(pairs.batches("train", SIZE, 10, augment=show))
         assert there != moved and sorted(there) == sorted(moved)
 

@@ -1,12 +1,9 @@
 """A dataset is one value, the same whatever its source: splits of pairs, their label map, and batches for training."""
 
-import sys
-import traceback
-
 import numpy as np
 import tensorflow as tf
 
-from seglib.data.bridge import call_python
+from seglib.data.epochs import call_python, draw_batch_seed, draw_epochs
 from seglib.images import ImageError, open_image, read_size, resize_image, resize_mask
 from seglib.labels import LabelMap
 
@@ -20,9 +17,6 @@ MAX_HEADERS = 4096
 
 # So many encoded examples (some 100 kilobytes each) are held to draw the next one from.
 MAX_HELD = 4096
-
-# What is drawn in an epoch: the order of the pairs, what ``augment`` draws, what ``mix`` draws, which pairs come twice.
-ORDER, PAIRS, BATCHES, REPEATS = range(4)
 
 
 class DataError(ValueError):
@@ -143,8 +137,7 @@ class Dataset:
         if split == "train":
             # Encoded examples of TFDS, whose order on disk is random already, are held only in part.
             held = count if cached or self.files else min(count, MAX_HELD)
-            ends = None if repeats is None else _to_ends(repeats, count)
-            pairs = _shuffle_anew(pairs, count, held, seed, epoch, ends)
+            pairs = draw_epochs(pairs, count, held, seed, epoch, repeats)
         else:
             pairs = tf.data.Dataset.zip((pairs,))  # tuples, too
         if not cached:  # what is shuffled is held in memory: only then are the pairs read
@@ -155,7 +148,7 @@ class Dataset:
         if mix is not None:
 
             def mixed(number, batch):
-                return (mix(batch[0], _draw_seeds(1, seed, batch[2][0], BATCHES, number)[0]),)
+                return (mix(batch[0], draw_batch_seed(seed, batch[2][0], number)),)
 
             batches = _map(batches.enumerate(), mixed)
         return _map(batches, _to_fit).prefetch(tf.data.AUTOTUNE)
@@ -295,73 +288,6 @@ def _map(dataset, function):
             "augment and mix are called inside tf.data, with symbolic tensors of TensorFlow: use a layer of "
             "seglib.augment, or tf functions (keras.ops only under the TensorFlow backend)"
         ) from error
-
-
-def _to_ends(repeats, count):
-    """How often the pairs before each are wanted, and all: (count + 1,) float64, rising from 0 to ``count``."""
-    repeats = np.asarray(repeats, np.float64)
-    if repeats.shape != (count,) or not (np.isfinite(repeats).all() and repeats.min() >= 0 and repeats.any()):
-        raise ValueError(
-            f"repeats must be {count} finite numbers of at least 0, one a training pair, and not all 0; got "
-            f"{repeats.shape} from {repeats.min(initial=np.inf):g} to {repeats.max(initial=-np.inf):g}"
-        )
-    ends = np.cumsum([0, *repeats])
-    return ends / ends[-1] * count
-
-
-def _shuffle_anew(items, count, held, seed, epoch, ends=None):
-    """The ``count`` items in another order in each epoch, as ``(item, the seed of its draws, number of the epoch)``.
-
-    The next one is drawn from ``held`` of them. With the ``ends`` that :func:`_to_ends` makes of ``repeats``, a random
-    grid of distance 1 decides (systematic sampling): an item wanted 2.3 times comes twice or three times.
-    """
-
-    def next_epoch():
-        nonlocal epoch
-        number, epoch = epoch, epoch + (not _is_building())
-        return np.int64(number)
-
-    def draw_epoch(number):
-        # Every shuffle mixes in a seed of the graph: the program's, unless this function's own graph gets one.
-        tf.compat.v1.get_default_graph().seed = 1
-        order = tf.cast(_draw_seeds(1, seed, number, ORDER)[0, 0], tf.int64)
-        draws = tf.data.Dataset.from_tensor_slices(_draw_seeds(count, seed, number, PAIRS))
-        numbers = tf.data.Dataset.from_tensors(number).repeat()
-        chosen = items
-        if ends is not None:
-            grid = tf.random.stateless_uniform((), _draw_seeds(1, seed, number, REPEATS)[0], dtype=tf.float64)
-            before = tf.cast(tf.minimum(tf.floor(ends + grid), count), tf.int64)
-            times = tf.data.Dataset.from_tensor_slices(before[1:] - before[:-1])
-            chosen = tf.data.Dataset.zip(items, times).flat_map(
-                lambda item, n: tf.data.Dataset.from_tensors(item).repeat(n)
-            )
-        return tf.data.Dataset.zip(chosen, draws, numbers).shuffle(held, seed=order, reshuffle_each_iteration=False)
-
-    def number_epoch(_):
-        return tf.ensure_shape(call_python(next_epoch, [], tf.int64, lambda: np.int64(0)), ())
-
-    epochs = tf.data.Dataset.from_tensors(0).map(number_epoch)
-    return epochs.flat_map(draw_epoch).apply(tf.data.experimental.assert_cardinality(count))
-
-
-def _is_building():
-    """Whether Keras takes a batch only to build a model from its shapes: under JAX and torch ``fit`` begins with that.
-
-    A batch alone does not tell: where an epoch has a single one, both take just as much.
-    """
-    frames = (frame for stack in sys._current_frames().values() for frame, _ in traceback.walk_stack(stack))
-    return any(frame.f_code.co_name in ("_symbolic_build", "_maybe_symbolic_build") for frame in frames)
-
-
-def _draw_seeds(count, seed, epoch, *numbers):
-    """(count, 2) int32 from 0: seeds that are a function of the numbers alone, and as good as random themselves.
-
-    What ``fold_in`` gives is not: ``[a hash of the seed, number]``, all but the same for neighbours.
-    """
-    folded = tf.stack([tf.constant(seed, tf.int64), epoch])
-    for number in numbers:
-        folded = tf.random.fold_in(folded, tf.cast(number, tf.int64))
-    return tf.random.stateless_uniform((count, 2), folded, 0, tf.int32.max, tf.int32)
 
 
 def _to_fit(pair, *_):
