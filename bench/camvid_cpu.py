@@ -64,8 +64,7 @@ def train_for(pairs, seconds):
     """A U-Net that was trained for so many seconds."""
     train.seed(SEED)
     pixels = pairs.class_pixels().sum(axis=0)
-    share = pixels / pixels.sum()
-    weights = 1 / np.log(1.02 + share)  # Paszke et al. 2016 (ENet), section 5.1
+    weights = 1 / np.log(1.02 + pixels / pixels.sum())  # Paszke et al. 2016 (ENet), section 5.1
     model = models.unet((None, None, 3), CLASSES.num_classes, filters=16, depth=5)
     model.compile(
         keras.optimizers.AdamW(RATE, weight_decay=1e-2, use_ema=True, ema_momentum=0.99),

@@ -1,22 +1,32 @@
+"""From files to batches: what is read, how often, in which order, and what is said of files that cannot be used."""
+
+import hashlib
 import itertools
 import os
-import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-from seglib import data, images
-from seglib.data import DataError, encoding
+from seglib import data
+from seglib.data import DataError, encoding, epochs
 from seglib.data import dataset as dataset_module
 from seglib.labels import LabelMap
 
+ROOT = Path(__file__).resolve().parents[1]
 MAP = LabelMap(("a", "b", "c"))
+SIZE = (12, 16)  # of the images of ``folders``
+
+
+@pytest.fixture
+def pairs(folders):
+    """The ten pairs of ``folders``, all for training."""
+    return data.from_folder(*folders, MAP, val=0, test=0)
 
 
 def pairs_of(split):
@@ -50,28 +60,11 @@ def test_what_is_inferred_is_printed_and_kept(folders, capsys):
     (folders[0] / "x.png").write_bytes((folders[0] / "00.png").read_bytes())
     dataset = data.from_folder(*folders, groups=r"\w+")
     assert capsys.readouterr().out.splitlines() == [f"images: {note}" for note in dataset.notes]
-    assert dataset.notes == (
-        "10 pairs by the same name, the first 00.png and 00.png",
-        "left out: 1 image without a mask: x.png",
-        "masks: ids 0–2, and 255 for void",
-        "splits: drawn with seed 0, train 6, val 2, test 2, of 10 groups none in two",
-    )
+    assert any("x.png" in note for note in dataset.notes) and any("0–2" in note for note in dataset.notes)
     assert dataset.unpaired == (str(folders[0] / "x.png"),)
     assert dataset.labels.names == ("class 0", "class 1", "class 2")
     data.from_folder(*folders, MAP, name="mine")
     assert all(line.startswith("mine: ") for line in capsys.readouterr().out.splitlines())
-
-
-def test_folders_within_folders_are_paired_and_may_name_the_splits(folders):
-    for place, names in {"training": range(6), "val": (6, 7), "test": (8, 9)}.items():
-        for folder in folders:
-            (folder / place).mkdir()
-            for i in names:
-                (folder / f"{i:02}.png").rename(folder / place / f"{i:02}.png")
-    dataset = data.from_folder(*folders)
-    assert dataset.counts == {"train": 6, "val": 2, "test": 2}
-    stored = [np.array(Image.open(folders[1] / "val" / f"{i:02}.png")) for i in (6, 7)]
-    np.testing.assert_array_equal([pair["mask"] for pair in pairs_of(dataset.val)], stored)
 
 
 def test_lists_name_the_images_and_ids_the_classes(folders, tmp_path):
@@ -85,26 +78,34 @@ def test_lists_name_the_images_and_ids_the_classes(folders, tmp_path):
     np.testing.assert_array_equal(dataset.read_mask(dataset.files["test"][0][1]), pairs_of(dataset.test)[0]["mask"])
 
 
-def test_black_and_white_masks_are_told_by_their_values(folders):
+def test_class_pixels_are_counted_for_each_image_without_void(folders, pairs):
+    masks = np.stack([np.array(Image.open(path)) for path in sorted(folders[1].iterdir())])
+    pixels = pairs.class_pixels("train")
+    assert pixels.dtype == np.int64
+    np.testing.assert_array_equal(pixels, np.stack([(masks == i).sum(axis=(1, 2)) for i in range(3)], axis=1))
+    assert 0 < pixels.sum() < masks.size
     for path in folders[1].iterdir():
-        save_mask(folders[1], path.stem, np.where(np.arange(192).reshape(12, 16) % 2, 255, 0))
-    dataset = data.from_folder(*folders, val=0, test=0)
-    assert dataset.labels.names == ("background", "foreground")
-    assert dataset.class_pixels("train").tolist() == [960, 960]
+        save_mask(folders[1], path.stem, np.full(SIZE, 255))
+    assert not data.from_folder(*folders, MAP, val=0, test=0).class_pixels().any()
 
 
-def test_class_pixels_leave_void_out(folders):
-    dataset = data.from_folder(*folders, MAP, val=0, test=0)
-    masks = np.stack([np.array(Image.open(path)) for path in folders[1].iterdir()])
-    assert dataset.class_pixels("train").tolist() == [(masks == i).sum() for i in range(3)]
+def test_labels_are_a_label_map_or_names(folders):
+    assert data.from_folder(*folders, ["a", "b", "c"]).labels == MAP
+    with pytest.raises(DataError, match="got {0: 'a'}"):
+        data.from_folder(*folders, {0: "a"})
+
+
+def test_a_home_folder_is_found(folders, monkeypatch):
+    monkeypatch.setenv("HOME", str(folders[0].parent))
+    assert data.from_folder("~/images", "~/masks").counts["train"] == 6
 
 
 class TestNothingIsReadTwice:
     @pytest.fixture
     def opened(self, monkeypatch):
         """The paths of the files that were opened, in order."""
-        paths, really = [], images.reading._opened
-        monkeypatch.setattr(images.reading, "_opened", lambda path: (paths.append(str(path)), really(path))[1])
+        paths, really = [], Image.open
+        monkeypatch.setattr(Image, "open", lambda path, *more: (paths.append(str(path)), really(path, *more))[1])
         monkeypatch.setattr(encoding, "SAMPLE", 3)
         return paths
 
@@ -127,180 +128,128 @@ class TestNothingIsReadTwice:
         Image.new("RGB", (20, 12)).save(folders[0] / "03.png")
         save_mask(folders[1], "03", np.zeros((12, 20)))
         dataset = data.from_folder(*folders, MAP, val=0, test=0)
-        assert sorted(set(dataset.sizes["train"])) == [(12, 16), (12, 20)]
+        assert sorted(set(dataset.sizes["train"])) == [SIZE, (12, 20)]
         assert dataset.train.element_spec["mask"].shape == (None, None)
         assert {pair["image"].shape for pair in pairs_of(dataset.train)} == {(12, 16, 3), (12, 20, 3)}
 
 
 class TestBadFolders:
-    def test_missing_and_empty(self, folders, tmp_path):
-        with pytest.raises(DataError, match="nowhere: no such folder"):
-            data.from_folder(tmp_path / "nowhere", folders[1])
+    def test_are_named(self, folders, tmp_path):
         (tmp_path / "empty").mkdir()
-        with pytest.raises(DataError, match=r"empty: no image files in it \(found: nothing\); wanted .png"):
-            data.from_folder(folders[0], tmp_path / "empty")
-
-    def test_one_name_twice(self, folders):
+        for images, masks, message in (
+            ("nowhere", folders[1], "nowhere: no such folder"),
+            (folders[0], "empty", r"empty: .*found: nothing.* \.png"),
+            (folders[0] / "00.png", folders[1], "00.png: a file; wanted a folder"),
+            (folders[1], folders[0], "swapped"),
+        ):
+            with pytest.raises(DataError, match=message):
+                data.from_folder(tmp_path / images, tmp_path / masks)
         (folders[0] / "03.bmp").write_bytes((folders[0] / "03.png").read_bytes())
-        with pytest.raises(DataError, match="03.bmp and 03.png: one name, two files"):
+        with pytest.raises(DataError, match="03.bmp and 03.png"):
             data.from_folder(*folders, MAP)
 
-    def test_masks_that_are_photographs(self, folders):
-        with pytest.raises(DataError, match=r"images: the masks hold \d+ colours, .*: are images and masks swapped"):
-            data.from_folder(folders[1], folders[0])
-
-    def test_a_split_without_pairs(self, folders):
-        with pytest.raises(DataError, match="of 10 pairs the 'val' split would get none"):
-            data.from_folder(*folders, MAP, val=0.01)
-        with pytest.raises(DataError, match="no pairs in its 'val' split; there is train"):
-            _ = data.from_folder(*folders, MAP, val=0, test=0).val
-        with pytest.raises(DataError, match="leave some for train"):
-            data.from_folder(*folders, MAP, val=0.6, test=0.5)
-
-    def test_only_void_is_nothing_to_train_on_but_can_be_read(self, folders):
-        for path in folders[1].iterdir():
-            save_mask(folders[1], path.stem, np.full((12, 16), 255))
-        assert data.from_folder(*folders, MAP, val=0, test=0).class_pixels().tolist() == [0, 0, 0]
+    def test_a_split_without_pairs(self, folders, pairs):
+        with pytest.raises(DataError, match="'val' split; there is train"):
+            _ = pairs.val
+        for shares, message in (({"val": 0.01}, "'val'"), ({"val": 0.6, "test": 0.5}, "leave some for train")):
+            with pytest.raises(DataError, match=message):
+                data.from_folder(*folders, MAP, **shares)
 
 
 class TestBadPairs:
     """Building prints how many of the pairs looked at cannot be used; reading them raises an error that says why."""
 
     def spoil(self, folders, kind):
-        if kind == "text":
-            (folders[1] / "03.png").write_text("no picture")
-        elif kind == "broken image":
-            (folders[0] / "03.png").write_bytes((folders[0] / "03.png").read_bytes()[:200])
-        elif kind == "text as image":
-            (folders[0] / "03.png").write_text("no picture")
-        elif kind == "size":
+        image, mask = (folder / "03.png" for folder in folders)
+        if kind == "size":
             save_mask(folders[1], "03", np.zeros((10, 16)))
         elif kind == "ids":
-            save_mask(folders[1], "03", np.full((12, 16), 3))
+            save_mask(folders[1], "03", np.full(SIZE, 3))
         elif kind == "painted":
-            save_mask(folders[1], "03", np.full((12, 16, 3), (1, 2, 3)))
+            save_mask(folders[1], "03", np.full((*SIZE, 3), (1, 2, 3)))
+        elif kind == "truncated image":
+            image.write_bytes(image.read_bytes()[:200])
+        else:
+            {"text": mask, "text as image": image}[kind].write_text("no picture")
 
     @pytest.mark.parametrize(
-        ("kind", "message"),
+        ("kind", "told", "message"),
         [
-            ("text", r"masks/03\.png: not an image that can be read"),
-            ("text as image", r"images/03\.png: not an image that can be read"),
-            ("size", r"masks/03\.png: the mask is 10×16 \(height×width\), its image \S+images/03\.png is 12×16"),
-            ("ids", r"masks/03\.png: found ids outside the label map: 3 \(classes 0–2, void 255\)"),
-            ("painted", r"masks/03\.png: a painted mask \(colours\); wanted ids"),
+            ("text", True, r"masks/03\.png: not an image that can be read"),
+            ("text as image", True, r"images/03\.png: not an image that can be read"),
+            ("size", True, r"masks/03\.png: the mask is 10×16 .*images/03\.png is 12×16"),
+            ("ids", True, r"masks/03\.png: .*: 3 \(classes 0–2, void 255\)"),
+            ("painted", True, r"masks/03\.png: .*colours"),
+            ("truncated image", False, r"images/03\.png: damaged or truncated"),  # its header promises more
         ],
     )
-    def test_are_told_at_once_and_refused_when_they_are_read(self, folders, capsys, kind, message):
+    def test_are_told_at_once_and_refused_when_they_are_read(self, folders, capsys, kind, told, message):
         self.spoil(folders, kind)
         dataset = data.from_folder(*folders, MAP, val=0, test=0)
-        told = r"1 of 10 pairs cannot be used \(data\.check names them\), the first: "
-        assert re.search(told + rf"\S+{message}", capsys.readouterr().out)
+        assert ("1 of 10 pairs cannot be used" in capsys.readouterr().out) == told
         assert dataset.counts["train"] == 10
-        for batches in (dataset.train, dataset.batches("train", (12, 16)), dataset.batches("train", (6, 8))):
+        assert dataset.is_cached("train") == (kind != "text as image")  # whose size no header tells
+        for batches in (dataset.train, dataset.batches("train", SIZE), dataset.batches("train", (6, 8))):
             with pytest.raises(tf.errors.OpError, match=message) as error:
                 list(batches)
             assert str(error.value).count("Traceback (most recent call last)") <= 1
-
-    def test_a_header_that_promises_more_is_found_out_when_it_is_read(self, folders, capsys):
-        self.spoil(folders, "broken image")
-        dataset = data.from_folder(*folders, MAP, val=0, test=0)
-        assert "cannot be used" not in capsys.readouterr().out
-        with pytest.raises(tf.errors.OpError, match=r"images/03\.png: damaged or truncated"):
-            list(dataset.train)
-
-    def test_sizes_are_unknown_where_a_header_cannot_be_read(self, folders):
-        self.spoil(folders, "text as image")
-        dataset = data.from_folder(*folders, MAP, val=0, test=0)
-        assert dataset.sizes["train"] is None and not dataset.is_cached("train")
 
     def test_several_are_counted(self, folders, capsys):
         for i in (2, 5, 7):
             save_mask(folders[1], f"{i:02}", np.zeros((10, 16)))
         notes = data.from_folder(*folders, MAP).notes
-        assert notes[-2].startswith("3 of 10 pairs cannot be used") and "masks/02.png" in notes[-2]
-        assert notes[-2] in capsys.readouterr().out
+        (note,) = (note for note in notes if note.startswith("3 of 10 pairs cannot be used"))
+        assert "masks/02.png" in note and note in capsys.readouterr().out
 
-    def test_beyond_the_sample_are_refused_when_they_are_read(self, folders, monkeypatch, capsys):
+    def test_beyond_the_sample_are_refused_when_they_are_read(self, folders, monkeypatch):
         monkeypatch.setattr(encoding, "SAMPLE", 2)
         self.spoil(folders, "ids")
         dataset = data.from_folder(*folders, val=0, test=0)
-        assert "masks: ids 0–2, and 255 for void (seen in 2 of 10)" in dataset.notes
-        with pytest.raises(tf.errors.OpError, match=r"masks/03\.png: found ids outside the label map: 3"):
+        with pytest.raises(tf.errors.OpError, match=r"masks/03\.png: .*: 3 "):
             list(dataset.train)
-
-
-class TestOddImages:
-    """Odd but honest files give the same pair as the plain file would."""
-
-    def test_grey_rgba_and_sixteen_bit(self, folders):
-        grey = np.array(Image.open(folders[0] / "00.png"))[..., 0]
-        Image.fromarray(grey).save(folders[0] / "00.png")
-        rgba = np.concatenate([np.stack([grey] * 3, -1), np.full((12, 16, 1), 7, np.uint8)], -1)
-        Image.fromarray(rgba).save(folders[0] / "01.png")
-        Image.fromarray(grey.astype(np.uint16) * 257).save(folders[0] / "02.png")
-        found = pairs_of(data.from_folder(*folders, MAP, val=0, test=0).train)
-        for pair in found[:3]:
-            np.testing.assert_array_equal(pair["image"], np.stack([grey] * 3, -1))
-
-    def test_exif_rotation(self, folders):
-        exif = Image.Exif()
-        exif[0x0112] = 6
-        upright = np.array(Image.open(folders[0] / "00.png"))
-        Image.fromarray(np.rot90(upright)).save(folders[0] / "00.png", exif=exif)
-        pair = pairs_of(data.from_folder(*folders, MAP, val=0, test=0).train)[0]
-        np.testing.assert_array_equal(pair["image"], upright)
 
 
 class TestBatches:
     def test_shapes_types_and_order(self, folders):
         dataset = data.from_folder(*folders, MAP, val=0.3, test=0)
-        batches = list(dataset.batches("val", size=(12, 16), batch_size=2).as_numpy_iterator())
+        batches = list(dataset.batches("val", size=SIZE, batch_size=2).as_numpy_iterator())
         assert [images.shape for images, _ in batches] == [(2, 12, 16, 3), (1, 12, 16, 3)]
         assert batches[0][0].dtype == np.float32 and batches[0][1].dtype == np.uint8
         np.testing.assert_array_equal(batches[0][0][1], pairs_of(dataset.val)[1]["image"])
-        assert [len(i) for i, _ in dataset.batches("train", (12, 16), 4).as_numpy_iterator()] == [4]
-        assert [len(i) for i, _ in dataset.batches("train", (12, 16), 64).as_numpy_iterator()] == [7]
-        assert [len(dataset.batches(split, (12, 16), 2)) for split in ("train", "val")] == [3, 2]
+        assert [len(i) for i, _ in dataset.batches("train", SIZE, 4).as_numpy_iterator()] == [4]
+        assert [len(i) for i, _ in dataset.batches("train", SIZE, 64).as_numpy_iterator()] == [7]
+        assert [len(dataset.batches(split, SIZE, 2)) for split in ("train", "val")] == [3, 2]
         shapes = [spec.shape for spec in dataset.batches("train", (6, 8), 2, augment=show).element_spec]
         assert shapes == [(2, 2, 4, 3), (2, 2, 4)]
 
-    def test_resizing_invents_no_id(self, folders):
-        dataset = data.from_folder(*folders, MAP, val=0, test=0)
-        for _, masks in dataset.batches("train", size=(31, 9)):
-            assert set(np.unique(masks)) <= {0, 1, 2, 255}
-
-    def test_resizing_keeps_image_and_mask_together(self):
-        # Left half black and class 0, right half white and class 1, at every size.
-        image = np.zeros((8, 12, 3), np.uint8)
-        image[:, 6:] = 255
-        pair = {"image": tf.constant(image), "mask": tf.constant((image[..., 0] > 0).astype(np.uint8))}
-        for size in ((4, 6), (16, 24), (8, 36)):
-            resized = data.resize_pair(pair, size)
-            assert resized["image"].dtype == resized["mask"].dtype == tf.uint8
-            np.testing.assert_array_equal(resized["image"].numpy()[..., 0] > 127, resized["mask"].numpy() == 1)
-
     def test_resizing_is_that_of_pillow_and_of_tensorflow(self, rng):
         image, mask = rng.integers(0, 256, (37, 50, 3), np.uint8), rng.integers(0, 9, (37, 50), np.uint8)
-        for height, width in ((12, 16), (64, 90), (37, 20)):
+        for height, width in (SIZE, (64, 90), (37, 20)):
             pair = data.resize_pair({"image": tf.constant(image), "mask": tf.constant(mask)}, (height, width))
             pillow = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
             np.testing.assert_array_equal(pair["image"], np.asarray(pillow))
             exact = tf.image.resize(image, (height, width), antialias=True)
             assert np.abs(pair["image"].numpy() - exact.numpy()).max() <= 1
             rows, columns = ((np.arange(n) + 0.5) * m / n for n, m in ((height, 37), (width, 50)))
-            nearest = mask[rows.astype(int)][:, columns.astype(int)]
+            nearest = mask[rows.astype(int)][:, columns.astype(int)]  # no id is invented
             np.testing.assert_array_equal(pair["mask"], nearest)
+            assert pair["image"].dtype == pair["mask"].dtype == tf.uint8
 
-    def test_batches_are_resized_like_pairs(self, folders):
-        dataset = data.from_folder(*folders, MAP, val=0.3, test=0)
-        batch = next(dataset.batches("val", (7, 30)).as_numpy_iterator())
-        for image, mask, pair in zip(*batch, dataset.val, strict=True):
-            wanted = data.resize_pair(pair, (7, 30))
-            np.testing.assert_array_equal(image, wanted["image"])
-            np.testing.assert_array_equal(mask, wanted["mask"])
+    @pytest.mark.parametrize("kind", [list, np.array, np.int64])
+    def test_a_size_is_two_whole_numbers_of_any_kind(self, pairs, kind):
+        size = (kind(6), kind(8)) if kind is np.int64 else kind((6, 8))
+        images, masks = next(pairs.batches("train", size, 10).as_numpy_iterator())
+        assert images.shape == (10, 6, 8, 3) and masks.shape == (10, 6, 8)
+        assert data.resize_pair(pairs_of(pairs.train)[0], size)["mask"].shape == (6, 8)
 
-    def test_augment_gets_pairs_of_the_size_and_may_return_another(self, folders):
-        dataset = data.from_folder(*folders, MAP, val=0, test=0)
+    @pytest.mark.parametrize("size", [(6.0, 8.0), np.array([6.5, 8]), 6, (6, 8, 3), (0, 8), "68", ("6", "8")])
+    def test_another_size_is_refused(self, pairs, size):
+        with pytest.raises(ValueError, match="size must be two whole numbers .*; got "):
+            pairs.batches("train", size)
+        with pytest.raises(ValueError, match="size must be two whole numbers .*; got "):
+            data.resize_pair({"image": None, "mask": None}, size)
+
+    def test_augment_gets_pairs_of_the_size_and_may_return_another(self, pairs):
         given = []
 
         def crop(pair, seed):
@@ -311,11 +260,11 @@ class TestBatches:
                 "segmentation_masks": pair["segmentation_masks"][1:5],
             }
 
-        batches = dataset.batches("train", (6, 8), 10, augment=crop)
+        batches = pairs.batches("train", (6, 8), 10, augment=crop)
         assert given[:2] == [{"images": ((6, 8, 3), "uint8"), "segmentation_masks": ((6, 8), "uint8")}, ((2,), "int32")]
         images, masks = next(batches.as_numpy_iterator())
         assert images.dtype == np.float32 and masks.dtype == np.uint8
-        whole = [data.resize_pair(pair, (6, 8)) for pair in dataset.train]
+        whole = [data.resize_pair(pair, (6, 8)) for pair in pairs.train]
         wanted = {(pair["image"].numpy()[1:5] / 2).tobytes(): pair["mask"].numpy()[1:5].tobytes() for pair in whole}
         found = {(image.astype(float)).tobytes(): mask.tobytes() for image, mask in zip(images, masks, strict=True)}
         assert found == wanted and len(wanted) == 10
@@ -325,7 +274,7 @@ class TestBatches:
         save_mask(folders[1], "03", np.ones((12, 20)))
         dataset = data.from_folder(*folders, MAP, val=0.2, test=0)
         for split in ("train", "val"):
-            with pytest.raises(ValueError, match="size=None leaves pairs at their own sizes; it wants an augment"):
+            with pytest.raises(ValueError, match="size=None .* augment"):
                 dataset.batches(split, None)
 
         def width(pair, seed):
@@ -337,19 +286,20 @@ class TestBatches:
         with pytest.raises(tf.errors.InvalidArgumentError, match="Cannot batch tensors with different shapes"):
             list(dataset.batches("train", None, 8, augment=lambda pair, seed: pair))
 
-    def test_masks_that_are_no_ids_any_more_are_refused(self, folders):
-        dataset = data.from_folder(*folders, MAP, val=0, test=0)
-
+    @pytest.mark.parametrize("how", ["augment", "mix"])
+    def test_masks_that_are_no_ids_and_functions_not_in_tensorflow_are_refused(self, pairs, how):
         def blur(pair, seed):
             return {**pair, "segmentation_masks": tf.cast(pair["segmentation_masks"], tf.float32)}
 
-        for how in ({"augment": blur}, {"mix": blur}):
-            with pytest.raises(TypeError, match="are to return segmentation_masks in uint8, got float32"):
-                dataset.batches("train", (12, 16), **how)
+        def flip(pair, seed):
+            return {**pair, "images": np.flip(pair["images"].numpy(), 1)}
 
-    def test_augment_may_branch(self, folders):
+        for function, message in ((blur, "uint8, got float32"), (flip, r"tf\.data.*seglib\.augment")):
+            with pytest.raises(TypeError, match=message):
+                pairs.batches("train", SIZE, **{how: function})
+
+    def test_augment_may_branch(self, pairs):
         """Conditions on tensors in plain Python, as AutoGraph understands them."""
-        dataset = data.from_folder(*folders, MAP, val=0, test=0)
 
         def blacken(pair, seed):
             images = pair["images"]
@@ -357,16 +307,16 @@ class TestBatches:
                 images = images * 0
             return {**pair, "images": images}
 
-        images, _ = next(dataset.batches("train", (12, 16), 10, augment=blacken).as_numpy_iterator())
+        images, _ = next(pairs.batches("train", SIZE, 10, augment=blacken).as_numpy_iterator())
         assert 0 < (images.max(axis=(1, 2, 3)) == 0).sum() < 10
 
     def test_augmenting_what_is_measured_is_refused(self, folders):
         dataset = data.from_folder(*folders, MAP)
         for split, how in itertools.product(("val", "test"), ("augment", "mix", "repeats")):
-            with pytest.raises(ValueError, match=f"augment, mix and repeats are for the train split; '{split}'"):
-                dataset.batches(split, (12, 16), **{how: lambda pair, seed: pair})
+            with pytest.raises(ValueError, match=f"for the train split; '{split}'"):
+                dataset.batches(split, SIZE, **{how: lambda pair, seed: pair})
         with pytest.raises(ValueError, match="train, val, test"):
-            dataset.batches("valid", (12, 16))
+            dataset.batches("valid", SIZE)
 
 
 def show(pair, seed):
@@ -389,38 +339,48 @@ def mark(batch, seed):
     return {**batch, "images": tf.concat([seen, batch["images"][..., 1:]], axis=-1)}
 
 
-# Prints a digest of two passes for each of the program's own seeds.
-DIGEST = """
-import hashlib, sys
-import tensorflow as tf
-from seglib import data
-
-def draw(pair, seed):
-    noise = tf.random.stateless_uniform(tf.shape(pair["images"]), seed, maxval=256)
-    return {**pair, "images": tf.cast(pair["images"], tf.float32) + noise}
-
-def mix(batch, seed):
-    return {**batch, "images": batch["images"] * tf.random.stateless_uniform([], seed)}
-
 def digest(folders):
+    """A digest of two epochs of batches, with all that is drawn for them."""
     mine = data.from_folder(*folders, ["a", "b", "c"], val=0, test=0)
-    batches = mine.batches("train", (6, 8), 4, draw, mix, seed=5, epoch=3)
+    batches = mine.batches("train", SIZE, 4, show, mark, np.arange(10), seed=5, epoch=3)
     arrays = [array.tobytes() for _ in range(2) for batch in batches.as_numpy_iterator() for array in batch]
     return hashlib.sha256(b"".join(arrays)).hexdigest()
 
-if __name__ == "__main__":
-    for number in sys.argv[3:]:
-        tf.random.set_seed(int(number))
-        print("digest", digest(sys.argv[1:3]))
+
+# A program without Keras and matplotlib, in which any import of them fails, and which leaves a loop early at its end.
+PROGRAM = """
+import sys
+sys.modules["matplotlib"] = sys.modules["keras"] = None
+import tensorflow as tf
+import test_data
+from seglib.data import dataset, from_folder
+for seed in (0, 1):
+    tf.random.set_seed(seed)
+    print("digest", test_data.digest(sys.argv[1:]))
+dataset.CACHE_BYTES = 0  # the files are read again and again
+batches = iter(from_folder(*sys.argv[1:], val=0, test=0).batches("train", (300, 300), 1))
+next(batches)
+print("left")
 """
+
+
+def test_what_is_wrong_is_said_once():
+    def fail(number):
+        try:
+            raise OSError("the cause")
+        except OSError as error:
+            raise ValueError(f"file {number}: damaged") from error
+
+    numbers = tf.data.Dataset.from_tensors(3).map(
+        lambda n: epochs.call_python(fail, [n], tf.int32, lambda: np.int32(0))
+    )
+    with pytest.raises(tf.errors.InvalidArgumentError, match="file 3: damaged") as found:
+        next(iter(numbers))
+    assert "the cause" not in str(found.value)
 
 
 class TestPasses:
     """Order and draws are a function of the seed, the number of the pass and the pair."""
-
-    @pytest.fixture
-    def pairs(self, folders):
-        return data.from_folder(*folders, MAP, val=0, test=0)
 
     @pytest.fixture(params=["kept", "read anew"])
     def memory(self, request, monkeypatch):
@@ -435,12 +395,12 @@ class TestPasses:
         return found
 
     def test_differ_and_hold_the_same_pairs(self, pairs, memory):
-        batches = pairs.batches("train", (12, 16), 10, augment=show)
+        batches = pairs.batches("train", SIZE, 10, augment=show)
         passes = [look(batches) for _ in range(3)]
         orders = [[image for image, *_ in seen] for seen in passes]
         assert sorted(orders[0]) == sorted(orders[1]) == sorted(orders[2])
         assert orders[0] != orders[1] != orders[2] != orders[0]
-        other = look(pairs.batches("train", (12, 16), 10, augment=show, seed=1))
+        other = look(pairs.batches("train", SIZE, 10, augment=show, seed=1))
         assert orders[0] != [image for image, *_ in other] and not set(other) & set(passes[0])
 
     @pytest.mark.parametrize("augment", [None, show])
@@ -454,23 +414,23 @@ class TestPasses:
         assert [look(resumed), look(resumed)] == passes[2:]
         assert look(batches(1)) == passes[1]
 
-    def test_are_alike_in_every_process_whatever_the_program_is_seeded_with(self, folders):
-        space = {"__name__": "digest"}
-        exec(DIGEST, space)
-        command = [sys.executable, "-c", DIGEST, *map(str, folders), "0", "1"]
-        env = {**os.environ, "PYTHONHASHSEED": "random"}
+    def test_are_alike_in_every_process_and_without_keras(self, folders):
+        wanted = digest(folders)
+        assert wanted == "d9ca97eebcd23de308bfd186c415857d1d27d5a7418a133ce0a82ef9aaba0f9a"
+        env = {**os.environ, "PYTHONHASHSEED": "random", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+        command = [sys.executable, "-c", PROGRAM, *folders]
         run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=100)
-        found = [line for line in run.stdout.splitlines() if line.startswith("digest")]
-        assert found == [f"digest {space['digest'](folders)}"] * 2, run.stderr
+        told = [line for line in run.stdout.splitlines() if line.startswith(("digest", "left"))]
+        assert run.returncode == 0 and told == [f"digest {wanted}"] * 2 + ["left"], run.stderr
 
     def test_what_a_pair_draws_does_not_depend_on_its_place(self, pairs, memory, monkeypatch):
-        there = look(pairs.batches("train", (12, 16), 10, augment=show))
-        monkeypatch.setattr(dataset_module, "ORDER", 99)
-        moved = look(pairs.batches("train", (12, 16), 10, augment=show))
+        there = look(pairs.batches("train", SIZE, 10, augment=show))
+        monkeypatch.setattr(epochs, "ORDER", 99)
+        moved = look(pairs.batches("train", SIZE, 10, augment=show))
         assert there != moved and sorted(there) == sorted(moved)
 
     def test_no_two_seeds_are_alike(self, pairs):
-        batches = pairs.batches("train", (12, 16), 2, augment=show, mix=mark)
+        batches = pairs.batches("train", SIZE, 2, augment=show, mix=mark)
         of_pairs, of_batches = [], []
         for batch in (batch for _ in range(3) for batch in batches.as_numpy_iterator()):
             of_pairs += [mask.tobytes() for mask in batch[1]]
@@ -480,33 +440,33 @@ class TestPasses:
 
     def test_seeds_are_two_numbers_of_31_bits_that_differ_all_over(self, pairs):
         for _ in range(3):
-            seeds = np.array([seed for _, *seed in look(pairs.batches("train", (12, 16), 10, augment=show))])
+            seeds = np.array([seed for _, *seed in look(pairs.batches("train", SIZE, 10, augment=show))])
             assert seeds.shape == (10, 2) and (seeds >= 0).all()
             for shift in (0, 8, 16, 23):
                 assert (np.ptp(seeds >> shift & 255, axis=0) > 20).all()
 
-    def test_repeats_say_how_often_a_pair_comes(self, pairs, memory):
+    def test_repeats_say_how_often_a_pair_comes(self, pairs):
         wanted = np.array([0, 0.5, 1, 1, 2.5, 0, 1, 1, 1, 2])
-        batches = pairs.batches("train", (12, 16), 10, augment=show, repeats=7 * wanted, seed=3)
+        batches = pairs.batches("train", SIZE, 10, augment=show, repeats=7 * wanted, seed=3)
         corners = [image[:2, :4].astype(np.float32).tobytes() for image in (p["image"] for p in pairs_of(pairs.train))]
-        passes = [look(batches) for _ in range(40)]
+        passes = [look(batches) for _ in range(20)]
         times = np.array([[[c for c, *_ in seen].count(corner) for corner in corners] for seen in passes])
         assert (times.sum(axis=1) == 10).all() and len(batches) == 1
         assert (np.floor(wanted) <= times).all() and (times <= np.ceil(wanted)).all()
         assert np.ptp(times[:, 1]) == np.ptp(times[:, 4]) == 1  # now more, now fewer
-        np.testing.assert_allclose(times.mean(axis=0), wanted, atol=0.25)
+        np.testing.assert_allclose(times.mean(axis=0), wanted, atol=0.3)
         assert all(len({tuple(seed) for _, *seed in seen}) == 10 for seen in passes)  # each time it is drawn anew
-        resumed = pairs.batches("train", (12, 16), 10, augment=show, repeats=wanted, seed=3, epoch=2)
+        resumed = pairs.batches("train", SIZE, 10, augment=show, repeats=wanted, seed=3, epoch=2)
         assert look(resumed) == passes[2]
 
     def test_repeats_of_one_each_are_none(self, pairs, memory):
-        one = look(pairs.batches("train", (12, 16), 10, augment=show, repeats=np.ones(10)))
-        assert one == look(pairs.batches("train", (12, 16), 10, augment=show))
+        one = look(pairs.batches("train", SIZE, 10, augment=show, repeats=np.ones(10)))
+        assert one == look(pairs.batches("train", SIZE, 10, augment=show))
 
     @pytest.mark.parametrize("repeats", [np.ones(9), np.zeros(10), [*[1] * 9, -1], [*[1] * 9, np.nan], 1, []])
     def test_repeats_that_cannot_be_are_refused(self, pairs, repeats):
-        with pytest.raises(ValueError, match="repeats must be 10 finite numbers of at least 0, one a training pair"):
-            pairs.batches("train", (12, 16), repeats=repeats)
+        with pytest.raises(ValueError, match="repeats must be 10 finite numbers"):
+            pairs.batches("train", SIZE, repeats=repeats)
 
     def test_mix_gets_whole_batches_as_augment_left_them(self, pairs):
         given = []
@@ -518,14 +478,11 @@ class TestPasses:
         def halve(pair, seed):
             return {**pair, "images": tf.cast(pair["images"], tf.float32) / 2}
 
-        mixed = pairs.batches("train", (12, 16), 4, mix=mix)
-        plain = pairs.batches("train", (12, 16), 4)
+        mixed, plain = (pairs.batches("train", SIZE, 4, halve, how) for how in (mix, None))
         for here, there in zip(mixed, plain, strict=True):
             for i in (0, 1):
                 np.testing.assert_array_equal(here[i], there[i][::-1])
-        assert given[0] == [((4, 12, 16, 3), "uint8"), ((4, 12, 16), "uint8"), ((2,), "int32")]
-        pairs.batches("train", (12, 16), 4, augment=halve, mix=mix)
-        assert given[-1][0] == ((4, 12, 16, 3), "float32")
+        assert given[0] == [((4, 12, 16, 3), "float32"), ((4, 12, 16), "uint8"), ((2,), "int32")]
 
     @pytest.mark.parametrize("how", [{}, {"augment": show}, {"augment": show, "size": None}, {"mix": mark}])
     def test_read_once_what_is_kept(self, pairs, reads, how):
@@ -549,7 +506,7 @@ class TestPasses:
 
     def test_a_look_counts_and_so_does_each_of_two_at_once(self, pairs):
         def batches():
-            return pairs.batches("train", (12, 16), 5, augment=show)
+            return pairs.batches("train", SIZE, 5, augment=show)
 
         whole, looked, two = batches(), batches(), batches()
         passes = [look(whole), look(whole)]
@@ -560,27 +517,13 @@ class TestPasses:
         np.testing.assert_array_equal(found, [[seed for _, *seed in one] for one in passes])
 
     def test_keep_their_order_whoever_is_read_first(self, pairs, monkeypatch):
-        wanted = look(pairs.batches("train", (12, 16), 5, augment=show))
+        wanted = look(pairs.batches("train", SIZE, 5, augment=show))
         monkeypatch.setattr(dataset_module, "CACHE_BYTES", 0)
         really, rng = dataset_module.read_pair, np.random.default_rng()
         monkeypatch.setattr(
             dataset_module, "read_pair", lambda *args: (time.sleep(rng.random() / 20), really(*args))[1]
         )
-        assert look(pairs.batches("train", (12, 16), 5, augment=show)) == wanted
-
-    def test_one_in_each_epoch_of_fit(self, pairs):
-        seen = []
-
-        def note(images, masks):
-            with tf.control_dependencies([tf.numpy_function(lambda masks: seen.extend(masks), [masks], [])]):
-                return tf.identity(images), masks
-
-        model = keras.Sequential([keras.layers.Conv2D(256, 1)])
-        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-        fitted, seen_by_us = (pairs.batches("train", (12, 16), 5, augment=show) for _ in range(2))
-        model.fit(fitted.map(note), epochs=3, verbose=0, shuffle=False)
-        wanted = [seed for _ in range(3) for _, *seed in look(seen_by_us)]
-        np.testing.assert_array_equal([mask.view("<i4").ravel() for mask in seen], wanted)
+        assert look(pairs.batches("train", SIZE, 5, augment=show)) == wanted
 
     def test_of_encoded_examples_only_some_are_held(self, monkeypatch):
         monkeypatch.setattr(dataset_module, "CACHE_BYTES", 0)
@@ -598,19 +541,3 @@ class TestPasses:
         assert all(number < place + 4 for order in passes for place, number in enumerate(order))
         again = served.batches("train", (1, 1), 20, epoch=2)
         assert next(again.as_numpy_iterator())[1].ravel().tolist() == passes[1]
-
-
-def test_labels_may_be_a_list_of_names(folders):
-    assert data.from_folder(*folders, ["a", "b", "c"]).labels == MAP
-    with pytest.raises(DataError, match="labels= is a LabelMap or a list of names, got {0: 'a'}"):
-        data.from_folder(*folders, {0: "a"})
-
-
-def test_a_home_folder_is_found(folders, monkeypatch):
-    monkeypatch.setenv("HOME", str(folders[0].parent))
-    assert data.from_folder("~/images", "~/masks").counts["train"] == 6
-
-
-def test_a_file_is_no_folder(folders):
-    with pytest.raises(DataError, match="00.png: a file; wanted a folder"):
-        data.from_folder(folders[0] / "00.png", folders[1])

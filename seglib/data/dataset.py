@@ -1,11 +1,9 @@
 """A dataset is one value, the same whatever its source: splits of pairs, their label map, and batches for training."""
 
-import itertools
-
 import numpy as np
 import tensorflow as tf
 
-from seglib.data.bridge import call_python
+from seglib.data.epochs import call_python, draw_batch_seed, draw_epochs
 from seglib.images import ImageError, open_image, read_size, resize_image, resize_mask
 from seglib.labels import LabelMap
 
@@ -19,9 +17,6 @@ MAX_HEADERS = 4096
 
 # So many encoded examples (some 100 kilobytes each) are held to draw the next one from.
 MAX_HELD = 4096
-
-# What is drawn in a pass over the training pairs: their order, what ``augment`` does, what ``mix`` does.
-ORDER, PAIRS, BATCHES, REPEATS = range(4)
 
 
 class DataError(ValueError):
@@ -43,11 +38,7 @@ def report(name, notes):
 
 
 def to_label_map(labels):
-    """A :class:`~seglib.labels.LabelMap` (or None) as it is, and one of a sequence of names.
-
-    Raises:
-        DataError: something else.
-    """
+    """A :class:`~seglib.labels.LabelMap` (or None) as it is, and one of a list of names; else a :class:`DataError`."""
     if labels is None or isinstance(labels, LabelMap):
         return labels
     if isinstance(labels, (list, tuple)) and all(isinstance(name, str) for name in labels):
@@ -91,10 +82,10 @@ class Dataset:
             there = ", ".join(s for s in SPLITS if self.counts.get(s)) or "no split at all"
             raise DataError(f"{self.name} has no pairs in its {split!r} split; there is {there}")
         items, read = self._splits[split]
-        return items.map(read, num_parallel_calls=tf.data.AUTOTUNE)
+        return _map(items, read)
 
     def batches(self, split, size, batch_size=8, augment=None, mix=None, repeats=None, seed=0, epoch=0):
-        """Batches for ``model.fit`` and for evaluation.
+        """Batches for ``model.fit`` and for evaluation, the same under every backend of Keras.
 
         The order of the training pairs is a function of ``seed`` and epoch alone, what ``augment`` draws one of these
         and of the pair (wherever it stands in the order), what ``mix`` draws one of these and of the batch's number.
@@ -106,19 +97,19 @@ class Dataset:
             size: ``(height, width)`` that every pair is resized to as it is read, before all else: images bilinearly
                 (with antialiasing), masks by nearest neighbour. None, only with an ``augment``: as they are.
             batch_size: pairs in a batch.
-            augment: ``(pair, seed) -> pair`` in TensorFlow, a function or a layer, only for ``"train"``. A pair is
-                ``{"images": (height, width, 3) uint8, "segmentation_masks": (height, width) uint8}``, ``seed`` two
-                int32 from 0 for ``tf.random.stateless_uniform`` and the like. The images it returns may be float32,
-                and of another size, which then is the batch's.
+            augment: ``(pair, seed) -> pair``, a layer of :mod:`seglib.augment` or a function in TensorFlow, only for
+                ``"train"``. A pair is ``{"images": (height, width, 3) uint8, "segmentation_masks": (height, width)
+                uint8}``, ``seed`` two int32 from 0 for ``tf.random.stateless_uniform`` and the like. The images it
+                returns may be float32, and of another size, which then is the batch's.
             mix: ``(batch, seed) -> batch``, the same for a whole batch, whose pairs come from ``augment``.
-            repeats: (pairs,) how often each training pair is wanted in a pass, in the order of the split and on any
-                scale: a pass has as many pairs as ever, some of them several times, drawn anew each time, and others
-                not at all. See :func:`seglib.losses.rare_class_repeats`. None: each once.
+            repeats: (pairs,) how often each training pair is wanted in an epoch, in the order of the split and on any
+                scale (see :func:`seglib.class_balance.rare_class_repeats`): an epoch has as many pairs as ever, some
+                of them several times, drawn anew each time, and others not at all. None: each once.
             seed: another one gives another order and other draws; the same gives the same batches in every run.
-            epoch: the number that the first pass over these batches counts as; each further pass counts one on. A run
-                that is resumed after n epochs asks for ``epoch=n`` and gets the very batches it would have seen. Val
-                and test batches ignore it. A look at ``.take(1)`` counts as a pass. ``fit`` makes one in each epoch;
-                with ``steps_per_epoch`` it goes on within a pass, but with ``.take(steps)`` it begins a new one.
+            epoch: the number of the first epoch. Each further iteration over these batches is the next epoch, a
+                ``.take(1)`` too, but not the batch that ``fit`` builds a model from beforehand (JAX, torch). A run
+                that is resumed after n epochs asks for ``epoch=n`` and gets the very batches it would have seen. With
+                ``steps_per_epoch`` ``fit`` goes on within an epoch of these, with ``.take(steps)`` it begins a new one.
 
         Returns:
             A ``tf.data.Dataset`` of ``(images, masks)``: (batch, height, width, 3) float32 in 0–255 and
@@ -126,52 +117,54 @@ class Dataset:
 
         Raises:
             ValueError: ``augment``, ``mix`` or ``repeats`` for what is to be measured, ``repeats`` that are no
-                numbers of the pairs, or no ``size`` without an ``augment``.
+                numbers of the pairs, a ``size`` that is not two whole numbers, or none without an ``augment``.
+            TypeError: an ``augment`` or ``mix`` that gives no uint8 masks, or that cannot take tensors of TensorFlow.
         """
         if split != "train" and not (augment is mix is repeats is None):
             raise ValueError(f"augment, mix and repeats are for the train split; {split!r} is to be measured as it is")
         if size is None and augment is None:
             raise ValueError("size=None leaves pairs at their own sizes; it wants an augment that brings them to one")
         self.split(split)  # refuses a split that is not there
-        (items, read), count, parallel = self._splits[split], self.counts[split], tf.data.AUTOTUNE
+        (items, read), count = self._splits[split], self.counts[split]
+        size = None if size is None else _to_size(size)
 
         def load(item):
             pair = read(item, size=size)
             return {"images": pair["image"], "segmentation_masks": pair["mask"]}
 
         cached = self.is_cached(split, size)
-        pairs = items.map(load, num_parallel_calls=parallel).cache() if cached else items
+        pairs = _map(items, load).cache() if cached else items
         if split == "train":
             # Encoded examples of TFDS, whose order on disk is random already, are held only in part.
             held = count if cached or self.files else min(count, MAX_HELD)
-            ends = None if repeats is None else _to_ends(repeats, count)
-            pairs = _shuffle_anew(pairs, count, held, seed, epoch, ends)
+            pairs = draw_epochs(pairs, count, held, seed, epoch, repeats)
         else:
             pairs = tf.data.Dataset.zip((pairs,))  # tuples, too
         if not cached:  # what is shuffled is held in memory: only then are the pairs read
-            pairs = pairs.map(lambda item, *draws: (load(item), *draws), num_parallel_calls=parallel)
+            pairs = _map(pairs, lambda item, *draws: (load(item), *draws))
         if augment is not None:
-            pairs = pairs.map(lambda pair, draw, *rest: (augment(pair, draw), draw, *rest), num_parallel_calls=parallel)
+            pairs = _map(pairs, lambda pair, draw, epoch: (augment(pair, draw), draw, epoch))
         batches = pairs.batch(min(batch_size, count), drop_remainder=split == "train")
         if mix is not None:
 
             def mixed(number, batch):
-                return (mix(batch[0], _draw_seeds(1, seed, batch[2][0], BATCHES, number)[0]),)
+                return (mix(batch[0], draw_batch_seed(seed, batch[2][0], number)),)
 
-            batches = batches.enumerate().map(mixed, num_parallel_calls=parallel)
-        return batches.map(_to_fit, num_parallel_calls=parallel).prefetch(parallel)
+            batches = _map(batches.enumerate(), mixed)
+        return _map(batches, _to_fit).prefetch(tf.data.AUTOTUNE)
 
     def is_cached(self, split, size=None):
         """Whether ``batches`` of this size keeps the split's decoded pairs in memory (``CACHE_BYTES``)."""
         sizes = self.sizes.get(split) if size is None else [size] * self.counts[split]
-        return sizes is not None and _fits_in_memory(sizes)
+        return sizes is not None and 4 * sum(height * width for height, width in sizes) <= CACHE_BYTES
 
     def class_pixels(self, split="train"):
-        """How many pixels of the split belong to each class: (num_classes,) int64; void is not counted."""
-        counts = np.zeros(256, np.int64)
-        for pair in self.split(split).as_numpy_iterator():
-            counts += np.bincount(pair["mask"].ravel(), minlength=256)
-        return counts[: self.labels.num_classes]
+        """How many pixels of each image belong to each class: (pairs, num_classes) int64; void is not counted."""
+        pairs = self.split(split).as_numpy_iterator()
+        pixels = np.zeros((self.counts[split], self.labels.num_classes), np.int64)
+        for row, pair in zip(pixels, pairs, strict=True):
+            row += np.bincount(pair["mask"].ravel(), minlength=256)[: len(row)]
+        return pixels
 
     def __repr__(self):
         counts = " · ".join(f"{split} {self.counts.get(split, 0)}" for split in SPLITS)
@@ -182,9 +175,12 @@ def from_pairs(name, labels, pairs, split_of, read_mask, notes=(), unpaired=(), 
     """The dataset of pairs that lie in files: nothing is read but, of up to ``MAX_HEADERS`` images, the headers.
 
     Args:
-        name, labels, read_mask, notes, unpaired: as in :class:`Dataset`.
-        pairs: list of ``(image, mask)``, as in ``Dataset.files``.
+        name: for messages and titles.
+        labels: the :class:`~seglib.labels.LabelMap`.
+        pairs: list of ``(image, mask)``: the image's path, and what ``read_mask`` reads the mask from.
         split_of: mapping from a split to the indices of its pairs, as from :func:`~seglib.data.splits.assign_splits`.
+        read_mask: ``read_mask(mask)`` → (height, width) uint8 class ids, or raises ``ValueError``.
+        notes, unpaired: what was inferred about the source, and the files that were left out.
         sizes: the ``(height, width)`` of every pair where the source tells them; None: the headers do.
 
     Returns:
@@ -204,7 +200,8 @@ def read_pair(image, mask, read_mask, size=None):
     """Reads one pair of files and checks that the two fit.
 
     Args:
-        image, mask, read_mask: as in :class:`Dataset`.
+        image: the image's path.
+        mask: what ``read_mask(mask)`` → (height, width) uint8 reads the mask from.
         size: ``(height, width)`` to resize both to, as :func:`resize_pair` does; None leaves them as they are.
 
     Returns:
@@ -231,86 +228,14 @@ def resize_pair(pair, size):
     Returns:
         The pair. Every id of the result stood in the mask.
     """
-    image, mask = pair["image"], pair["mask"]
-    if tuple(image.shape[:2]) == tuple(size):
-        return {"image": image, "mask": mask}
+    size = _to_size(size)
 
     def resize(image, mask):
         return resize_image(image, size), resize_mask(mask, size)
 
-    image, mask = call_python(resize, [image, mask], (tf.uint8, tf.uint8), lambda: _empty(*size))
-    return {"image": tf.ensure_shape(image, (*size, 3)), "mask": tf.ensure_shape(mask, size)}
-
-
-def _fits_in_memory(sizes):
-    """Whether decoded pairs of these sizes may be kept."""
-    return 4 * sum(height * width for height, width in sizes) <= CACHE_BYTES
-
-
-def _to_ends(repeats, count):
-    """How often the pairs before each are wanted, and all: (count + 1,) float64, rising from 0 to ``count``."""
-    repeats = np.asarray(repeats, np.float64)
-    if repeats.shape != (count,) or not (np.isfinite(repeats).all() and repeats.min() >= 0 and repeats.any()):
-        raise ValueError(
-            f"repeats must be {count} finite numbers of at least 0, one a training pair, and not all 0; got "
-            f"{repeats.shape} from {repeats.min(initial=np.inf):g} to {repeats.max(initial=-np.inf):g}"
-        )
-    ends = np.cumsum([0, *repeats])
-    return ends / ends[-1] * count
-
-
-def _shuffle_anew(items, count, held, seed, epoch, ends=None):
-    """The items in another order in each pass, as ``(item, the seed of its draws, number of the pass)``.
-
-    Args:
-        items: a ``tf.data.Dataset`` in a fixed order.
-        count: how many items there are.
-        held: from how many of them the next one is drawn.
-        seed, epoch: as for :meth:`Dataset.batches`.
-        ends: None for each item once, or what :func:`_to_ends` makes of ``repeats``. A random grid of distance 1
-            decides (systematic sampling): an item wanted 2.3 times comes twice or three times.
-    """
-    counter = itertools.count(epoch)
-
-    def next_pass(_):
-        return tf.ensure_shape(call_python(lambda: np.int64(next(counter)), [], tf.int64, lambda: np.int64(0)), ())
-
-    def one_pass(number):
-        # Every shuffle mixes in a seed of the graph: the program's, unless this function's own graph gets one.
-        tf.compat.v1.get_default_graph().seed = 1
-        order = tf.cast(_draw_seeds(1, seed, number, ORDER)[0, 0], tf.int64)
-        draws = tf.data.Dataset.from_tensor_slices(_draw_seeds(count, seed, number, PAIRS))
-        numbers = tf.data.Dataset.from_tensors(number).repeat()
-        chosen = items
-        if ends is not None:
-            grid = tf.random.stateless_uniform((), _draw_seeds(1, seed, number, REPEATS)[0], dtype=tf.float64)
-            times = tf.cast(tf.minimum(tf.floor(ends + grid), count), tf.int64)
-            times = tf.data.Dataset.from_tensor_slices(times[1:] - times[:-1])
-            chosen = tf.data.Dataset.zip((items,), times).flat_map(
-                lambda item, n: tf.data.Dataset.from_tensors(item[0]).repeat(n)
-            )
-        return tf.data.Dataset.zip(chosen, draws, numbers).shuffle(held, seed=order, reshuffle_each_iteration=False)
-
-    passes = tf.data.Dataset.from_tensors(0).map(next_pass)
-    return passes.flat_map(one_pass).apply(tf.data.experimental.assert_cardinality(count))
-
-
-def _draw_seeds(count, seed, epoch, *numbers):
-    """(count, 2) int32 from 0: seeds that are a function of the numbers alone, and as good as random themselves.
-
-    What ``fold_in`` gives is not: ``[a hash of the seed, number]``, all but the same for neighbours.
-    """
-    folded = tf.stack([tf.constant(seed, tf.int64), epoch])
-    for number in numbers:
-        folded = tf.random.fold_in(folded, tf.cast(number, tf.int64))
-    return tf.random.stateless_uniform((count, 2), folded, 0, tf.int32.max, tf.int32)
-
-
-def _to_fit(pair, *_):
-    images, masks = pair["images"], pair["segmentation_masks"]
-    if masks.dtype != tf.uint8:
-        raise TypeError(f"augment and mix are to return segmentation_masks in uint8, got {masks.dtype.name}")
-    return tf.cast(images, tf.float32), masks
+    if tuple(pair["image"].shape[:2]) == size:
+        return {"image": pair["image"], "mask": pair["mask"]}
+    return _call_for_pair(resize, [pair["image"], pair["mask"]], size)
 
 
 def read_size_or_none(image):
@@ -329,18 +254,44 @@ def _tf_pairs(files, sizes, read_mask):
         def read(image, mask):
             return read_pair(image.decode(), mask.decode(), read_mask, size)
 
-        height, width = size or own_size
-        pixels, ids = call_python(
-            read, [paths["image"], paths["mask"]], (tf.uint8, tf.uint8), lambda: _empty(height or 1, width or 1)
-        )
-        return {
-            "image": tf.ensure_shape(pixels, (height, width, 3)),
-            "mask": tf.ensure_shape(ids, (height, width)),
-        }
+        return _call_for_pair(read, [paths["image"], paths["mask"]], size or own_size)
 
     images, masks = (list(column) for column in zip(*files, strict=True))
     return tf.data.Dataset.from_tensor_slices({"image": images, "mask": masks}), to_pair
 
 
-def _empty(height, width):
-    return np.zeros((height, width, 3), np.uint8), np.zeros((height, width), np.uint8)
+def _call_for_pair(function, inputs, size):
+    """The pair that ``function(*inputs)`` makes in Python; its height and width may be None: not known."""
+    height, width = size
+
+    def empty():
+        return np.zeros((height or 1, width or 1, 3), np.uint8), np.zeros((height or 1, width or 1), np.uint8)
+
+    image, mask = call_python(function, inputs, (tf.uint8, tf.uint8), empty)
+    return {"image": tf.ensure_shape(image, (height, width, 3)), "mask": tf.ensure_shape(mask, (height, width))}
+
+
+def _to_size(size):
+    numbers = np.asarray(size)
+    if numbers.shape != (2,) or numbers.dtype.kind not in "iu" or numbers.min() < 1:
+        raise ValueError(f"size must be two whole numbers (height, width), such as (64, 96); got {size!r}")
+    return tuple(numbers.tolist())
+
+
+def _map(dataset, function):
+    try:
+        return dataset.map(function, num_parallel_calls=tf.data.AUTOTUNE)
+    except Exception as error:
+        if "symbolic" not in str(error).lower():
+            raise
+        raise TypeError(
+            "augment and mix are called inside tf.data, with symbolic tensors of TensorFlow: use a layer of "
+            "seglib.augment, or tf functions (keras.ops only under the TensorFlow backend)"
+        ) from error
+
+
+def _to_fit(pair, *_):
+    images, masks = pair["images"], pair["segmentation_masks"]
+    if masks.dtype != tf.uint8:
+        raise TypeError(f"augment and mix are to return segmentation_masks in uint8, got {masks.dtype.name}")
+    return tf.cast(images, tf.float32), masks
