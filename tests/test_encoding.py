@@ -99,9 +99,9 @@ KINDS = {
 def test_kinds_of_masks(tmp_path, kind):
     paint, ending, options, given, wanted, note = KINDS[kind]
     paths = save(tmp_path, paint, ending, **options)
-    found, labels, notes = infer_encoding(paths, **given)
+    found, labels, notes, seen = infer_encoding(paths, **given)
     assert note in " ".join(notes) and len(notes) == bool(note)
-    assert labels is given.get("labels", labels)
+    assert labels is given.get("labels", labels) and all(found.knows(seen[path]) for path in paths)
     for i, path in enumerate(paths):
         ids = found.read(path)
         assert ids.dtype == np.uint8
@@ -145,8 +145,8 @@ class TestMostDecide:
     def test_one_of_another_kind(self, tmp_path, most, odd, words):
         alone = infer_encoding(save(tmp_path, most))
         paths = save(tmp_path, lambda m, i: odd(m) if i == 3 else most(m))
-        found, *told = infer_encoding(paths)
-        assert told == [*alone[1:]]
+        found, *told, seen = infer_encoding(paths)
+        assert told == [*alone[1:3]] and [found.knows(seen[path]) for path in paths] == [i != 3 for i in range(6)]
         refused(found.read, paths[3], *words)
         np.testing.assert_array_equal(found.read(paths[0]), alone[0].read(paths[0]))
 
@@ -155,28 +155,28 @@ class TestMostDecide:
         Path(paths[3]).write_text("no picture")
         jpeg = tmp_path / "x.jpg"
         Image.fromarray(draw(3) * 0).save(jpeg)
-        found, _, notes = infer_encoding([*paths, str(jpeg)])
+        found, _, notes, _ = infer_encoding([*paths, str(jpeg)])
         assert notes == ["masks: ids 0–2"]
         refused(found.read, jpeg, "JPEG", "PNG")
 
     def test_none_can_be_read(self, tmp_path):
         (tmp_path / "0.png").write_text("no picture")
-        _, labels, notes = infer_encoding([str(tmp_path / "0.png")])
+        _, labels, notes, _ = infer_encoding([str(tmp_path / "0.png")])
         assert notes == ["masks: none can be read"] and labels.num_classes == 2
 
     def test_what_the_sample_did_not_see_is_refused_when_it_is_read(self, tmp_path, monkeypatch):
         monkeypatch.setattr(encoding, "SAMPLE", 3)
-        paths = save(tmp_path, lambda m, i: white(m) - 55 * (i == 4) * (m == 2).astype(np.uint8), count=9)
-        found, _, notes = infer_encoding(paths)  # 0, 3 and 6
+        paths = save(tmp_path, lambda m, i: white(m) - 55 * (i == 3) * (m == 2).astype(np.uint8), count=9)
+        found, _, notes, _ = infer_encoding(paths)  # 0, 4 and 8
         assert notes == [f"{BLACK_AND_WHITE} (seen in 3 of 9)"]
         assert found.read(paths[5]).max() == 1
-        refused(found.read, paths[4], "15.62%", "such as 200", "0, 255")
+        refused(found.read, paths[3], "15.62%", "such as 200", "0, 255")
 
 
 class TestSpoiltMasks:
     def test_interpolated_black_and_white_is_said_and_refused(self, tmp_path):
         paths = save(tmp_path, lambda m: Image.fromarray(white(m)).resize((90, 70), Image.Resampling.BICUBIC))
-        found, _, notes = infer_encoding(paths)
+        found, _, notes, _ = infer_encoding(paths)
         assert notes[0].startswith(BLACK_AND_WHITE) and "interpolated" in notes[0]
         refused(found.read, paths[0], "0, 255", "ids={v: int(v >= 128) for v in range(256)}")
         cut = infer_encoding(paths, ids={v: int(v >= 128) for v in range(256)})[0]
@@ -222,7 +222,7 @@ class TestSpoiltMasks:
 
     def test_a_label_map_is_held_to(self, tmp_path):
         paths = save(tmp_path, lambda m, i: m + 5 * (i == 3))
-        found, labels, notes = infer_encoding(paths, ABC)
+        found, labels, notes, _ = infer_encoding(paths, ABC)
         assert notes == ["masks: taken as ids of the label map"] and labels is ABC
         refused(found.read, paths[3], "5, 6, 7", "classes 0–2, void 255")
 

@@ -65,6 +65,14 @@ class Encoding:
             )
         return self._ids[place]
 
+    def knows(self, mask):
+        """Whether ``read`` finds a class for all that the mask holds, as far as its counted values tell."""
+        if self.table is None:
+            known = {*range(self.labels.num_classes), self.labels.ignore_id}
+            return bool(mask.values) and not mask.lossy and set(mask.values) <= known
+        codes = mask.colours if self.in_colour else mask.values
+        return bool(codes) and set(codes) <= set(self._keys.tolist())
+
     def _list(self, codes):
         shown = ", ".join(f"#{code:06x}" if self.in_colour else str(code) for code in codes[:8])
         return shown + (", …" if len(codes) > 8 else "")
@@ -73,6 +81,7 @@ class Encoding:
 class _MaskValues(NamedTuple):
     """What one mask file holds: the pixels of each grey value or index (none if it is painted), and of each colour."""
 
+    shape: tuple  # (height, width)
     values: Counter
     colours: Counter
     palette: dict  # from the indices that are used to their colours; empty if they are no indices
@@ -88,33 +97,29 @@ def infer_encoding(masks, labels=None, ids=None):
         ids: mapping from values or ``(red, green, blue)`` to class ids; None infers it.
 
     Returns:
-        ``(encoding, labels, notes)``: an :class:`Encoding`, the label map, and what was inferred, in words.
+        ``(encoding, labels, notes, seen)``: an :class:`Encoding`, the label map, what was inferred, in words, and a
+        mapping from the paths that were read to what they hold, for :meth:`Encoding.knows`; None if unreadable.
 
     Raises:
         DataError: ``ids`` that are no such mapping or point outside ``labels``; without ``labels``, masks that hold
             too many values to be classes.
     """
+    chosen = np.unique(np.linspace(0, len(masks) - 1, SAMPLE).astype(int))
+    with ThreadPoolExecutor() as pool:
+        seen = dict(pool.map(lambda i: (masks[i], _read_mask_values(masks[i])), chosen))
     if ids is not None:
         table = _check_table(ids)
         labels = labels or _name_classes(table)
         strange = sorted(set(table.values()) - {*range(labels.num_classes), labels.ignore_id})
         if strange:
             raise DataError(f"ids= point to classes {strange} that the label map lacks: {', '.join(labels.names)}")
-        return Encoding(table, labels), labels, []
-    sample = take_sample(masks)
-    with ThreadPoolExecutor() as pool:
-        readable = [values for values in pool.map(_read_mask_values, sample) if values]
-    table, found, note = _infer(readable, labels)
+        return Encoding(table, labels), labels, [], seen
+    table, found, note = _infer([values for values in seen.values() if values], labels)
     labels = labels or found
     if labels is None:
         raise DataError(f"{os.path.dirname(masks[0])}: {note}")
-    part = "" if len(sample) == len(masks) else f" (seen in {len(sample)} of {len(masks)})"
-    return Encoding(table, labels), labels, [f"masks: {note}{part}"]
-
-
-def take_sample(items):
-    """Up to ``SAMPLE`` of the items, spread evenly."""
-    return items[:: -(-len(items) // SAMPLE)]
+    part = "" if len(seen) == len(masks) else f" (seen in {len(seen)} of {len(masks)})"
+    return Encoding(table, labels), labels, [f"masks: {note}{part}"], seen
 
 
 def _read_mask_values(path):
@@ -124,7 +129,7 @@ def _read_mask_values(path):
         return None
     values = _count(found.pixels) if found.pixels.ndim == 2 else Counter()
     palette = {} if found.palette is None else {index: tuple(found.palette[index].tolist()) for index in values}
-    return _MaskValues(values, _count(_codes(found)), palette, found.lossy)
+    return _MaskValues(found.pixels.shape[:2], values, _count(_codes(found)), palette, found.lossy)
 
 
 def _count(values):
@@ -161,7 +166,7 @@ def _infer(masks, labels):
     telling = [mask for mask in masks if len(mask.colours) > 1] or masks
     kind = Counter(map(_kind, telling)).most_common(1)[0][0]
     masks = [mask for mask in masks if _kind(mask) == kind or len(mask.colours) == 1]
-    values, colours = (sum(counts, Counter()) for counts in list(zip(*masks, strict=True))[:2])
+    values, colours = (sum(counts, Counter()) for counts in list(zip(*masks, strict=True))[1:3])
     indices = {(index, colour) for mask in masks for index, colour in mask.palette.items()}
     palettes_differ = len(indices) > len({index for index, _ in indices})
     painted, lossy, smooth = kind

@@ -1,13 +1,11 @@
 """A folder of images and a folder of masks: ``from_folder``."""
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 
-from seglib.data.dataset import Dataset, from_pairs, read_pair, report, to_label_map
-from seglib.data.encoding import infer_encoding, take_sample
+from seglib.data.dataset import Dataset, from_pairs, read_pair, read_size_or_none, report, to_label_map
+from seglib.data.encoding import infer_encoding
 from seglib.data.pairing import find_pairs, root_and_pattern
 from seglib.data.splits import assign_splits
-from seglib.images import read_size
 
 
 def from_folder(
@@ -49,8 +47,8 @@ def from_folder(
     pairing = find_pairs(images, masks)
     report(name, pairing.notes)
     paths = [(image.path, mask.path) for image, mask in pairing.pairs]
-    encoding, labels, notes = infer_encoding([mask for _, mask in paths], labels, ids)
-    notes += _find_bad(take_sample(paths), encoding)
+    encoding, labels, notes, seen = infer_encoding([mask for _, mask in paths], labels, ids)
+    notes += _find_bad(paths, seen, encoding)
     report(name, notes)
     places = [image.stem + os.path.splitext(image.path)[1] for image, _ in pairing.pairs]
     split_of, dealt = assign_splits(places, val, test, seed, groups, lists)
@@ -59,16 +57,15 @@ def from_folder(
     return from_pairs(name, labels, paths, split_of, encoding.read, notes, pairing.unpaired)
 
 
-def _find_bad(pairs, encoding):
-    """A note on those of the pairs that cannot be used."""
-
-    def find(pair):
-        try:
-            if encoding.read(pair[1]).shape != read_size(pair[0]):
-                read_pair(*pair, encoding.read)  # which says so
-        except ValueError as error:
-            return str(error)
-
-    with ThreadPoolExecutor() as pool:
-        bad = [problem for problem in pool.map(find, pairs) if problem]
-    return [f"{len(bad)} of {len(pairs)} pairs cannot be used (doctor.check names them): {bad[0]}"] if bad else []
+def _find_bad(paths, seen, encoding):
+    """A note on the pairs that cannot be used, of those whose masks were read."""
+    bad = []
+    for image, mask in paths:
+        values = seen.get(mask)
+        if mask in seen and not (values and encoding.knows(values) and values.shape == read_size_or_none(image)):
+            try:
+                read_pair(image, mask, encoding.read)
+            except ValueError as error:
+                bad.append(str(error))
+    told = f"{len(bad)} of {len(seen)} pairs cannot be used (doctor.check names them), the first: "
+    return [told + bad[0]] if bad else []
