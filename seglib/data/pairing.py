@@ -45,7 +45,7 @@ def find_pairs(images, masks=None):
 
     Names are compared in three ways, and that which pairs most files is taken, the first of equals: the whole name,
     with the folders below the one that was given (``night/007``); word by word, but for the words that all images and
-    hardly a mask have, or the reverse (``img3.jpg`` and ``label_3.png``, ``x_leftImg8bit.png`` and
+    few or no masks have, or the reverse (``img3.jpg`` and ``label_3.png``, ``x_leftImg8bit.png`` and
     ``x_gtFine_labelIds.png``); and likewise without the folders. Numbers must agree with their leading zeros.
 
     Args:
