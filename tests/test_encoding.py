@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -49,7 +51,7 @@ THRESHOLD = "masks: black and white, stored with loss: below 128 → class 0, fr
 # what it is → how it is painted, ending, options of the file, of infer_encoding; what 0, 1, 2 become; the note
 KINDS = {
     "ids": (lambda m: m, "png", {}, {}, [0, 1, 2], "masks: ids 0–2"),
-    "ids and void": (lambda m: np.where(m == 2, np.uint8(255), 3 * m), "png", {}, {}, [0, 3, 255], "ids 0, 3, and 255"),
+    "ids and void": (lambda m: np.where(m == 2, np.uint8(255), 3 * m), "png", {}, {}, [0, 3, 255], "ids 0–3, and 255"),
     "ids, GIF": (lambda m: m, "gif", {}, {}, [0, 1, 2], "masks: ids 0–2"),
     "ids, 16 bits": (lambda m: m.astype(np.uint16), "png", {}, {}, [0, 1, 2], "masks: ids 0–2"),
     "ids, floats": (lambda m: m.astype(np.float32), "tif", {}, {}, [0, 1, 2], "masks: ids 0–2"),
@@ -97,10 +99,9 @@ KINDS = {
 def test_kinds_of_masks(tmp_path, kind):
     paint, ending, options, given, wanted, note = KINDS[kind]
     paths = save(tmp_path, paint, ending, **options)
-    found, labels, notes, looks = infer_encoding(paths, **given)
+    found, labels, notes, seen = infer_encoding(paths, **given)
     assert note in " ".join(notes) and len(notes) == bool(note)
-    assert labels is given.get("labels", labels)
-    assert all(found.knows(looks[path]) and looks[path].shape == (24, 32) for path in paths)
+    assert labels is given.get("labels", labels) and all(found.knows(seen[path]) for path in paths)
     for i, path in enumerate(paths):
         ids = found.read(path)
         assert ids.dtype == np.uint8
@@ -123,61 +124,63 @@ def test_classes_are_called_for_what_was_found(tmp_path):
     assert names(lambda m: m, ids={0: 0, 1: 1, 2: 255})[0] == ("background", "foreground")
 
 
+def refused(read, path, *words):
+    with pytest.raises(ValueError, match=Path(path).name) as error:
+        read(path)
+    assert all(word in str(error.value) for word in words), error.value
+
+
 class TestMostDecide:
     """A few masks unlike the others do not change what the others mean; they are refused when they are read."""
 
     @pytest.mark.parametrize(
-        ("most", "odd", "message"),
+        ("most", "odd", "words"),
         [
-            (lambda m: m, lambda m: COLOURS[m], r"a painted mask \(colours\); wanted ids"),
-            (lambda m: m, lambda m: noise(0, 24, 32), "found ids outside the label map: 3, 4, 5"),
-            (white, lambda m: noise(0, 24, 32), "values without a class, such as 1, 2, 3"),
-            (lambda m: COLOURS[m], lambda m: noise(0, 24, 32), "values without a class, such as #010101"),
+            (lambda m: m, lambda m: COLOURS[m], ["colours", "ids="]),
+            (lambda m: m, lambda m: noise(0, 24, 32), ["3, 4, 5"]),
+            (white, lambda m: noise(0, 24, 32), ["1, 2, 3"]),
+            (lambda m: COLOURS[m], lambda m: noise(0, 24, 32), ["#010101"]),
         ],
     )
-    def test_one_of_another_kind(self, tmp_path, most, odd, message):
+    def test_one_of_another_kind(self, tmp_path, most, odd, words):
         alone = infer_encoding(save(tmp_path, most))
         paths = save(tmp_path, lambda m, i: odd(m) if i == 3 else most(m))
-        found, labels, notes, looks = infer_encoding(paths)
-        assert (labels, notes) == (alone[1], alone[2])
-        assert [found.knows(looks[path]) for path in paths] == [i != 3 for i in range(6)]
-        with pytest.raises(DataError, match=f"{paths[3]}: .*{message}"):
-            found.read(paths[3])
+        found, *told, seen = infer_encoding(paths)
+        assert told == [*alone[1:3]] and [found.knows(seen[path]) for path in paths] == [i != 3 for i in range(6)]
+        refused(found.read, paths[3], *words)
         np.testing.assert_array_equal(found.read(paths[0]), alone[0].read(paths[0]))
 
-    def test_one_jpeg(self, tmp_path):
+    def test_one_jpeg_and_one_that_cannot_be_read(self, tmp_path):
         paths = save(tmp_path, lambda m: m)
-        Image.fromarray(draw(3) * 0).save(tmp_path / "x.jpg")
-        found, labels, notes, looks = infer_encoding([*paths, str(tmp_path / "x.jpg")])
-        assert notes == ["masks: ids 0–2"] and not found.knows(looks[str(tmp_path / "x.jpg")])
-        with pytest.raises(DataError, match=r"x\.jpg: stored with loss, as JPEG is, which invents ids"):
-            found.read(tmp_path / "x.jpg")
-
-    def test_one_that_cannot_be_read(self, tmp_path):
-        paths = save(tmp_path, lambda m: m)
-        (tmp_path / "3.png").write_text("no picture")
-        found, labels, notes, looks = infer_encoding(paths)
-        assert notes == ["masks: ids 0–2"] and looks[paths[3]] is None
+        Path(paths[3]).write_text("no picture")
+        jpeg = tmp_path / "x.jpg"
+        Image.fromarray(draw(3) * 0).save(jpeg)
+        found, _, notes, _ = infer_encoding([*paths, str(jpeg)])
+        assert notes == ["masks: ids 0–2"]
+        refused(found.read, jpeg, "JPEG", "PNG")
 
     def test_none_can_be_read(self, tmp_path):
         (tmp_path / "0.png").write_text("no picture")
-        _, labels, notes, looks = infer_encoding([str(tmp_path / "0.png")])
+        _, labels, notes, _ = infer_encoding([str(tmp_path / "0.png")])
         assert notes == ["masks: none can be read"] and labels.num_classes == 2
+
+    def test_what_the_sample_did_not_see_is_refused_when_it_is_read(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(encoding, "SAMPLE", 3)
+        paths = save(tmp_path, lambda m, i: white(m) - 55 * (i == 3) * (m == 2).astype(np.uint8), count=9)
+        found, _, notes, _ = infer_encoding(paths)  # 0, 4 and 8
+        assert notes == [f"{BLACK_AND_WHITE} (seen in 3 of 9)"]
+        assert found.read(paths[5]).max() == 1
+        refused(found.read, paths[3], "15.62%", "such as 200", "0, 255")
 
 
 class TestSpoiltMasks:
-    def smooth(self, painted):
-        return Image.fromarray(painted).resize((90, 70), Image.Resampling.BICUBIC)
-
     def test_interpolated_black_and_white_is_said_and_refused(self, tmp_path):
-        paths = save(tmp_path, lambda m: self.smooth(white(m)))
-        found, labels, notes, looks = infer_encoding(paths)
-        assert notes[0].startswith(BLACK_AND_WHITE + ", but with ") and notes[0].endswith("between: interpolated?")
-        assert not any(found.knows(look) for look in looks.values())
-        with pytest.raises(
-            DataError, match=r"0\.png: \d+\.\d+% of the pixels have values without.*wanted one of 0, 255"
-        ):
-            found.read(paths[0])
+        paths = save(tmp_path, lambda m: Image.fromarray(white(m)).resize((90, 70), Image.Resampling.BICUBIC))
+        found, _, notes, _ = infer_encoding(paths)
+        assert notes[0].startswith(BLACK_AND_WHITE) and "interpolated" in notes[0]
+        refused(found.read, paths[0], "0, 255", "ids={v: int(v >= 128) for v in range(256)}")
+        cut = infer_encoding(paths, ids={v: int(v >= 128) for v in range(256)})[0]
+        assert set(np.unique(cut.read(paths[0]))) == {0, 1}
 
     def test_values_in_between_are_no_classes_however_many_they_are(self, tmp_path):
         def few(m, i):
@@ -188,7 +191,7 @@ class TestSpoiltMasks:
 
         for paint, count in ((few, 3), (many, 254)):
             note = infer_encoding(save(tmp_path, paint, count=8))[2][0]
-            assert note == f"{BLACK_AND_WHITE}, but with {count} values in between: interpolated?"
+            assert note.startswith(BLACK_AND_WHITE) and f"{count} values in between" in note
 
     def test_white_may_be_a_rare_level(self, tmp_path):
         def paint(m):
@@ -197,31 +200,31 @@ class TestSpoiltMasks:
         assert infer_encoding(save(tmp_path, paint))[1].names == ("grey 0", "grey 100", "grey 200", "grey 255")
 
     def test_loss_of_more_than_two_classes_is_refused_by_each_file(self, tmp_path):
-        found, _, notes, looks = infer_encoding(save(tmp_path, white, "jpg"), ABC)
-        assert notes == ["masks: taken as ids of the label map"] and not any(map(found.knows, looks.values()))
+        paths = save(tmp_path, white, "jpg")
+        refused(infer_encoding(paths, ABC)[0].read, paths[0], "JPEG")
 
     @pytest.mark.parametrize(
-        ("paint", "ending", "message"),
+        ("paint", "ending"),
         [
-            (lambda m: COLOURS[m], "jpg", r"hold \d+ colours.*(photographs|with loss)"),
-            (lambda m: m * 5, "jpg", r"hold \d+ grey values; they are stored with loss, as JPEG is, which invents"),
-            (lambda m: Image.fromarray(COLOURS[m]).resize((90, 70), 3), "png", r"colours; they were resized smoothly"),
-            (lambda m, i: noise(i, 24, 32, 3), "png", "look like photographs: are images and masks swapped"),
-            (lambda m, i: noise(i, 64, 64), "png", "look like photographs: are images and masks swapped"),
+            (lambda m: COLOURS[m], "jpg"),
+            (lambda m: m * 5, "jpg"),
+            # Ids up to 7 are all near 0, and void is 255: no black and white.
+            (lambda m, i: np.where(m == 2, 255, noise(i, 24, 32) % 8).astype(np.uint8), "jpg"),
+            (lambda m: Image.fromarray(COLOURS[m]).resize((90, 70), 3), "png"),
+            (lambda m, i: noise(i, 24, 32, 3), "png"),
+            (lambda m, i: noise(i, 64, 64), "png"),
         ],
     )
-    def test_too_many_values_are_refused_at_once(self, tmp_path, paint, ending, message):
-        with pytest.raises(DataError, match=f"{tmp_path}: the masks .*{message}"):
-            infer_encoding(save(tmp_path, paint, ending))
+    def test_too_many_values_are_refused_at_once(self, tmp_path, paint, ending):
+        options = {"quality": 95} if ending == "jpg" else {}
+        with pytest.raises(DataError, match=rf"{tmp_path}: .* \d+ (colours|grey values).*swapped.*JPEG.*PNG"):
+            infer_encoding(save(tmp_path, paint, ending, **options))
 
     def test_a_label_map_is_held_to(self, tmp_path):
         paths = save(tmp_path, lambda m, i: m + 5 * (i == 3))
-        found, labels, notes, looks = infer_encoding(paths, ABC)
+        found, labels, notes, _ = infer_encoding(paths, ABC)
         assert notes == ["masks: taken as ids of the label map"] and labels is ABC
-        with pytest.raises(
-            DataError, match=r"3\.png: found ids outside the label map: 5, 6, 7 \(classes 0–2, void 255\)"
-        ):
-            found.read(paths[3])
+        refused(found.read, paths[3], "5, 6, 7", "classes 0–2, void 255")
 
 
 class TestTables:
@@ -230,83 +233,41 @@ class TestTables:
                 {(0, 0, 256): 1}, {(0, 0, "x"): 1}, {0: 0, (1, 1, 1): 1}],
     )  # fmt: skip
     def test_bad_ones_are_refused(self, tmp_path, ids):
-        with pytest.raises(DataError, match="ids= maps values"):
-            infer_encoding(save(tmp_path, lambda m: m), ids=ids)
+        with pytest.raises(DataError, match="ids="):
+            infer_encoding(save(tmp_path, lambda m: m, count=1), ids=ids)
 
     def test_a_table_that_leaves_the_label_map_is_refused(self, tmp_path):
-        with pytest.raises(DataError, match=r"classes \[5\] that the label map lacks: a, b"):
+        with pytest.raises(DataError, match=r"ids=.*\[5\].*a, b"):
             infer_encoding(save(tmp_path, lambda m: m), AB, {0: 0, 1: 5, 2: 255})
 
     @pytest.mark.parametrize(
-        ("paint", "ids", "message"),
+        ("paint", "ids", "words"),
         [
-            (lambda m: m, {0: 0, 1: 1}, r"15\.62% of the pixels have .* a class, such as 2; wanted one of 0, 1"),
-            (lambda m: COLOURS[m], {0: 0, 1: 1, 2: 2}, r"a painted mask \(colours\); wanted grey values, one of 0, 1"),
-            (lambda m: COLOURS[m], {(0, 0, 0): 0, (128, 0, 0): 1}, r"such as #008000; wanted one of the colours #00"),
-            (lambda m: m.astype(np.uint16) * 256, {(0, 0, 0): 0, (1, 1, 1): 1, (2, 2, 2): 2}, "values without a class"),
+            (lambda m: m, {0: 0, 1: 1}, ["15.62%", "such as 2;", "0, 1"]),
+            (lambda m: COLOURS[m], {0: 0, 1: 1, 2: 2}, ["colours", "grey values"]),
+            (lambda m: COLOURS[m], {(0, 0, 0): 0, (128, 0, 0): 1}, ["such as #008000;", "#000000, #800000"]),
+            (lambda m: m.astype(np.uint16) * 256, {(0, 0, 0): 0, (1, 1, 1): 1, (2, 2, 2): 2}, ["such as"]),
         ],
-    )  # fmt: skip
-    def test_values_that_it_lacks_are_listed(self, tmp_path, paint, ids, message):
+    )
+    def test_values_that_it_lacks_are_listed(self, tmp_path, paint, ids, words):
         paths = save(tmp_path, paint)
-        found, _, _, looks = infer_encoding(paths, ids=ids)
-        assert not found.knows(looks[paths[0]])
-        with pytest.raises(DataError, match=rf"0\.png: .*{message}"):
-            found.read(paths[0])
+        refused(infer_encoding(paths, ids=ids)[0].read, paths[0], *words)
 
     def test_loss_is_named_as_the_cause(self, tmp_path):
         paths = save(tmp_path, lambda m: COLOURS[m], "jpg")
         found = infer_encoding(paths, ids={(0, 0, 0): 0, (128, 0, 0): 1, (0, 128, 0): 2})[0]
-        with pytest.raises(DataError, match="it is stored with loss, as JPEG is, which invents values; wanted"):
-            found.read(paths[0])
+        refused(found.read, paths[0], "JPEG")
 
 
-def test_what_the_sample_did_not_see_is_refused_when_it_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(encoding, "SAMPLE", 3)
-    paths = save(tmp_path, lambda m, i: white(m) - 55 * (i == 3) * (m == 2).astype(np.uint8), count=9)
-    found, _, notes, looks = infer_encoding(paths)
-    assert list(looks) == [paths[0], paths[4], paths[8]]  # spread evenly
-    assert notes == [f"{BLACK_AND_WHITE} (seen in 3 of 9)"]
-    assert found.read(paths[5]).max() == 1
-    with pytest.raises(DataError, match=r"3\.png: 15\.62% of .* without a class, such as 200; wanted one of 0, 255"):
-        found.read(paths[3])
-
-
-class TestWithALabelMap:
-    """What is said of masks that fit a label map that was given, or do not."""
-
-    def note(self, tmp_path, paint, labels):
-        return infer_encoding(save(tmp_path, paint), labels)[2][0]
-
-    def test_black_and_white_is_said_to_be_void(self, tmp_path):
-        assert "255, which is void" in self.note(tmp_path, white, ABC)
-
-    def test_void_is_said(self, tmp_path):
-        note = self.note(tmp_path, lambda m: np.where(m == 2, np.uint8(255), m), ABC)
-        assert note == "masks: ids of the label map, and 255 for void"
-
-    def test_as_many_levels_as_classes_give_the_table(self, tmp_path):
-        note = self.note(tmp_path, lambda m: m * 40, ABC)
-        assert note.endswith("ids={0: 0, 40: 1, 80: 2}")
-
-    def test_colours_of_its_own_are_missed(self, tmp_path):
-        note = self.note(tmp_path, lambda m: COLOURS[m], ABC)
-        assert "not in the colours of the label map; found #" in note
-
-    def test_a_single_level_is_said(self, tmp_path):
-        assert "but only 0 occurs" in self.note(tmp_path, lambda m: m * 0, AB)
-
-
-def test_the_cut_through_black_and_white_is_told_and_works(tmp_path):
-    paths = save(tmp_path, lambda m: np.where(m > 0, 200, 20).astype(np.uint8))
-    encoding, *_ = infer_encoding(paths, ids={0: 0, 255: 1})
-    with pytest.raises(DataError, match=r"ids=\{v: int\(v >= 128\) for v in range\(256\)\}"):
-        encoding.read(paths[0])
-    encoding, *_ = infer_encoding(paths, ids={v: int(v >= 128) for v in range(256)})
-    np.testing.assert_array_equal(encoding.read(paths[0]), draw(0) > 0)
-
-
-def test_ids_with_loss_are_not_taken_for_black_and_white(tmp_path):
-    """Ids up to 7 are all near 0, and void is 255."""
-    paths = save(tmp_path, lambda m, i: np.where(m == 2, 255, noise(i, 24, 32) % 8).astype(np.uint8), "jpg", quality=95)
-    with pytest.raises(DataError, match="stored with loss"):
-        infer_encoding(paths)
+@pytest.mark.parametrize(
+    ("paint", "labels", "words"),
+    [
+        (white, ABC, "255, which is void"),
+        (lambda m: np.where(m == 2, np.uint8(255), m), ABC, "ids of the label map, and 255 for void"),
+        (lambda m: m * 40, ABC, "ids={0: 0, 40: 1, 80: 2}"),
+        (lambda m: COLOURS[m], ABC, "not in the colours of the label map; found #"),
+        (lambda m: m * 0, AB, "only 0 occurs"),
+    ],
+)
+def test_what_is_said_of_masks_and_a_label_map(tmp_path, paint, labels, words):
+    assert words in infer_encoding(save(tmp_path, paint), labels)[2][0]

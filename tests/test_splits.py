@@ -37,13 +37,13 @@ class TestShares:
 
     @pytest.mark.parametrize("shares", [(0.6, 0.4), (0.7, 0.5), (-0.1, 0), (0, 1), (1, 0)])
     def test_that_leave_nothing_to_train_on_are_refused(self, shares):
-        with pytest.raises(DataError, match="val and test are shares in .* that leave some for train, got"):
+        with pytest.raises(DataError, match="val and test"):
             assign_splits(TWENTY, *shares)
 
     def test_that_leave_a_split_empty_are_refused(self):
-        with pytest.raises(DataError, match="of 20 pairs the 'test' split would get none; change val= and test="):
+        with pytest.raises(DataError, match="20 pairs.*'test'.*test="):
             assign_splits(TWENTY, test=0.01)
-        with pytest.raises(DataError, match="of 2 pairs the 'train' split would get none"):
+        with pytest.raises(DataError, match="2 pairs.*'train'"):
             assign_splits(TWENTY[:2], 0.45, 0.45)
 
 
@@ -65,13 +65,13 @@ class TestGroups:
         assert [len(chosen) for chosen in found.values()] == [2, 2, 2]
 
     def test_that_do_not_match_are_named(self):
-        with pytest.raises(DataError, match=r"names without a group \(2\)(.|\n)*x\.png: groups='drive' does not match"):
+        with pytest.raises(DataError, match=r"\(2\)(.|\n)*x\.png: groups='drive'"):
             assign_splits([*FRAMES, "x.png", "y.png"], groups="drive")
-        with pytest.raises(DataError, match=r"names without a group \(1\)(.|\n)*b2\.png"):
+        with pytest.raises(DataError, match=r"\(1\)(.|\n)*b2\.png"):
             assign_splits(["a1.png", "b2.png"], groups=r"a(\d)|b")
 
     def test_too_few_are_told_from_too_few_pairs(self):
-        with pytest.raises(DataError, match=r"of 2 groups \(20 pairs\) the '(val|test)' split would get none"):
+        with pytest.raises(DataError, match=r"2 groups \(20 pairs\)"):
             assign_splits(TWENTY, groups=r"^\d")
 
     @settings(max_examples=60, deadline=None)
@@ -119,7 +119,7 @@ class TestFolders:
     def test_shares_or_groups_that_are_said_come_first_and_that_is_told(self):
         for how in ({"val": 0.25}, {"test": 0.25}, {"groups": r"(\d)\.png"}):
             (note,) = split_names(self.NAMES * 5, **how)[1]
-            assert note.endswith("; not by the folders Val-set, my_test, training")
+            assert "seed 0" in note and "not by the folders" in note
 
     @pytest.mark.parametrize(
         "folders", ["traincrop valcrop testcrop", "trainset devset testset", "train_img dev x/test"]
@@ -189,12 +189,12 @@ class TestLists:
     @pytest.mark.parametrize(
         ("texts", "message"),
         [
-            ({"train": "day/0001\nday/0009\n"}, r"train\.txt, line 2: 'day/0009' is the name of 0 pairs, wanted 1"),
-            ({"train": "0001"}, r"train\.txt, line 1: '0001' is the name of 2 pairs, wanted 1"),
-            ({"train": "day/0001", "val": "day/0002\nday/0001"}, r"val\.txt, line 2: day/0001\.png is in 'train'"),
-            ({"train": "/\n;\n.\n..\n"}, r"do not fit the pairs \(4\)"),
-            ({"train": "day/0001".encode("utf-16")}, r"train\.txt: not a text in UTF-8"),
-            ({"names": "day/0001"}, r": no train\.txt, val\.txt or test\.txt in it"),
+            ({"train": "day/0001\nday/0009\n"}, r"train\.txt, line 2: 'day/0009'.* 0 pairs"),
+            ({"train": "0001"}, r"train\.txt, line 1: '0001'.* 2 pairs"),
+            ({"train": "day/0001", "val": "day/0002\nday/0001"}, r"val\.txt, line 2: day/0001\.png.*'train'"),
+            ({"train": "/\n;\n.\n..\n"}, r"\(4\)"),
+            ({"train": "day/0001".encode("utf-16")}, r"train\.txt: .*UTF-8"),
+            ({"names": "day/0001"}, r"no train\.txt"),
         ],
     )  # fmt: skip
     def test_lines_that_do_not_fit_are_refused(self, lists, texts, message):
@@ -202,21 +202,15 @@ class TestLists:
             assign_splits(self.NAMES, lists=lists(**texts))
 
     def test_files_and_splits_that_are_not_there(self, tmp_path):
-        with pytest.raises(DataError, match=r"lists that are missing \(1\)(.|\n)*gone\.txt: no such file"):
+        with pytest.raises(DataError, match=r"gone\.txt: no such file"):
             assign_splits(self.NAMES, lists={"train": tmp_path / "gone.txt"})
-        with pytest.raises(DataError, match="has the splits dev; wanted train, val, test"):
+        with pytest.raises(DataError, match="dev; wanted train, val, test"):
             assign_splits(self.NAMES, lists={"dev": tmp_path / "gone.txt"})
 
     @pytest.mark.parametrize("more", [{"val": 0.1}, {"test": 0}, {"groups": "a"}])
     def test_nothing_else_is_said(self, lists, more):
-        with pytest.raises(DataError, match="lists= already say which pair goes where"):
+        with pytest.raises(DataError, match="lists="):
             assign_splits(self.NAMES, lists=lists(train="day/0001"), **more)
-
-
-def test_a_large_folder_is_dealt_in_a_moment():
-    names = [f"{i}.png" for i in range(100_000)]
-    split_of, _ = assign_splits(names)
-    assert np.array_equal(np.sort(np.concatenate(list(split_of.values()))), np.arange(len(names)))
 
     def test_trainval_stands_in_for_train(self, lists):
         found, notes = split_names(self.NAMES, lists=lists(trainval="day/0001", test="day/0002"))
@@ -224,5 +218,11 @@ def test_a_large_folder_is_dealt_in_a_moment():
         assert notes[0] == "splits: from trainval.txt, test.txt"
 
     def test_without_a_pair_to_train_on_are_refused(self, lists):
-        with pytest.raises(DataError, match="no pair for train"):
+        with pytest.raises(DataError, match="test.txt: no pair for train"):
             split_names(self.NAMES, lists=lists(test="day/0001"))
+
+
+def test_a_large_folder_is_dealt_in_a_moment():
+    names = [f"{i}.png" for i in range(100_000)]
+    split_of, _ = assign_splits(names)
+    assert np.array_equal(np.sort(np.concatenate(list(split_of.values()))), np.arange(len(names)))

@@ -1,26 +1,22 @@
-"""Which mask belongs to which image: by the same name, by names that agree but for a word, or by their number."""
+"""Which mask belongs to which image: the names agree, but for words that all images or all masks share."""
 
+import glob
 import os
 import re
-import sys
 import unicodedata
 from collections import Counter, defaultdict
 from fnmatch import fnmatch
-from itertools import combinations
+from pathlib import Path
 from typing import NamedTuple
 
 from seglib.data.dataset import DataError, refuse
 from seglib.images import EXTENSIONS
 
-# How masks are called where they share a tree with the images: words of their folder, a word that sets their name
-# apart from that of another file ("L" and "P" are too often something else in a folder), parts of any word.
-FOLDER_WORDS = ("gt", "seg", "lab", "lbl", "target", "targets")
-NAME_WORDS = (*FOLDER_WORDS, "l", "p")
-MASK_PARTS = ("mask", "annot", "label", "truth", "segm", "manual", "trimap", "matte")
-# Kinds of masks that are for looking at, or hold something else than classes; taken only if nothing else is there.
-SHOWN = ("color", "colour", "human", "preview", "vis", "overlay", "instance", "panoptic", "edge", "boundary")
+JUNK = ("__macosx", "thumbs.db", "desktop.ini")  # of operating systems; and all that starts with a dot
 
-_MASK_PART = re.compile("|".join(MASK_PARTS))
+# How masks, or their folders, are called where they share a tree with the images.
+_MASK = r"mask|annot|label|truth|segm|manual|trimap|matte|target|(?<![a-z])(?:gt(?:fine|coarse)?|seg|lab|lbl)(?![a-z])"
+_WORD = re.compile(rf"\d+|[^\W\d_]+?(?=[\W\d_]|$|{_MASK})")  # "trainannot_07" → train, annot, 07
 
 
 class File(NamedTuple):
@@ -31,12 +27,12 @@ class File(NamedTuple):
 
 
 class Pairing(NamedTuple):
-    """What was found.
+    """Images and their masks.
 
     Attributes:
         pairs: list of ``(image, mask)``, both :class:`File`, in the order of the images' names.
         unpaired: paths of the images and masks that found no partner.
-        notes: the rule that was inferred and what was left out, in words.
+        notes: how the files were paired and what was left out, in words.
     """
 
     pairs: list
@@ -47,337 +43,242 @@ class Pairing(NamedTuple):
 def find_pairs(images, masks=None):
     """Finds images and masks and pairs them by their names; no file is opened.
 
-    Rules, the first that pairs everything, else the one that pairs most:
-
-    1. the same place below both folders: ``night/007.jpg`` and ``night/007.png``;
-    2. the words of the image, but for those that all images and no masks have, are among those of the mask; first with
-       the folders, then without: ``21_training.tif`` and ``21_manual1.gif``, ``0001.png`` and ``0001_L.png``;
-    3. if that pairs less than half, or if nothing but the number differs among images and among masks: the one number
-       in the names, ``photo 12.jpg`` and ``annotation-0012.png``.
-
-    Of several masks for an image (annotators, say) the kind that serves most images is taken, the first by name of
-    several such; a kind is the words around the name of the image, as in ``"… mask"``, or the folder that the masks lie
-    in. A file that is found as an image and as a mask belongs to the smaller of the two sets.
+    Names are compared in three ways, and that which pairs most files is taken, the first of equals: the whole name,
+    with the folders below the one that was given (``night/007``); word by word, but for the words that all images and
+    few or no masks have, or the reverse (``img3.jpg`` and ``label_3.png``, ``x_leftImg8bit.png`` and
+    ``x_gtFine_labelIds.png``); and likewise without the folders. Numbers must agree with their leading zeros.
 
     Args:
-        images: a folder, searched with all that is in it, or a pattern such as ``"scans/*_t1.tif"``.
-        masks: likewise; None: they lie among the images and are told apart by words such as *mask* or *annot*, or,
-            where that tells nothing, by the ending: JPEG files are the images.
+        images: a folder, searched with all folders and linked folders in it, or a pattern such as ``"scans/*_t1.tif"``,
+            whose ``*`` stands for folders too.
+        masks: likewise. A file that is found as both counts for the smaller set, if that lies in the other, and as a
+            mask otherwise. None: masks lie among the images and are told apart by words such as *mask* or *annot* in
+            their folder or name; or else JPEG files are the images; or else masks have a word more (``1_L.png``).
 
     Returns:
         A :class:`Pairing`.
 
     Raises:
-        DataError: a folder that is missing or without images, two files of one name, or no pair at all.
+        DataError: a folder that is missing or without images; no pair at all; two images of one name; several masks for
+            an image, with patterns that choose one kind of them; or numbers that agree more often without leading
+            zeros, or if one side is counted from another start.
     """
-    image_files, mask_files = _find_files(images, masks)
-    _refuse_instances(image_files, mask_files)
-    best = _match(image_files, mask_files)
-    if len(best.of) < len(mask_files):
-        best = _by_kind_of_folder(image_files, mask_files, best)
-    if not best.of:
+    sides = _find_files(images, masks)
+    words = [_to_words(sides, folders=True), _to_words(sides, folders=False)]
+    names = [[file.stem for file in files] for files in sides]
+    agreed = max((_agree(sides, keys) for keys in (names, *words)), key=len)
+    pairs = sorted((of[0][0], of[1][0]) for of in agreed.values() if len(of[0]) == len(of[1]) == 1)
+    used = {file.path for pair in pairs for file in pair}
+    alone = [[file for file in files if file.path not in used] for files in sides]
+    if alone[1]:
+        _refuse_several(sides, pairs, words, root_and_pattern(masks or images)[0])
+    twice = [files for of in agreed.values() for files in of if len(files) > 1]
+    refuse(
+        [f"{a.path} and {os.path.relpath(b.path, os.path.dirname(a.path))}: one name, two files" for a, b, *_ in twice],
+        "names that stand for two files; choose with a pattern such as images='…/*.png'",
+    )
+    if alone[0] and alone[1]:
+        _refuse_numbers(sides, len(pairs), words)
+    if not pairs:
         raise DataError(
-            f"no image of {images} and mask of {masks or images} have names that agree: {_example(image_files)}, "
-            f"{_example(mask_files)}; name them alike, or give patterns such as images='…/*_rgb.png'"
+            f"no image of {images} and mask of {masks or images} have names that agree: {_example(sides[0])}, "
+            f"{_example(sides[1])}; name them alike, or give patterns such as images='…/*_rgb.png'"
         )
-    return _to_pairing(best, image_files, mask_files)
+    rule = "by the same name" if pairs[0][0].stem == pairs[0][1].stem else "by the words of their names"
+    return Pairing(pairs, [file.path for files in alone for file in files], _describe(pairs, rule, alone))
 
 
 def list_files(where):
-    """The image files in a folder and below, or those that fit a pattern, in the order of their names.
+    """The image files in a folder and below, or those that fit a pattern.
+
+    Args:
+        where: a folder or a pattern; ``*`` stands for folders too.
+
+    Returns:
+        List of :class:`File`, in the order of their names.
 
     Raises:
         DataError: no such folder, or no image file in it.
     """
-    where = os.fspath(where)
     root, pattern = root_and_pattern(where)
-    if os.path.isfile(root):
-        raise DataError(f"{root}: a file; wanted a folder, or a pattern such as '*.png'")
     if not os.path.isdir(root):
-        raise DataError(f"{root}: no such folder")
-    files, endings = [], Counter()
-    for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".") and name != "__MACOSX"]
-        for name in names:
-            place = os.path.relpath(os.path.join(folder, name), root).replace(os.sep, "/")
-            stem, ending = os.path.splitext(place)
-            if name.startswith(".") or not (fnmatch(place, pattern) or fnmatch(place, f"{pattern}/*")):
-                continue
-            endings[ending.lower()] += 1
-            if ending.lower() in EXTENSIONS:
-                files.append(File(os.path.join(folder, name), unicodedata.normalize("NFC", stem)))
+        what = "a file" if os.path.isfile(root) else "no such folder"
+        raise DataError(f"{root}: {what}; wanted a folder, or a pattern such as '*.png'")
+    pattern = pattern.replace("**/", "*")
+    places = [(path, path.relative_to(root).as_posix()) for path in list_below(root)]
+    places = [(path, place) for path, place in places if fnmatch(place, pattern) or fnmatch(place, f"{pattern}/*")]
+    files = [
+        File(str(path), unicodedata.normalize("NFC", os.path.splitext(place)[0]))
+        for path, place in places
+        if path.suffix.lower() in EXTENSIONS and not path.is_dir()
+    ]
     if not files:
+        endings = Counter(path.suffix.lower() for path, _ in places if not path.is_dir())
         there = ", ".join(f"{count} {ending or 'without ending'}" for ending, count in endings.most_common(5))
         raise DataError(f"{where}: no image files in it (found: {there or 'nothing'}); wanted {' '.join(EXTENSIONS)}")
     return sorted(files, key=lambda file: (file.stem, file.path))
 
 
 def root_and_pattern(where):
-    """``"a/b/*.png"`` → ``("a/b", "*.png")``; of a folder the pattern is ``"*"``, which fits everything below it."""
-    where = os.path.expanduser(where)
-    if os.path.isdir(where) or not re.search(r"[*?\[]", where):
+    """Parts ``"a/b/*.png"`` into ``("a/b", "*.png")``; of a folder the pattern is ``"*"``, which fits all below it."""
+    where = os.path.expanduser(os.fspath(where))
+    if os.path.isdir(where) or not glob.has_magic(where):
         return where, "*"
     parts = re.split(r"[/\\]", where)
-    first = next(i for i, part in enumerate(parts) if re.search(r"[*?\[]", part))
+    first = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     return "/".join(parts[:first]) or ("/" if where.startswith("/") else "."), "/".join(parts[first:])
 
 
+def list_below(folder, pattern="*"):
+    """What lies in a folder and below, in linked folders too, without the junk of operating systems.
+
+    Args:
+        folder: path of the folder. A link back to a folder that it lies in is not followed.
+        pattern: what the last part of a path must fit.
+
+    Returns:
+        List of ``pathlib.Path``, files and folders, each folder before what is in it.
+    """
+    return [path for path in _walk(folder, ()) if fnmatch(path.name, pattern)]
+
+
+def _walk(folder, above):
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if not entry.name.startswith(".") and entry.name.lower() not in JUNK:
+            yield Path(entry.path)
+            if entry.is_dir():
+                yield from _walk(entry.path, (*above, real))
+
+
 def _find_files(images, masks):
-    """The images and the masks; files that are in both sets belong to the smaller one."""
+    """The image files and the mask files, none of them both."""
     if masks is None:
         return _part(list_files(images), images)
-    files, keys = [], []
-    for where in (images, masks):
-        root = os.path.realpath(root_and_pattern(os.fspath(where))[0])
-        files.append(list_files(where))
-        keys.append([f"{root}/{file.stem}{os.path.splitext(file.path)[1]}" for file in files[-1]])
-    if keys[0] == keys[1]:
-        return _part(files[0], images)
-    larger = int(len(keys[1]) > len(keys[0]))
-    both = set(keys[0]).intersection(keys[1])
-    files[larger] = [file for file, key in zip(files[larger], keys[larger], strict=True) if key not in both]
-    return files
-
-
-def _refuse_instances(images, masks):
-    """Refuses masks that lie in a folder for each image: a file for each object."""
-    places = [file.stem.split("/") for file in images]
-    names = {name for *above, name in places if above[-1:] != [name]}
-    folders = {place[-2] for place in (file.stem.split("/") for file in masks) if len(place) > 1}
-    if 2 * len(names & folders) > len(names):
-        raise DataError(
-            f"{os.path.dirname(masks[0].path)}: a folder of masks for each image, so a file for each object? "
-            "data.from_instances joins them"
-        )
+    found = [{os.path.abspath(file.path): file for file in list_files(where)} for where in (images, masks)]
+    if found[0].keys() == found[1].keys():
+        return _part(list(found[0].values()), images)
+    smaller, larger = (0, 1) if found[0].keys() <= found[1].keys() else (1, 0)
+    found[larger] = {path: file for path, file in found[larger].items() if path not in found[smaller]}
+    return [list(files.values()) for files in found]
 
 
 def _part(files, where):
-    """Parts the files of one tree into images and masks: by their folders, or else by their names, or else endings."""
-    shared = len(os.path.commonprefix([file.stem.split("/")[:-1] for file in files]))  # folders of all tell nothing
-    places = [file.stem.lower().split("/")[shared:] for file in files]
-    known = {(*above, *_split(name)) for *above, name in places}
+    """Parts the files of one tree into images and masks."""
+    words = [tuple(_WORD.findall(file.stem.lower())) for file in files]
+    known = set(words)
     for is_mask in (
-        [_is_mask_folder(above) for *above, _ in places],
-        [_is_mask_folder(above) or _is_mask_name(above, name, known) for *above, name in places],
-        [not file.path.lower().endswith((".jpg", ".jpeg")) for file in files],  # 001.jpg and 001.png side by side
+        [bool(re.search(_MASK, file.stem.lower())) for file in files],
+        [not file.path.lower().endswith((".jpg", ".jpeg")) for file in files],
+        [these[:-1] in known for these in words],
     ):
         if any(is_mask) and not all(is_mask):
-            found = {
-                wanted: [f for f, m in zip(files, is_mask, strict=True) if m == wanted] for wanted in (False, True)
-            }
-            return found[False], found[True]
+            marked = list(zip(files, is_mask, strict=True))
+            return [file for file, it_is in marked if not it_is], [file for file, it_is in marked if it_is]
     raise DataError(
         f"{os.fspath(where)}: cannot tell images from masks by their names, as in {_example(files)}; "
         "give two folders or two patterns, as in from_folder('data/*.jpg', 'data/*_mask.png')"
     )
 
 
-def _is_mask_folder(above):
-    words = [word for folder in above for word in _split(folder)]
-    return any(word in FOLDER_WORDS or any(part in word for part in MASK_PARTS) for word in words)
+def _to_words(sides, folders):
+    """The words of each name, but for those that one side has in every name and the other in few or none."""
+    stems = [[file.stem if folders else file.stem.rpartition("/")[2] for file in files] for files in sides]
+    images, masks = ([tuple(_WORD.findall(stem.lower())) for stem in side] for side in stems)
+    constant = set()
+    for these, others in ((images, masks), (masks, images)):
+        for word in set(these[0]).intersection(*these):
+            if sum(word in name for name in others) < (1 if word.isdecimal() else len(others) / 10):
+                constant.add(word)
+    keys = [[tuple(word for word in name if word not in constant) for name in side] for side in (images, masks)]
+    for side in (0, 1):  # the number of an annotator or a version, as in 7_manual1
+        ends, others = {name[-1:] for name in keys[side]}, keys[1 - side]
+        if len(ends) == 1 and sum(set(name).issuperset(*ends) for name in others) < len(others) / 2:
+            keys[side] = [name[:-1] for name in keys[side]]
+    return keys
 
 
-def _is_mask_name(above, name, known):
-    words = _split(name)
-    without = [(*above, *words[:k], *words[k + 1 :]) for k, word in enumerate(words) if word in NAME_WORDS]
-    return any(part in name for part in MASK_PARTS) or not known.isdisjoint(without)
+def _agree(sides, keys):
+    """From each key that images and masks share to the images and the masks that have it."""
+    named = defaultdict(lambda: ([], []))
+    for side in (0, 1):
+        for file, key in zip(sides[side], keys[side], strict=True):
+            named[key][side].append(file)
+    return {key: of for key, of in named.items() if key and of[0] and of[1]}
 
 
-class _Match(NamedTuple):
-    of: dict  # from the index of an image to that of its mask
-    rule: str
-    kinds: dict  # where masks are left: from the index of every mask with an image to how it is called beyond that
-
-
-def _match(images, masks):
-    """The first rule that pairs everything, else the one that pairs most."""
-    best, most = _by_place(images, masks), min(len(images), len(masks))
-    for folders in (True, False):
-        if len(best.of) < most:
-            best = _better(best, _by_words(images, masks, folders))
-    if 2 * len(best.of) < most or (len(best.of) < most and _is_numbered(images) and _is_numbered(masks)):
-        best = _better(best, _by_number(images, masks))
-    return best
-
-
-def _better(one, other):
-    return other if len(other.of) > len(one.of) else one
-
-
-def _by_kind_of_folder(images, masks, best):
-    """Another match, of the masks in folders of one name only, if that serves as many images as ``best``."""
-    folder_of = [file.stem.rpartition("/")[0].rpartition("/")[2] for file in masks]
-    folders = defaultdict(list)
-    for j, folder in enumerate(folder_of):
-        folders[folder].append(j)
-    found = {}
-    for folder, chosen in sorted(folders.items()):
-        if 2 * len(chosen) >= len(images) and len(chosen) < len(masks):
-            match = _match(images, [masks[j] for j in chosen])
-            if not match.kinds and len(match.of) >= max(1, len(best.of)):
-                found[folder] = match._replace(of={i: chosen[j] for i, j in match.of.items()})
-    if not found:
-        return best
-    taken = max(found, key=lambda folder: (len(found[folder].of), not _is_shown(folder)))
-    used = {*found[taken].of.values()}
-    kinds = {j: f"{folder}/" for j, folder in enumerate(folder_of) if j in used or folder != taken}
-    return found[taken]._replace(kinds=kinds)
-
-
-def _by_place(images, masks):
-    for files in (images, masks):
-        twice = [
-            f"{one.path} and {os.path.basename(two.path)}: one name, two files"
-            for one, two in zip(files, files[1:], strict=False)
-            if one.stem == two.stem
-        ]
-        refuse(twice, "names that stand for two files; choose with a pattern such as masks='…/*.png'")
-    places = {file.stem: i for i, file in enumerate(masks)}
-    of = {i: places[file.stem] for i, file in enumerate(images) if file.stem in places}
-    return _Match(of, "by the same name", {})
-
-
-def _by_words(images, masks, folders):
-    image_words = [_words(file.stem, folders) for file in images]
-    mask_words = [_words(file.stem, folders) for file in masks]
-    image_extra, mask_extra = _common(image_words, mask_words), _common(mask_words, image_words)
-    places, twice = {}, set()
-    for i, words in enumerate(image_words):
-        key = tuple(word for word in words if word not in image_extra)
-        twice |= {key} & places.keys()
-        places[key] = i
-    places = {key: i for key, i in places.items() if key and key not in twice}
-    of, kinds = _take_kinds(mask_words, places)
-    extra = [
-        f"{' '.join(sorted(words))!r} in the {what}"
-        for words, what in ((image_extra, "images"), (mask_extra, "masks"))
-        if words
-    ]
-    rule = "by the words of their names" + (f", but for {' and '.join(extra)}" if extra else "")
-    taken = [kinds[j] for j in of.values()]
-    if len(set(taken)) > 1:  # one of them may be the left-over mask of an image that is gone
-        rule += f" ({_count(taken)})"
-    return _Match(of, rule, kinds if len(of) < len(kinds) else {})
-
-
-def _take_kinds(mask_words, places):
-    """Gives out the masks kind by kind: from images to their masks, and from the masks to their kinds."""
-    known, lengths = {word for key in places for word in key}, sorted({len(key) for key in places}, reverse=True)
-    by_kind = defaultdict(list)
-    for j, words in enumerate(mask_words):
-        for kind, key in _find_names(words, places, known, lengths):
-            by_kind[kind].append((places[key], j))
-
-    def rank(kind):  # the most images, then what is meant for machines, then few words and after the name
-        words = kind.split()
-        return -len({i for i, _ in by_kind[kind]}), _is_shown(kind), len(words), words[0] != "…", kind
-
-    of, kinds, used = {}, {}, set()
-    for kind in sorted(by_kind, key=rank):
-        for i, j in by_kind[kind]:
-            kinds.setdefault(j, kind)
-            if i not in of and j not in used:
-                of[i], kinds[j] = j, kind
-                used.add(j)
-    return of, kinds
-
-
-def _find_names(words, places, known, lengths):
-    """The names of images that are left when the fewest words are taken out, and how the mask is called beyond each."""
-    maybe = [k for k, word in enumerate(words) if word in known]
-    for length in lengths:
-        if not len(maybe) - 4 <= length <= len(maybe):
-            continue
-        names = [(kept, tuple(words[k] for k in kept)) for kept in combinations(maybe, length)]
-        found = [(_kind(words, kept), key) for kept, key in names if key in places]
-        if found:
-            return found
-    return []
-
-
-def _kind(words, kept):
-    """``(["0001", "gt", "color"], [0])`` → ``"… gt color"``."""
-    shown = ["…" if k in kept else word for k, word in enumerate(words)]
-    return " ".join(word for k, word in enumerate(shown) if k == 0 or word != "…" or shown[k - 1] != "…")
-
-
-def _words(stem, folders):
-    """``"Night/0001_L"`` → ``["night/", "0001", "l"]``; ``"trainannot/"`` is the folder ``"train/"`` of the masks."""
-    *above, name = stem.lower().split("/")
-    parts = [word for folder in above if folders for word in _split(_MASK_PART.sub(r" \g<0>", folder))]
-    return [sys.intern(f"{word}/") for word in parts] + _split(name)
-
-
-def _split(name):
-    return [sys.intern(word) for word in re.split(r"[\W_]+", name) if word]
-
-
-def _is_shown(kind):
-    return any(part in kind for part in SHOWN)
-
-
-def _common(these, others):
-    """The words that are in all of these names and in none of the others."""
-    common = set(these[0]).intersection(*these)
-    return common.difference(*others)
-
-
-def _is_numbered(files):
-    """Whether the names differ in nothing but their numbers."""
-    return len({re.sub(r"\d+", "0", file.stem.rsplit("/", 1)[-1]) for file in files}) == 1
-
-
-def _by_number(images, masks):
-    rows = [_read_numbers(files) for files in (images, masks)]
-    words = [{tuple(sorted(word for word, _ in row)) for row in side} for side in rows]
-    if words[0] == words[1]:  # r1_c2 and c2_r1: the word before a number says which it is
-        rows = [[sorted(row, key=lambda item: item[0]) for row in side] for side in rows]
-    places = [_unique_numbers([tuple(number for _, number in row) for row in side]) for side in rows]
-    of = {i: places[1][number] for number, i in places[0].items() if number in places[1]}
-    return _Match(dict(sorted(of.items())), "by the number in their names", {})
-
-
-def _read_numbers(files):
-    """Of each name its numbers, each with the word before it: ``"day1_site02"`` → ``[("day", 1), ("site", 2)]``."""
-    names = [file.stem.rsplit("/", 1)[-1].lower() for file in files]
-    return [[(word, int(digits)) for word, digits in re.findall(r"([^\W\d_]*)[\W_]*(\d+)", name)] for name in names]
-
-
-def _unique_numbers(rows):
-    """From the number (or numbers) in a name to the file's index; numbers that all names share do not count."""
-    if len({len(row) for row in rows}) == 1:
-        varying = [k for k in range(len(rows[0])) if len({row[k] for row in rows}) > 1 or len(rows) == 1]
-        rows = [tuple(row[k] for k in varying) for row in rows]
-    counts = Counter(rows)
-    return {row: i for i, row in enumerate(rows) if row and counts[row] == 1}
-
-
-def _to_pairing(match, images, masks):
-    pairs = [(images[i], masks[j]) for i, j in sorted(match.of.items())]
-    image, mask = (os.path.basename(file.path) for file in pairs[0])
-    notes = [f"{len(pairs)} pairs {match.rule}, the first {image} and {mask}"]
-    used = set(match.of.values())
-    if match.kinds:
-        taken, left = (
-            _count(kind for j, kind in match.kinds.items() if (j in used) == wanted) for wanted in (True, False)
+def _refuse_several(sides, pairs, words, root):
+    """Refuses masks that are one of several for their image, and gives the patterns that choose a kind of them."""
+    image_of, image_named = {mask.path: image for image, mask in pairs}, {}
+    for image_keys, _ in words:
+        counts = Counter(image_keys)
+        image_named |= {key: file for key, file in zip(image_keys, sides[0], strict=True) if key and counts[key] == 1}
+    masks_of = defaultdict(list)
+    for mask in sides[1]:
+        key = _find_within(_WORD.findall(mask.stem.lower()), image_named)
+        if image := image_of.get(mask.path) or image_named.get(key):
+            masks_of[image].append((mask, key or ()))
+    several = {image: found for image, found in masks_of.items() if len(found) > 1}
+    if several:
+        image, found = next(iter(several.items()))
+        shown = ", ".join(os.path.basename(mask.path) for mask, _ in found[:3]) + ", …" * (len(found) > 3)
+        patterns = {_to_pattern(mask, key, root): None for mask, key in found[:3]}
+        if len(patterns) == 1:
+            patterns = {f"{root}/{os.path.dirname(mask.stem)}/*": None for mask, _ in found[:3]}
+        raise DataError(
+            f"{len(several)} images have several masks, as {image.path} has {shown}; choose one kind by a pattern, "
+            f"such as {' or '.join(f'masks={pattern!r}' for pattern in patterns)}; if each mask is one object: "
+            "data.from_instances"
         )
-        numbered = len({re.sub(r"\d+", "0", kind) for kind in match.kinds.values()}) < len({*match.kinds.values()})
-        hint = "; if each is one object, data.from_instances joins them" if numbered else ""
-        notes.append(
-            f"several masks for an image: took {taken}; left {left} (choose others with a pattern in masks={hint})"
-        )
-    lone_images = [file.path for i, file in enumerate(images) if i not in match.of]
-    lone_masks = [file.path for j, file in enumerate(masks) if j not in used and j not in match.kinds]
-    for lone, what, partner in ((lone_images, "image", "a mask"), (lone_masks, "mask", "an image")):
-        if lone:
-            shown = ", ".join(os.path.basename(path) for path in lone[:5]) + (", …" if len(lone) > 5 else "")
-            notes.append(f"left out: {len(lone)} {what}{'s' * (len(lone) > 1)} without {partner}: {shown}")
-    return Pairing(pairs, lone_images + lone_masks, notes)
 
 
-def _count(kinds):
-    counts = Counter(kinds)
-    return ", ".join(f"{count} {kind!r}" for kind, count in counts.most_common(5)) + (", …" if len(counts) > 5 else "")
+def _find_within(words, keys):
+    """The longest run of these words that is one of the keys, or None."""
+    sizes = range(len(words), 0, -1)
+    runs = (tuple(words[start : start + size]) for size in sizes for start in range(len(words) - size + 1))
+    return next((run for run in runs if run in keys), None)
+
+
+def _to_pattern(mask, key, root):
+    """The pattern for all masks that are called like this one beyond the name of the image, whose words are the key."""
+    (folder, _, name), ending = mask.stem.rpartition("/"), os.path.splitext(mask.path)[1]
+    found = next(filter(None, (re.search(r"[\W_]*".join(key[k:]), name, re.I) for k in range(len(key)))), None)
+    before, after = (glob.escape(part) for part in (name[: found.start()], name[found.end() :])) if found else ("", "")
+    return f"{root}/{'**/' if before and folder else ''}{before}*{after}{ending}"
+
+
+def _refuse_numbers(sides, count, words):
+    """Refuses names that agree more often without leading zeros, or if one side is counted from another start."""
+    for image_keys, mask_keys in words:
+        masks = {_renumber(key, 0) for key in mask_keys if key}
+        if any(len({_renumber(key, offset) for key in image_keys} & masks) > count for offset in (-1, 0, 1)):
+            names = [f"{_example(files)} … {_example(files[-1:])}" for files in sides]
+            raise DataError(
+                f"the numbers of images ({names[0]}) and masks ({names[1]}) do not correspond one to one: other "
+                "leading zeros, or counted from 0 and from 1? Rename one side, as in img_007 and 007_mask"
+            )
+
+
+def _renumber(words, offset):
+    """``("a", "01", "0007")`` → ``("a", "1", "8")`` for an offset of 1: it is added to the last number."""
+    words = [str(int(word)) if word.isdecimal() else word for word in words]
+    last = max((k for k, word in enumerate(words) if word.isdecimal()), default=None)
+    if last is not None:
+        words[last] = str(int(words[last]) + offset)
+    return tuple(words)
+
+
+def _describe(pairs, rule, alone):
+    """How the files were paired, and what was left out, in words."""
+    first = " and ".join(os.path.basename(file.path) for file in pairs[0])
+    notes = [f"{len(pairs)} pairs {rule}, the first {first}"]
+    for files, what, partner in zip(alone, ("image", "mask"), ("a mask", "an image"), strict=True):
+        if files:
+            shown = ", ".join(os.path.basename(file.path) for file in files[:5]) + ", …" * (len(files) > 5)
+            notes.append(f"left out: {len(files)} {what}{'s' * (len(files) > 1)} without {partner}: {shown}")
+    return notes
 
 
 def _example(files):

@@ -1,4 +1,4 @@
-"""Who trains, who chooses, who judges: pairs are dealt into splits by share, group, folder or official list."""
+"""Pairs are dealt into train, val and test: by share, by group, by folder or by official list."""
 
 import re
 from collections import Counter
@@ -44,36 +44,24 @@ def assign_splits(names, val=None, test=None, seed=0, groups=None, lists=None):
         if (val, test, groups) != (None, None, None):
             raise DataError("lists= already say which pair goes where; leave val=, test= and groups= out")
         return _from_lists(names, lists)
-    if val is None and test is None and groups is None:
-        by_folder = _from_folders(names)
-        if by_folder:
-            return by_folder
+    by_folder = _from_folders(names)
+    if by_folder and (val, test, groups) == (None, None, None):
+        return by_folder
     val, test = (SHARE if share is None else share for share in (val, test))
     if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
         raise DataError(f"val and test are shares in [0, 1) that leave some for train, got {val} and {test}")
     members = _group(names, groups)
     split_of = _draw(members, len(names), {"val": val, "test": test}, seed)
+    what = f"{len(names)} pairs" if groups is None else f"{len(members)} groups ({len(names)} pairs)"
     for split, share in (("val", val), ("test", test), ("train", 1)):
         if share and not split_of[split]:
-            what = f"{len(names)} pairs" if groups is None else f"{len(members)} groups ({len(names)} pairs)"
             raise DataError(f"of {what} the {split!r} split would get none; change val= and test= (0: no such split)")
-    return split_of, _describe_draw(names, split_of, groups is not None and len(members), seed)
-
-
-def _describe_draw(names, split_of, groups, seed):
-    if len(split_of["train"]) == len(names):
-        return []
+    if not val and not test:
+        return split_of, []
     dealt = ", ".join(f"{split} {len(indices)}" for split, indices in split_of.items() if indices)
-    unused = sorted({part for name in names for part in PurePosixPath(name).parts[:-1] if _splits_of(part)})
-    hint = f"; not by the folders {', '.join(unused[:4])}" if unused else ""
-    whole = f", of {groups} groups none in two" if groups else ""
-    return [f"splits: drawn with seed {seed}, {dealt}{whole}{hint}"]
-
-
-def _splits_of(folder):
-    """The splits that a folder may be named for: ``"train_img"``, ``"testset"``, ``"Validation"``."""
-    words = [re.sub("(set|crop|data|images?|imgs?)$", "", word) for word in re.split(r"[\W_]+", folder.lower())]
-    return [split for split in SPLITS if set(words).intersection(SPLIT_NAMES[split])]
+    whole = "" if groups is None else f", of {len(members)} groups none in two"
+    hint = "; not by the folders that are called for splits" if by_folder else ""
+    return split_of, [f"splits: drawn with seed {seed}, {dealt}{whole}{hint}"]
 
 
 def _group(names, groups):
@@ -106,49 +94,49 @@ def _draw(members, total, shares, seed):
 
 
 def _from_folders(names):
-    """The splits that the folders are named for, or None."""
+    """The splits that the folders are named for (``"train_img"``, ``"testset"``, ``"Validation"``), or None."""
     split_of, folders = {split: [] for split in SPLITS}, Counter()
     for i, name in enumerate(names):
-        parts = PurePosixPath(name).parts[:-1]
-        found = [(split, part) for part in parts for split in _splits_of(part)]
-        if len({split for split, _ in found}) != 1:
+        found = {}
+        for folder in PurePosixPath(name).parts[:-1]:
+            words = {re.sub("(set|crop|data|images?|imgs?)$", "", word) for word in re.split(r"[\W_]+", folder.lower())}
+            found.update({split: folder for split in SPLITS if words.intersection(SPLIT_NAMES[split])})
+        if len(found) != 1:
             return None
-        split_of[found[0][0]].append(i)
-        folders[found[0][1]] += 1
-    if not split_of["train"] or len(split_of["train"]) == len(names):
+        ((split, folder),) = found.items()
+        split_of[split].append(i)
+        folders[folder] += 1
+    if not 0 < len(split_of["train"]) < len(names):
         return None
     told = ", ".join(f"{folder}/ ({count})" for folder, count in folders.items())
     return split_of, [f"splits: as the folders say, {told}"]
 
 
 def _from_lists(names, lists):
-    files = _list_files(lists)
-    places = {}
+    """The splits that the lines of list files name."""
+    places = {}  # from a path, or its end, without the ending to the pairs of that name
     for i, name in enumerate(names):
         parts = PurePosixPath(name).with_suffix("").parts
         for start in range(len(parts)):
             places.setdefault("/".join(parts[start:]), []).append(i)
-    split_of, wrong, seen = {split: [] for split in SPLITS}, [], {}
+    files, wrong, split_at = _find_lists(lists), [], {}
     for split, path in files.items():
         for number, line in enumerate(_read_lines(path), 1):
+            found = _look_up(line, places)
             if not line.strip():
                 continue
-            where, found = f"{path}, line {number}", _look_up(line, places)
             if len(found) != 1:
-                wrong.append(f"{where}: {line.strip()!r} is the name of {len(found)} pairs, wanted 1")
-            elif found[0] in seen and seen[found[0]] != split:
-                wrong.append(f"{where}: {names[found[0]]} is in {seen[found[0]]!r} already")
-            elif found[0] not in seen:
-                seen[found[0]] = split
-                split_of[split].append(found[0])
+                wrong.append(f"{path}, line {number}: {line.strip()!r} is the name of {len(found)} pairs, wanted 1")
+            elif split_at.setdefault(found[0], split) != split:
+                wrong.append(f"{path}, line {number}: {names[found[0]]} is in {split_at[found[0]]!r} already")
     refuse(wrong, "lines in split lists that do not fit the pairs")
+    split_of = {split: sorted(i for i, its in split_at.items() if its == split) for split in SPLITS}
     if not split_of["train"]:
         raise DataError(f"{', '.join(map(str, files.values()))}: no pair for train; wanted a train.txt that names some")
     notes = [f"splits: from {', '.join(path.name for path in files.values())}"]
-    if len(seen) < len(names):
-        rest = [name for i, name in enumerate(names) if i not in seen]
+    if rest := [name for i, name in enumerate(names) if i not in split_at]:
         notes.append(f"left out: {len(rest)} pairs on no list, the first {rest[0]}")
-    return {split: sorted(indices) for split, indices in split_of.items()}, notes
+    return split_of, notes
 
 
 def _look_up(line, places):
@@ -171,14 +159,15 @@ def _read_lines(path):
         raise DataError(f"{path}: not a text in UTF-8 ({error.reason}); save it as such") from None
 
 
-def _list_files(lists):
+def _find_lists(lists):
+    """From each split to its list file."""
     if not isinstance(lists, dict):
-        folder = Path(lists)
         known = {**SPLIT_NAMES, "train": (*SPLIT_NAMES["train"], "trainval")}
-        found = {s: [folder / f"{name}.txt" for name in known[s] if (folder / f"{name}.txt").is_file()] for s in SPLITS}
-        lists = {split: paths[0] for split, paths in found.items() if paths}
-        if not lists:
-            raise DataError(f"{folder}: no train.txt, val.txt or test.txt in it")
+        paths = {split: [Path(lists, f"{name}.txt") for name in known[split]] for split in SPLITS}
+        found = {split: [path for path in paths[split] if path.is_file()] for split in SPLITS}
+        if not any(found.values()):
+            raise DataError(f"{lists}: no train.txt, val.txt or test.txt in it")
+        lists = {split: these[0] for split, these in found.items() if these}
     strange = sorted(set(lists) - set(SPLITS))
     if strange:
         raise DataError(f"lists= has the splits {', '.join(strange)}; wanted {', '.join(SPLITS)}")
