@@ -135,6 +135,7 @@ FLOORS = {
     "labels": module(0),
     "images": module(0, "PIL"),
     "layers": module(0, "keras"),
+    "bridge": module(0),
     "losses": module(0, "keras"),
     "metrics": module(0, "keras scipy"),
     "crf": module(0, "scipy"),
