@@ -1,8 +1,6 @@
-import keras
 import keras_cv
 import numpy as np
 import pytest
-import tensorflow as tf
 from keras import layers, ops
 from scipy import ndimage
 
@@ -23,11 +21,6 @@ def give(image, mask):
     """A layer that returns this one pair, (height, width) greys and ids, whatever it is fed."""
     image, mask = np.asarray(image), np.asarray(mask)
     return change(lambda _: np.repeat(image[None, ..., None], 3, axis=-1), lambda _: mask[None, ..., None])
-
-
-def in_dataset(layer):
-    """As in ``dataset.map(layer)``, where Keras makes everything float32."""
-    return lambda pair: next(iter(tf.data.Dataset.from_tensors(pair).map(layer)))
 
 
 def on_floats(layer):
@@ -101,29 +94,9 @@ class TestWhatIsFed:
                 seen.append(training)
                 return pair
 
-        class Plain(layers.Layer):
-            def call(self, pair):
-                seen.append("plain")
-                return pair
-
-        def function(pair, training=False):
-            seen.append(training)
-            return pair
-
         seen = []
-        for layer in (Layer(), Plain(), function):
-            audit(layer, pairs=1)
-        assert seen == [True, "plain", True]
-
-    def test_no_random_state_is_touched(self):
-        def draw():
-            return np.random.random(), float(keras.random.uniform(()))
-
-        keras.utils.set_random_seed(1)
-        undisturbed = draw()
-        keras.utils.set_random_seed(1)
-        audit(lambda pair: pair, pairs=2)
-        assert draw() == undisturbed
+        audit(Layer(), pairs=1)
+        assert seen == [True]
 
 
 class TestByHand:
@@ -178,11 +151,6 @@ class TestByHand:
         assert (found.mislabelled, found.at_boundaries) == (0, 3 / 44)
         assert not found.in_step
 
-    def test_nearly_an_id_is_another(self):
-        found = audit(give(self.image, np.where(self.mask == 200, 199.9999, 10)), pairs=1)
-        assert found.new_ids == (199.9999,) and "new: 199.9999;" in str(found)
-        assert not found.in_step
-
     def test_a_new_id_is_wrong_whatever_the_image_shows(self):
         found = audit(give(np.full((6, 8), 48), np.full((6, 8), 7)), pairs=1)
         assert (found.mislabelled, found.at_boundaries, found.judged) == (1, 1, 1)
@@ -230,24 +198,6 @@ class TestInStep:
         assert 0.35 < found.mislabelled < 0.65
 
     @pytest.mark.parametrize(
-        "layer",
-        [
-            layers.RandomBrightness(0.2, seed=0),
-            layers.RandomContrast(0.5, seed=0),
-            layers.RandomSaturation(0.5, seed=0),
-            layers.RandomHue(0.3, seed=0),
-            layers.RandomGaussianBlur(1.0, kernel_size=3, sigma=1.0, seed=0),
-        ],
-        ids=lambda layer: layer.name,
-    )
-    def test_changes_of_light_colour_and_sharpness(self, layer):
-        spy = Spy()
-        found = audit(lambda pair: spy(in_dataset(layer)(pair)), pairs=16)
-        assert found.in_step and found.judged == 1
-        # It did something; of hue and saturation grey has none.
-        assert len(np.unique(spy.images)) > 2 or layer.name in ("random_hue", "random_saturation")
-
-    @pytest.mark.parametrize(
         "light",
         [
             lambda images: images / 127.5 - 1,
@@ -274,15 +224,6 @@ class TestInStep:
         assert found.in_step and found.judged == 1
         assert found.void_after > 0.25 > found.void_before
         assert found.at_boundaries < 0.05
-
-    def test_deep_zoom_in_leaves_images_of_one_tone_unjudged(self):
-        def enlarge(pixels):
-            return np.repeat(np.repeat(pixels[:, 40:44, 60:64], 24, axis=1), 32, axis=2)
-
-        noise = np.random.default_rng(0).normal(scale=8, size=(1, 96, 128, 3))
-        found = audit(change(lambda images: enlarge(images) + noise, enlarge))
-        assert found.mislabelled == 0
-        assert 0 < found.judged < 0.7
 
     def test_a_rare_tone_is_a_tone(self, rng):
         mask = np.full((40, 50), 10)
@@ -329,24 +270,6 @@ class TestOutOfStep:
         assert found.mislabelled == pytest.approx(blocks.sum() / inner.sum(), abs=1e-12)
         assert 0.03 < found.mislabelled < 0.09
         assert found.at_boundaries == 0
-
-    @pytest.mark.parametrize(("fill", "found_in"), [(0, 200), (127, 200), (255, 10)])
-    def test_erased_from_the_image_alone(self, fill, found_in):
-        def erase(images):
-            images[:, 30:60, 40:80] = fill
-            return images
-
-        _, masks = fed(pairs=16)
-        inner, patch = find_inner(masks), np.zeros(masks.shape, bool)
-        patch[:, 30:60, 40:80] = True
-        found = audit(change(erase), pairs=16)
-        assert found.mislabelled == pytest.approx((inner & patch & (masks == found_in)).sum() / inner.sum(), abs=1e-12)
-        assert found.mislabelled > 0.03
-
-    def test_ids_exchanged(self):
-        found = audit(change(masks=lambda masks: np.where(masks == VOID, VOID, 210 - masks)))
-        assert (found.mislabelled, found.at_boundaries) == (1, 1)
-        assert (found.new_ids, found.lost_ids) == ((), ())
 
     def test_a_dtype_too_small(self):
         found = audit(change(masks=lambda masks: masks.astype("int8")))
@@ -429,10 +352,6 @@ class TestWhatDoesNotFit:
 class TestLayersOfOthers:
     """What should hold in any version: they stay in step, or fail as their source says."""
 
-    def test_keras_flip(self):
-        found = audit(layers.RandomFlip("horizontal_and_vertical", seed=0), pairs=16)
-        assert (found.mislabelled, found.at_boundaries, found.in_step) == (0, 0, True)
-
     @pytest.mark.parametrize("kind", [layers.RandomRotation, layers.RandomZoom, layers.RandomTranslation])
     def test_keras_geometry(self, kind):
         factors = {"height_factor": 0.2, "width_factor": 0.2} if kind is layers.RandomTranslation else {}
@@ -495,17 +414,6 @@ def test_a_single_misfit_is_not_told_as_none():
     found = audit(change(spoil), pairs=8)
     assert 0 < found.mislabelled < 1e-4
     assert "mislabelled    < 0.01% of" in str(found)
-
-
-def test_what_the_layer_raises_comes_through():
-    error = KeyError("mine")
-
-    def fail(pair):
-        raise error
-
-    with pytest.raises(KeyError) as raised:
-        audit(fail)
-    assert raised.value is error
 
 
 @pytest.mark.parametrize(

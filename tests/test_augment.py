@@ -111,34 +111,13 @@ def test_known_answers(seed, known):
     assert known == [to_signed(lowbias32(lowbias32(state + place * golden))) for place in range(4)]
 
 
-def neighbours(draw):
-    """Long sequences of draws whose seeds, places or names are neighbours."""
+def test_uniform_numbers_are_uniform_whatever_in_the_seed_is_a_neighbour():
     number = np.arange(20_000, dtype=np.int32)
-    yield np.array(draw(Draws(np.stack([number, 0 * number], axis=1)), "a", ()))
-    yield np.array(draw(Draws(np.stack([0 * number, number], axis=1)), "a", ()))
-    yield np.array(draw(Draws(np.array([[1, 2]])), "a", (20_000,)))[0]
-    fewer = Draws(np.stack([number[:400]] * 2, axis=1))
-    yield np.stack([draw(fewer, f"name {i}", ()) for i in range(50)], axis=1).ravel()
-
-
-def test_uniform_numbers_are_uniform_and_strangers_to_their_neighbours():
-    for numbers in neighbours(lambda draws, name, shape: draws.uniform(name, -3, 5, shape)):
-        n = len(numbers)
+    for seeds in ([number, 0 * number], [0 * number, number]):
+        numbers = np.array(Draws(np.stack(seeds, axis=1)).uniform("a", -3, 5))
         assert numbers.dtype == np.float32 and -3 <= numbers.min() and numbers.max() < 5
-        # the mean is 1, the variance 8² / 12; four standard errors of each
-        assert numbers.mean() == pytest.approx(1, abs=4 * 8 / math.sqrt(12 * n))
-        assert numbers.var() == pytest.approx(8**2 / 12, rel=4 * math.sqrt(0.8 / n))
         assert stats.kstest(numbers, stats.uniform(-3, 8).cdf).pvalue > 0.001
-        assert abs(np.corrcoef(numbers[1:], numbers[:-1])[0, 1]) < 4 / math.sqrt(n)
-
-
-def test_normal_numbers_are_normal():
-    for numbers in neighbours(lambda draws, name, shape: draws.normal(name, shape)):
-        n = len(numbers)
-        assert numbers.mean() == pytest.approx(0, abs=4 / math.sqrt(n))
-        assert numbers.std() == pytest.approx(1, abs=4 / math.sqrt(2 * n))
-        assert stats.kstest(numbers, "norm").pvalue > 0.001
-        assert abs(np.corrcoef(numbers[1:], numbers[:-1])[0, 1]) < 4 / math.sqrt(n)
+        assert abs(np.corrcoef(numbers[1:], numbers[:-1])[0, 1]) < 4 / math.sqrt(20_000)
 
 
 def test_what_is_certain_always_happens_and_what_is_impossible_never():
@@ -166,13 +145,6 @@ def test_by_default_every_bit_stays(images, masks, dtype):
     assert_same(view(layer, images[0], masks[0]), (images[0].astype(np.float32), masks[0]))
 
 
-def test_flipped_is_read_from_the_right_and_twice_flipped_is_itself(images, masks):
-    layer = Augment((32, 48), flip=1.0)
-    once = view(layer, images, masks)
-    assert_same(once, (images[:, :, ::-1].astype(np.float32), masks[:, :, ::-1]))
-    assert_same(view(layer, *once), (images.astype(np.float32), masks))
-
-
 def test_twice_the_size_by_hand():
     image = np.array([[0, 100], [40, 140]])[..., None] + [0, 1, 2]
     # the four pixels of a row lie at −¼, ¼, ¾ and 1¼ of the image's: 0 + 100 · (0, ¼, ¾, 1), and the same down
@@ -182,14 +154,6 @@ def test_twice_the_size_by_hand():
     assert mask.tolist() == [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]]
 
 
-def test_half_the_size_by_hand():
-    # the two pixels of a row lie at ½ and 2½ of the image's: the means of 0, 10 and of 20, 30; a tie goes up
-    image = np.add.outer([0, 40, 80, 120], [0, 10, 20, 30])[..., None] + [0, 1, 2]
-    seen, mask = view(Augment((2, 2), scale=(0.5, 0.5)), image.astype(np.uint8), np.arange(16).reshape(4, 4))
-    np.testing.assert_allclose(seen, np.add.outer([20, 100], [5, 25])[..., None] + [0, 1, 2], atol=1e-4)
-    assert mask.tolist() == [[5, 7], [13, 15]]
-
-
 SIN, COS = 1 / 2, math.sqrt(3) / 2  # of 30°
 
 
@@ -197,17 +161,13 @@ SIN, COS = 1 / 2, math.sqrt(3) / 2  # of 30°
     ("ranges", "shares", "dot", "expected"),
     [
         (dict(rotation=30), dict(rotation=1), (0, 10), (10 * SIN, 10 * COS)),  # from the right downwards: clockwise
-        (dict(rotation=30), dict(rotation=0), (0, 10), (-10 * SIN, 10 * COS)),
         (dict(rotation=30, scale=(1.5, 1.5)), dict(rotation=1), (0, 10), (15 * SIN, 15 * COS)),
-        (dict(rotation=30, flip=1), dict(rotation=1), (0, 10), (10 * SIN, -10 * COS)),
         (dict(shear=45), dict(shear=1), (10, 3), (10, 3 - 10)),
-        (dict(shear=45), dict(shear=0), (10, 3), (10, 3 + 10)),
         (dict(scale=(0.5, 2)), dict(scale=1), (5, 7), (10, 14)),
         (dict(scale=(0.5, 2)), dict(scale=0), (6, 8), (3, 4)),
         (dict(scale=(0.5, 2)), dict(scale=0.5), (6, 8), (6, 8)),  # the middle of halving and doubling is 1
         (dict(flip=1), {}, (3, 5), (3, -5)),
         (dict(translation=0.25), dict(shift=1), (2, 0), (2 - 10, 0 - 15)),
-        (dict(translation=0.25), dict(shift=0), (2, 0), (2 + 10, 0 + 15)),
         (dict(translation=0.25, scale=(2, 2)), dict(shift=1), (2, 0), (4 - 10, 0 - 15)),  # a share of what is seen
     ],
 )
@@ -248,13 +208,6 @@ def test_a_small_crop_lies_in_the_image_and_comes_everywhere():
     assert np.all(crops == corner[:, None, None] + (14 * np.arange(8)[:, None] + np.arange(9)))
     y, x = np.divmod(crops, 14)
     np.testing.assert_array_less(np.abs(seen[..., :2] - np.stack([y, x], axis=-1)), 0.5 + 1e-4)
-
-
-def test_a_crop_twice_enlarged_lies_in_the_image_too():
-    images, masks = copies(np.full((12, 14, 3), 200), 500), np.ones((500, 12, 14), np.uint8)
-    for size, scale in (((24, 28), 2), ((20, 20), 2), ((6, 7), 0.5)):
-        seen, crops = view(Augment(size, scale=(scale, scale)), images, masks)
-        assert np.all(crops == 1) and np.all(seen == 200)
 
 
 def test_a_large_crop_holds_the_whole_image_and_grey_void_around_it(rng):
@@ -324,13 +277,6 @@ def bent(count, size=(96, 128), **ranges):
     return np.where(known[..., None], seen[..., :2], np.nan)
 
 
-def fold(places):
-    """The least change of area at a pixel, as a share of the mean; below 0 the picture is folded over."""
-    down, across = np.diff(places, axis=1)[:, :, :-1], np.diff(places, axis=2)[:, :-1]
-    area = down[..., 0] * across[..., 1] - down[..., 1] * across[..., 0]
-    return np.nanmin(area) / np.nanmean(area)
-
-
 def test_elastic_moves_as_far_as_it_says():
     moved = (bent(12, size=(256, 256)) - make_map(256, 256)[..., :2])[:, 24:-24, 24:-24]
     weights = geometry.interpolate_cubic(256)[24:-24]
@@ -355,11 +301,6 @@ def test_elastic_is_turned_with_the_crop(rng):
     assert plain.std() > 1
     expected = np.einsum("bij,bjyx->biyx", matrix, plain)
     np.testing.assert_allclose(geometry.bend(places, draws, 3, matrix), expected, atol=1e-4)
-
-
-@pytest.mark.parametrize("scale", [1, 2])
-def test_elastic_does_not_fold_the_image(scale):
-    assert fold(bent(60, size=(128, 128), scale=(scale, scale))) > 0
 
 
 # Colour, lens, sensor, file
@@ -443,7 +384,6 @@ def test_cutout_hides_a_rectangle_and_nothing_else():
     np.testing.assert_array_equal(hidden, rows[:, :, None] & columns[:, None, :])
     for lines, length in ((rows, 40), (columns, 60)):
         assert_spans(lines, 0.6 * length / 3, 0.6 * length)
-    assert_strangers(rows, columns)
 
 
 def assert_spans(lines, shortest, longest):
@@ -454,13 +394,6 @@ def assert_spans(lines, shortest, longest):
     sides = lines.sum(axis=1)
     assert shortest - 1 <= sides.min() < 1.2 * shortest and 0.9 * longest < sides.max() <= longest + 1
     assert lines.any(axis=0).all()
-
-
-def assert_strangers(rows, columns):
-    """How long a rectangle is and where it starts says nothing of how wide it is and where."""
-    numbers = [number for lines in (rows, columns) for number in (lines.sum(axis=1), lines.argmax(axis=1))]
-    across = np.corrcoef(numbers)[:2, 2:]
-    np.testing.assert_allclose(across, 0, atol=4 / math.sqrt(len(rows)))
 
 
 SOMETIMES = dict(elastic=4, blur=2, noise=20, cutout=0.5)
@@ -498,9 +431,11 @@ def test_each_change_of_colour_happens_alone_to_every_image_and_to_no_mask(name,
 
 
 @presets
-def test_presets_hand_on_the_ignore_id_and_the_seed(preset):
-    config = preset((8, 9), ignore_id=7, seed=5).get_config()
-    assert config == config | dict(size=(8, 9), ignore_id=7, seed=5)
+def test_presets_hand_on_the_ignore_id_and_the_seed_and_take_an_empty_batch(preset, images, masks):
+    layer = preset((8, 9), ignore_id=7, seed=5)
+    assert layer.get_config() == layer.get_config() | dict(size=(8, 9), ignore_id=7, seed=5)
+    empty = view(layer, images[:0], masks[:0])
+    assert [array.shape for array in empty] == [(0, 8, 9, 3), (0, 8, 9)]
 
 
 # The layer
@@ -517,16 +452,14 @@ batch = {
     "images": rng.integers(0, 256, (4, 32, 48, 3), np.uint8),
     "segmentation_masks": rng.integers(0, 8, (4, 32, 48), np.uint8),
 }
-light, cutmix = augment.light((24, 40), seed=5), augment.CutMix(probability=1)
-layers = [light, augment.strong((24, 40)), cutmix, augment.CopyPaste([3, 5], probability=1)]
+light = augment.light((24, 40), seed=5)
+strong = augment.Augment((24, 40), rotation=15, shear=5, elastic=2, hue=30, noise=8, cutout=0.3, probability=0.7)
+cutmix, copypaste = augment.CutMix(probability=1), augment.CopyPaste([3, 5], probability=1)
 views = {}
 
 def keep(name, pair):
     for key, value in pair.items():
         views[f"{key}, {name}"] = ops.convert_to_numpy(value)
-
-for layer in layers:
-    keep(layer.name.rstrip("_0123456789"), layer(batch, seed=seed))
 
 def view(number, pair):
     pair = light(pair, tf.stack([7, tf.cast(number, tf.int32)]))
@@ -534,10 +467,10 @@ def view(number, pair):
 
 plain = tf.data.Dataset.from_tensor_slices(batch)
 pairs = plain.take(2).enumerate().map(view, 2)
-mixed = pairs.batch(2).map(lambda pair: cutmix(pair, seed))
+mixed = pairs.batch(2).map(lambda pair: copypaste(cutmix(cutmix(pair, training=False), seed), seed))
+keep("at once", strong(batch, seed=seed))
 keep("mapped", next(mixed.as_numpy_iterator()))
 keep("with its own seed", next(plain.map(light).as_numpy_iterator()))
-keep("not training", next(mixed.map(lambda pair: cutmix(pair, training=False)).as_numpy_iterator()))
 shapes = [str(dataset.element_spec[key].shape) for dataset in (pairs, mixed) for key in batch]
 views["shapes"] = np.array(shapes)
 """
@@ -600,27 +533,6 @@ def test_a_pair_and_a_seed_give_the_same_bytes_everywhere(preset, known, rng):
     assert dataset.element_spec["segmentation_masks"].shape == (24, 40)
     for pair, expected in zip(dataset.as_numpy_iterator(), alone, strict=True):
         assert_same((pair["images"], pair["segmentation_masks"]), expected)
-
-
-@pytest.mark.parametrize(
-    ("layers", "shape", "channel"),
-    [
-        ([augment.strong((24, 40)), *MIXTURES.values()], (None, None, None), False),
-        ([augment.light((24, 40)), CopyPaste([1], probability=1)], (None, 32, 48), True),
-    ],
-    ids=["unknown size", "known size"],
-)
-def test_a_traced_batch_is_the_same_batch(layers, shape, channel, images, masks):
-    masks = masks[..., None] if channel else masks
-    for layer in layers:
-        signature = [tf.TensorSpec((*shape, 3), tf.uint8), tf.TensorSpec(shape + (1,) * channel, tf.uint8)]
-        traced = tf.function(lambda i, m, s, layer=layer: layer({"images": i, "segmentation_masks": m}, s))
-        traced = traced.get_concrete_function(*signature, tf.TensorSpec((2,), tf.int32))
-        pair = traced(tf.constant(images), tf.constant(masks), tf.constant([1, 2]))
-        expected = view(layer, images, masks)
-        # TensorFlow may turn sums and products around when it traces.
-        np.testing.assert_allclose(pair["images"], expected[0], atol=1e-2)
-        np.testing.assert_array_equal(pair["segmentation_masks"], expected[1])
 
 
 def test_the_axis_of_channels_of_masks_stays(images, masks):
@@ -781,13 +693,6 @@ def test_a_batch_of_one_a_pair_and_no_batch_at_all_are_not_mixed(mixture, images
     assert_same(view(mixture, images[:1], masks[:1]), (images[:1], masks[:1]))
     assert_same(view(mixture, images[0], masks[0]), (images[0], masks[0]))
     assert_same(view(mixture, images[:0], masks[:0]), (images[:0], masks[:0]))
-
-
-@mixtures
-def test_mixtures_keep_the_dtypes(mixture, images, masks):
-    for image_dtype, mask_dtype in ((np.uint8, np.int16), (np.float32, np.int64)):
-        seen, mask = view(mixture, images.astype(image_dtype), masks.astype(mask_dtype))
-        assert seen.dtype == image_dtype and mask.dtype == mask_dtype
 
 
 def test_cutmix_takes_one_rectangle_of_one_other_image(classes):
