@@ -238,7 +238,7 @@ def print_audit(name, layer, **options):
         return None
     ids = f"{found.new_id_count}, such as {found.new_ids[0]:.6g}" if found.new_id_count else "none"
     shares = f"{found.mislabelled:11.3%} {found.at_boundaries:14.2%} {found.reach:6}   {ids}"
-    print(f"{name:<38} {f'no mask for the image: {found.mask_shape[1]}' if found.reach != found.reach else shares}")
+    print(f"{name:<38} {f'no mask for the image: {found.mask_shape}' if found.reach != found.reach else shares}")
     return found
 
 

@@ -1,8 +1,6 @@
-import keras
 import keras_cv
 import numpy as np
 import pytest
-import tensorflow as tf
 from keras import layers, ops
 from scipy import ndimage
 
@@ -23,11 +21,6 @@ def give(image, mask):
     """A layer that returns this one pair, (height, width) greys and ids, whatever it is fed."""
     image, mask = np.asarray(image), np.asarray(mask)
     return change(lambda _: np.repeat(image[None, ..., None], 3, axis=-1), lambda _: mask[None, ..., None])
-
-
-def in_dataset(layer):
-    """As in ``dataset.map(layer)``, where Keras makes everything float32."""
-    return lambda pair: next(iter(tf.data.Dataset.from_tensors(pair).map(layer)))
 
 
 def on_floats(layer):
@@ -84,22 +77,10 @@ class TestWhatIsFed:
         assert 0.02 < np.mean(masks == VOID) < 0.08
         assert 0.45 < np.mean(images == 208) < 0.55
 
-    def test_tiles_have_16_pixels_and_an_offset_of_their_own(self):
-        images, _ = fed(pairs=8)
-        for axis, other in ((1, 2), (2, 1)):
-            steps = (np.diff(images[..., 0].astype(int), axis=axis) != 0).any(axis=other)  # (pairs, position)
-            offsets = [set(np.flatnonzero(row) % 16) for row in steps]
-            assert all(len(offset) == 1 for offset in offsets)
-            assert len(set().union(*offsets)) > 2
-
     def test_batches(self):
-        spy, other = Spy(), Spy()
-        audit(spy, pairs=5, batch_size=2)
-        audit(other, pairs=5, batch_size=5)
-        assert [len(batch["images"]) for batch in spy.batches] == [2, 2, 1]
-        assert spy.batches[0]["segmentation_masks"].shape == (2, 96, 128, 1)
-        np.testing.assert_array_equal(spy.images, other.images)
-        np.testing.assert_array_equal(spy.masks, other.masks)
+        spy = Spy()
+        audit(spy, pairs=17)
+        assert [batch["segmentation_masks"].shape for batch in spy.batches] == [(n, 96, 128, 1) for n in (8, 8, 1)]
 
     def test_size_and_ids_as_asked_for(self):
         images, masks = fed(pairs=8, size=(40, 50), ids=(3, 2), ignore_id=0)
@@ -113,29 +94,9 @@ class TestWhatIsFed:
                 seen.append(training)
                 return pair
 
-        class Plain(layers.Layer):
-            def call(self, pair):
-                seen.append("plain")
-                return pair
-
-        def function(pair, training=False):
-            seen.append(training)
-            return pair
-
         seen = []
-        for layer in (Layer(), Plain(), function):
-            audit(layer, pairs=1)
-        assert seen == [True, "plain", True]
-
-    def test_no_random_state_is_touched(self):
-        def draw():
-            return np.random.random(), float(keras.random.uniform(()))
-
-        keras.utils.set_random_seed(1)
-        undisturbed = draw()
-        keras.utils.set_random_seed(1)
-        audit(lambda pair: pair, pairs=2)
-        assert draw() == undisturbed
+        audit(Layer(), pairs=1)
+        assert seen == [True]
 
 
 class TestByHand:
@@ -190,11 +151,6 @@ class TestByHand:
         assert (found.mislabelled, found.at_boundaries) == (0, 3 / 44)
         assert not found.in_step
 
-    def test_nearly_an_id_is_another(self):
-        found = audit(give(self.image, np.where(self.mask == 200, 199.9999, 10)), pairs=1)
-        assert found.new_ids == (199.9999,) and "new: 199.9999;" in str(found)
-        assert not found.in_step
-
     def test_a_new_id_is_wrong_whatever_the_image_shows(self):
         found = audit(give(np.full((6, 8), 48), np.full((6, 8), 7)), pairs=1)
         assert (found.mislabelled, found.at_boundaries, found.judged) == (1, 1, 1)
@@ -219,14 +175,10 @@ class TestInStep:
         assert (found.mislabelled, found.at_boundaries, found.reach, found.judged) == (0, 0, 0, 1)
         assert (found.new_ids, found.new_id_count, found.lost_ids) == ((), 0, ())
         assert found.void_before == found.void_after > 0.02
-        assert found.image_shape == ((96, 128, 3), (96, 128, 3)) and found.mask_shape == ((96, 128, 1), (96, 128, 1))
-        assert found.image_dtype == found.mask_dtype == ("uint8", "uint8")
+        assert (found.image_shape, found.mask_shape) == ((96, 128, 3), (96, 128, 1))
+        assert found.image_dtype == found.mask_dtype == "uint8"
         assert not found.worst[2].any()
         assert found.in_step
-
-    def test_both_flipped(self):
-        found = audit(change(lambda images: images[:, :, ::-1], lambda masks: masks[:, :, ::-1]))
-        assert (found.mislabelled, found.at_boundaries) == (0, 0)
 
     @pytest.mark.parametrize(
         "form",
@@ -235,36 +187,15 @@ class TestInStep:
             lambda masks: masks.astype("int32"),
             lambda masks: masks.astype("float16"),
             lambda masks: ops.cast(masks, "bfloat16"),
-            # one-hot: channel 1 and 2, and none where void
-            lambda masks: np.eye(3, dtype="uint8")[masks[..., 0] % VOID] * (masks != VOID),
-            lambda masks: np.eye(3, dtype="float32")[masks[..., 0] % VOID] * (masks != VOID),
         ],
     )
     def test_every_form_of_mask(self, form):
-        found = audit(change(masks=form), ids=(1, 2), pairs=8)
+        found = audit(change(masks=form), pairs=8)
         assert found.in_step and found.at_boundaries == 0 and found.lost_ids == ()
         assert found.void_after == found.void_before
-        assert found.mask_shape[1] == tuple(form(np.zeros((1, 96, 128, 1), np.uint8)).shape[1:])
-        found = audit(change(lambda images: images[:, :, ::-1], form), ids=(1, 2), pairs=8)
+        assert found.mask_shape == tuple(form(np.zeros((1, 96, 128, 1), np.uint8)).shape[1:])
+        found = audit(change(lambda images: images[:, :, ::-1], form), pairs=8)
         assert 0.35 < found.mislabelled < 0.65
-
-    @pytest.mark.parametrize(
-        "layer",
-        [
-            layers.RandomBrightness(0.2, seed=0),
-            layers.RandomContrast(0.5, seed=0),
-            layers.RandomSaturation(0.5, seed=0),
-            layers.RandomHue(0.3, seed=0),
-            layers.RandomGaussianBlur(1.0, kernel_size=3, sigma=1.0, seed=0),
-        ],
-        ids=lambda layer: layer.name,
-    )
-    def test_changes_of_light_colour_and_sharpness(self, layer):
-        spy = Spy()
-        found = audit(lambda pair: spy(in_dataset(layer)(pair)), pairs=16)
-        assert found.in_step and found.judged == 1
-        # It did something; of hue and saturation grey has none.
-        assert len(np.unique(spy.images)) > 2 or layer.name in ("random_hue", "random_saturation")
 
     @pytest.mark.parametrize(
         "light",
@@ -293,15 +224,6 @@ class TestInStep:
         assert found.in_step and found.judged == 1
         assert found.void_after > 0.25 > found.void_before
         assert found.at_boundaries < 0.05
-
-    def test_deep_zoom_in_leaves_images_of_one_tone_unjudged(self):
-        def enlarge(pixels):
-            return np.repeat(np.repeat(pixels[:, 40:44, 60:64], 24, axis=1), 32, axis=2)
-
-        noise = np.random.default_rng(0).normal(scale=8, size=(1, 96, 128, 3))
-        found = audit(change(lambda images: enlarge(images) + noise, enlarge))
-        assert found.mislabelled == 0
-        assert 0 < found.judged < 0.7
 
     def test_a_rare_tone_is_a_tone(self, rng):
         mask = np.full((40, 50), 10)
@@ -349,34 +271,10 @@ class TestOutOfStep:
         assert 0.03 < found.mislabelled < 0.09
         assert found.at_boundaries == 0
 
-    @pytest.mark.parametrize(("fill", "found_in"), [(0, 200), (127, 200), (255, 10)])
-    def test_erased_from_the_image_alone(self, fill, found_in):
-        def erase(images):
-            images[:, 30:60, 40:80] = fill
-            return images
-
-        _, masks = fed(pairs=16)
-        inner, patch = find_inner(masks), np.zeros(masks.shape, bool)
-        patch[:, 30:60, 40:80] = True
-        found = audit(change(erase), pairs=16)
-        assert found.mislabelled == pytest.approx((inner & patch & (masks == found_in)).sum() / inner.sum(), abs=1e-12)
-        assert found.mislabelled > 0.03
-
-    def test_a_few_white_specks_do_not_move_what_is_bright(self, rng):
-        _, masks = fed(pairs=8)
-        inner, specks = find_inner(masks), rng.random(masks.shape) < 0.002
-        found = audit(change(lambda images: np.where(specks[..., None], 255, 100 + images // 4)), pairs=8)
-        assert found.mislabelled == pytest.approx((inner & specks & (masks == 10)).sum() / inner.sum(), abs=1e-12)
-
-    def test_ids_exchanged(self):
-        found = audit(change(masks=lambda masks: np.where(masks == VOID, VOID, 210 - masks)))
-        assert (found.mislabelled, found.at_boundaries) == (1, 1)
-        assert (found.new_ids, found.lost_ids) == ((), ())
-
     def test_a_dtype_too_small(self):
         found = audit(change(masks=lambda masks: masks.astype("int8")))
         assert (found.new_ids, found.lost_ids) == ((200 - 256, 255 - 256), (200, 255))
-        assert (found.mask_dtype, found.void_after) == (("uint8", "int8"), 0)
+        assert (found.mask_dtype, found.void_after) == ("int8", 0)
         # The dark class is left, and nothing bright to tell it from: what is judged are the ids that were never fed.
         assert found.mislabelled == 1 and 0.4 < found.judged < 0.7
 
@@ -409,7 +307,7 @@ class TestOutOfStep:
         assert not found.in_step
 
     def test_the_worst_pair(self):
-        sides = iter([0, 4, 0, 12, 6, 0])
+        sides = iter([0, 4, 0, 12, 6, 0, 0, 0, 0, 7])
 
         def spoil(images):
             for image in images:
@@ -417,8 +315,8 @@ class TestOutOfStep:
                 image[30 : 30 + side, 30 : 30 + side] = exchange_tones(image[30 : 30 + side, 30 : 30 + side])
             return images
 
-        images, masks = fed(pairs=6, batch_size=2)
-        image, mask, misfit = audit(change(spoil), pairs=6, batch_size=2).worst
+        images, masks = fed(pairs=10)
+        image, mask, misfit = audit(change(spoil), pairs=10).worst
         np.testing.assert_array_equal(mask, masks[3])
         np.testing.assert_array_equal(misfit, (image != images[3]).any(axis=-1) & (mask != VOID))
         assert 0 < misfit.sum() <= 144
@@ -441,22 +339,18 @@ class TestWhatDoesNotFit:
         found = audit(change(masks=form), pairs=2)
         assert np.isnan([found.mislabelled, found.at_boundaries, found.reach]).all()
         assert (found.judged, found.worst, found.in_step) == (0, None, False)
-        assert found.mask_shape == ((96, 128, 1), after)
+        assert found.mask_shape == after
         assert str(found).startswith("image and mask cannot be compared\n")
 
     def test_one_batch_out_of_three_is_enough(self):
         rows = iter([0, 3, 0])
         found = audit(change(masks=lambda masks: masks[:, next(rows) :]), pairs=24)
         assert np.isnan(found.mislabelled)
-        assert found.mask_shape[1] == (93, 128, 1)
+        assert found.mask_shape == (93, 128, 1)
 
 
 class TestLayersOfOthers:
     """What should hold in any version: they stay in step, or fail as their source says."""
-
-    def test_keras_flip(self):
-        found = audit(layers.RandomFlip("horizontal_and_vertical", seed=0), pairs=16)
-        assert (found.mislabelled, found.at_boundaries, found.in_step) == (0, 0, True)
 
     @pytest.mark.parametrize("kind", [layers.RandomRotation, layers.RandomZoom, layers.RandomTranslation])
     def test_keras_geometry(self, kind):
@@ -474,9 +368,6 @@ class TestLayersOfOthers:
         found = audit(on_floats(layers.RandomElasticTransform(seed=0)), pairs=8, size=(48, 64))
         assert found.mislabelled > 0.005
 
-    def test_keras_cutmix(self):
-        assert not audit(layers.CutMix(seed=0), pairs=8).in_step
-
     def test_keras_erasing_leaves_the_mask(self):
         found = audit(layers.RandomErasing(fill_value=0.0, seed=0), pairs=16)
         assert found.mislabelled > 0.005 and found.new_id_count == 0
@@ -485,7 +376,7 @@ class TestLayersOfOthers:
         assert audit(keras_cv.layers.RandomFlip(seed=0), pairs=16).at_boundaries == 0
         padded = audit(keras_cv.layers.JitteredResize((96, 128), scale_factor=(0.7, 0.8), seed=0), pairs=8)
         assert padded.new_ids == (0,) and padded.mislabelled > 0.05
-        assert audit(keras_cv.layers.Resizing(48, 64), pairs=8).mask_shape[1] == (48, 64, 1)
+        assert audit(keras_cv.layers.Resizing(48, 64), pairs=8).mask_shape == (48, 64, 1)
 
 
 def test_the_same_seed_gives_the_same_report():
@@ -511,8 +402,7 @@ def test_the_report_in_words():
         "  judged         100.00% of the labelled pixels",
         "  void             0.00% before, 0.00% after",
         "  ids            new: 7; lost: none",
-        "  image          (4, 5, 3) uint8 → (6, 8, 3) float32",
-        "  mask           (4, 5, 1) uint8 → (6, 8, 1) int32",
+        "  came back      image (6, 8, 3) float32, mask (6, 8, 1) int32",
     ]
 
 
@@ -526,43 +416,31 @@ def test_a_single_misfit_is_not_told_as_none():
     assert "mislabelled    < 0.01% of" in str(found)
 
 
-def test_what_the_layer_raises_comes_through():
-    error = KeyError("mine")
-
-    def fail(pair):
-        raise error
-
-    with pytest.raises(KeyError) as raised:
-        audit(fail)
-    assert raised.value is error
-
-
 @pytest.mark.parametrize(
     ("returned", "told"),
     [
-        (lambda pair: pair["images"], "returned a .*Tensor"),
-        (lambda pair: (pair["images"], pair["segmentation_masks"]), "returned a tuple"),
-        (lambda pair: {"images": pair["images"], "labels": 1}, r"a dict with \['images', 'labels'\]"),
+        (lambda pair: pair["images"], "got a .*Tensor"),
+        (lambda pair: (pair["images"], pair["segmentation_masks"]), "got a tuple"),
+        (lambda pair: {"images": pair["images"], "labels": 1}, "got the keys images, labels"),
     ],
 )
 def test_layers_that_return_something_else(returned, told):
-    with pytest.raises(ValueError, match=f"must return a dict with 'images' and 'segmentation_masks', .*{told}"):
+    with pytest.raises(ValueError, match=f"the layer returns.*segmentation_masks.*{told}"):
         audit(returned)
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"pairs": 0}, "pairs and batch_size must be at least 1, got 0 and 8"),
-        ({"batch_size": 0}, "got 64 and 0"),
-        ({"size": (0, 8)}, r"size must be .* got \(0, 8\)"),
-        ({"size": (8,)}, r"size must be .* got \(8,\)"),
-        ({"ids": (3, 3)}, r"three different ids in 0–255, got \(3, 3\) and 255"),
-        ({"ids": (3, 255)}, r"three different ids in 0–255, got \(3, 255\) and 255"),
-        ({"ids": (3, 256)}, "three different ids"),
-        ({"ids": (3, 4, 5)}, "three different ids"),
-        ({"ids": (0.5, 4)}, "three different ids"),
-        ({"ignore_id": -1}, "three different ids"),
+        ({"pairs": 0}, "pairs=0"),
+        ({"size": (0, 8)}, r"size=\(0, 8\)"),
+        ({"size": (8,)}, r"size=\(8,\)"),
+        ({"ids": (3, 3)}, r"0–255, got \(3, 3\) and 255"),
+        ({"ids": (3, 255)}, r"0–255, got \(3, 255\) and 255"),
+        ({"ids": (3, 256)}, r"\(3, 256\)"),
+        ({"ids": (3, 4, 5)}, r"\(3, 4, 5\)"),
+        ({"ids": (0.5, 4)}, r"\(0.5, 4\)"),
+        ({"ignore_id": -1}, "-1"),
     ],
 )
 def test_arguments_out_of_range(arguments, told):

@@ -1,9 +1,10 @@
 import importlib.util
-import io
 import math
 import os
+import re
 import subprocess
 import sys
+import time
 import zlib
 from pathlib import Path
 
@@ -11,15 +12,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
 from scipy import ndimage, stats
 
 from seglib import augment
-from seglib.augment import Augment, CopyPaste, CutMix, Mosaic, colour, geometry
+from seglib.augment import Augment, CopyPaste, CutMix, colour, geometry
 from seglib.augment.draws import Draws, mix_bits
 
 PRESETS = {"light": augment.light, "standard": augment.standard, "strong": augment.strong}
-MIXTURES = {"CutMix": CutMix(chance=1), "Mosaic": Mosaic(chance=1), "CopyPaste": CopyPaste([1, 2], chance=1)}
+MIXTURES = {"CutMix": CutMix(probability=1), "CopyPaste": CopyPaste([1, 2], probability=1)}
 GREY = 127.5
 
 presets = pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
@@ -111,45 +111,13 @@ def test_known_answers(seed, known):
     assert known == [to_signed(lowbias32(lowbias32(state + place * golden))) for place in range(4)]
 
 
-def neighbours(draw):
-    """Long sequences of draws whose seeds, places or names are neighbours."""
+def test_uniform_numbers_are_uniform_whatever_in_the_seed_is_a_neighbour():
     number = np.arange(20_000, dtype=np.int32)
-    yield np.array(draw(Draws(np.stack([number, 0 * number], axis=1)), "a", ()))
-    yield np.array(draw(Draws(np.stack([0 * number, number], axis=1)), "a", ()))
-    yield np.array(draw(Draws(np.array([[1, 2]])), "a", (20_000,)))[0]
-    fewer = Draws(np.stack([number[:400]] * 2, axis=1))
-    yield np.stack([draw(fewer, f"name {i}", ()) for i in range(50)], axis=1).ravel()
-
-
-def test_uniform_numbers_are_uniform_and_strangers_to_their_neighbours():
-    for numbers in neighbours(lambda draws, name, shape: draws.uniform(name, -3, 5, shape)):
-        n = len(numbers)
+    for seeds in ([number, 0 * number], [0 * number, number]):
+        numbers = np.array(Draws(np.stack(seeds, axis=1)).uniform("a", -3, 5))
         assert numbers.dtype == np.float32 and -3 <= numbers.min() and numbers.max() < 5
-        # the mean is 1, the variance 8² / 12; four standard errors of each
-        assert numbers.mean() == pytest.approx(1, abs=4 * 8 / math.sqrt(12 * n))
-        assert numbers.var() == pytest.approx(8**2 / 12, rel=4 * math.sqrt(0.8 / n))
         assert stats.kstest(numbers, stats.uniform(-3, 8).cdf).pvalue > 0.001
-        assert abs(np.corrcoef(numbers[1:], numbers[:-1])[0, 1]) < 4 / math.sqrt(n)
-
-
-def test_every_bit_is_set_in_half_of_the_draws():
-    for bits in neighbours(lambda draws, name, shape: draws.bits(name, shape)):
-        share = [(bits >> i & 1).mean() for i in range(32)]
-        np.testing.assert_allclose(share, 0.5, atol=4 * 0.5 / math.sqrt(len(bits)))
-
-
-def test_two_names_are_strangers():
-    draws = Draws(np.stack([np.arange(20_000)] * 2, axis=1))
-    assert abs(np.corrcoef(draws.uniform("blur"), draws.uniform("noise"))[0, 1]) < 4 / math.sqrt(20_000)
-
-
-def test_normal_numbers_are_normal():
-    for numbers in neighbours(lambda draws, name, shape: draws.normal(name, shape)):
-        n = len(numbers)
-        assert numbers.mean() == pytest.approx(0, abs=4 / math.sqrt(n))
-        assert numbers.std() == pytest.approx(1, abs=4 / math.sqrt(2 * n))
-        assert stats.kstest(numbers, "norm").pvalue > 0.001
-        assert abs(np.corrcoef(numbers[1:], numbers[:-1])[0, 1]) < 4 / math.sqrt(n)
+        assert abs(np.corrcoef(numbers[1:], numbers[:-1])[0, 1]) < 4 / math.sqrt(20_000)
 
 
 def test_what_is_certain_always_happens_and_what_is_impossible_never():
@@ -159,9 +127,9 @@ def test_what_is_certain_always_happens_and_what_is_impossible_never():
 
 
 def test_one_draw_more_changes_no_other(images, masks):
-    plain = view(Augment((24, 40), rotation=20, cutout=0.5, chance=1), images, masks)
-    more = dict(brightness=20, hue=20, blur=1, noise=5, jpeg=50)
-    assert_same(plain[1:], view(Augment((24, 40), rotation=20, cutout=0.5, chance=1, **more), images, masks)[1:])
+    plain = view(Augment((24, 40), rotation=20, cutout=0.5, probability=1), images, masks)
+    more = dict(brightness=20, hue=20, blur=1, noise=5)
+    assert_same(plain[1:], view(Augment((24, 40), rotation=20, cutout=0.5, probability=1, **more), images, masks)[1:])
     # and by default nothing but the crop is drawn
     assert not np.array_equal(plain[1], view(Augment((24, 40)), images, masks)[1])
 
@@ -177,19 +145,6 @@ def test_by_default_every_bit_stays(images, masks, dtype):
     assert_same(view(layer, images[0], masks[0]), (images[0].astype(np.float32), masks[0]))
 
 
-def test_flipped_is_read_from_the_right_and_twice_flipped_is_itself(images, masks):
-    layer = Augment((32, 48), flip=1.0)
-    once = view(layer, images, masks)
-    assert_same(once, (images[:, :, ::-1].astype(np.float32), masks[:, :, ::-1]))
-    assert_same(view(layer, *once), (images.astype(np.float32), masks))
-
-
-def test_half_of_the_views_are_flipped():
-    images, masks = np.zeros((400, 1, 2, 3)), copies([[0, 1]], 400)
-    flipped = view(Augment((1, 2), flip=0.5), images, masks)[1][:, 0, 0]
-    assert flipped.mean() == pytest.approx(0.5, abs=4 * 0.5 / math.sqrt(400))
-
-
 def test_twice_the_size_by_hand():
     image = np.array([[0, 100], [40, 140]])[..., None] + [0, 1, 2]
     # the four pixels of a row lie at −¼, ¼, ¾ and 1¼ of the image's: 0 + 100 · (0, ¼, ¾, 1), and the same down
@@ -199,14 +154,6 @@ def test_twice_the_size_by_hand():
     assert mask.tolist() == [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]]
 
 
-def test_half_the_size_by_hand():
-    # the two pixels of a row lie at ½ and 2½ of the image's: the means of 0, 10 and of 20, 30; a tie goes up
-    image = np.add.outer([0, 40, 80, 120], [0, 10, 20, 30])[..., None] + [0, 1, 2]
-    seen, mask = view(Augment((2, 2), scale=(0.5, 0.5)), image.astype(np.uint8), np.arange(16).reshape(4, 4))
-    np.testing.assert_allclose(seen, np.add.outer([20, 100], [5, 25])[..., None] + [0, 1, 2], atol=1e-4)
-    assert mask.tolist() == [[5, 7], [13, 15]]
-
-
 SIN, COS = 1 / 2, math.sqrt(3) / 2  # of 30°
 
 
@@ -214,17 +161,13 @@ SIN, COS = 1 / 2, math.sqrt(3) / 2  # of 30°
     ("ranges", "shares", "dot", "expected"),
     [
         (dict(rotation=30), dict(rotation=1), (0, 10), (10 * SIN, 10 * COS)),  # from the right downwards: clockwise
-        (dict(rotation=30), dict(rotation=0), (0, 10), (-10 * SIN, 10 * COS)),
         (dict(rotation=30, scale=(1.5, 1.5)), dict(rotation=1), (0, 10), (15 * SIN, 15 * COS)),
-        (dict(rotation=30, flip=1), dict(rotation=1), (0, 10), (10 * SIN, -10 * COS)),
         (dict(shear=45), dict(shear=1), (10, 3), (10, 3 - 10)),
-        (dict(shear=45), dict(shear=0), (10, 3), (10, 3 + 10)),
         (dict(scale=(0.5, 2)), dict(scale=1), (5, 7), (10, 14)),
         (dict(scale=(0.5, 2)), dict(scale=0), (6, 8), (3, 4)),
         (dict(scale=(0.5, 2)), dict(scale=0.5), (6, 8), (6, 8)),  # the middle of halving and doubling is 1
         (dict(flip=1), {}, (3, 5), (3, -5)),
         (dict(translation=0.25), dict(shift=1), (2, 0), (2 - 10, 0 - 15)),
-        (dict(translation=0.25), dict(shift=0), (2, 0), (2 + 10, 0 + 15)),
         (dict(translation=0.25, scale=(2, 2)), dict(shift=1), (2, 0), (4 - 10, 0 - 15)),  # a share of what is seen
     ],
 )
@@ -255,14 +198,6 @@ def test_all_at_once_is_the_formula():
     assert np.all(np.abs(centre - [25, 45]) <= np.abs([50, 90] - seen) / 2 + 0.2 * seen + 1e-4)
 
 
-def test_halving_is_as_likely_as_doubling():
-    draws = Draws(np.stack([np.arange(4000)] * 2, axis=1))
-    ranges = dict(flip=0, scale=(0.5, 2), rotation=30, shear=30, translation=0)
-    matrix, _ = geometry.draw_affine(draws, (50, 50), (50, 50), **ranges)
-    doublings = -np.log2(np.linalg.det(matrix)) / 2  # neither a rotation nor a shear changes areas
-    assert stats.kstest(doublings, stats.uniform(-1, 2).cdf).pvalue > 0.001
-
-
 def test_a_small_crop_lies_in_the_image_and_comes_everywhere():
     masks = copies(np.arange(12 * 14).reshape(12, 14), 2000).astype(np.int32)
     seen, crops = view(Augment((8, 9), ignore_id=999), copies(make_map(12, 14), 2000), masks)
@@ -273,13 +208,6 @@ def test_a_small_crop_lies_in_the_image_and_comes_everywhere():
     assert np.all(crops == corner[:, None, None] + (14 * np.arange(8)[:, None] + np.arange(9)))
     y, x = np.divmod(crops, 14)
     np.testing.assert_array_less(np.abs(seen[..., :2] - np.stack([y, x], axis=-1)), 0.5 + 1e-4)
-
-
-def test_a_crop_twice_enlarged_lies_in_the_image_too():
-    images, masks = copies(np.full((12, 14, 3), 200), 500), np.ones((500, 12, 14), np.uint8)
-    for size, scale in (((24, 28), 2), ((20, 20), 2), ((6, 7), 0.5)):
-        seen, crops = view(Augment(size, scale=(scale, scale)), images, masks)
-        assert np.all(crops == 1) and np.all(seen == 200)
 
 
 def test_a_large_crop_holds_the_whole_image_and_grey_void_around_it(rng):
@@ -343,17 +271,10 @@ def test_the_audit_finds_every_preset_in_step(preset):
 def bent(count, size=(96, 128), **ranges):
     """The places that many views, elastic as far as is allowed, take their pixels from; far from any border."""
     images = copies(make_map(256, 256), count)
-    seen, mask = view(Augment(size, elastic=4, chance=1, **ranges), images, np.zeros((count, 256, 256), np.uint8))
+    seen, mask = view(Augment(size, elastic=4, probability=1, **ranges), images, np.zeros((count, 256, 256), np.uint8))
     # Within a pixel of the border, the image shows the border and not where it is.
     known = np.all((seen[..., :2] > 0) & (seen[..., :2] < 255), axis=-1) & (mask != 255)
     return np.where(known[..., None], seen[..., :2], np.nan)
-
-
-def fold(places):
-    """The least change of area at a pixel, as a share of the mean; below 0 the picture is folded over."""
-    down, across = np.diff(places, axis=1)[:, :, :-1], np.diff(places, axis=2)[:, :-1]
-    area = down[..., 0] * across[..., 1] - down[..., 1] * across[..., 0]
-    return np.nanmin(area) / np.nanmean(area)
 
 
 def test_elastic_moves_as_far_as_it_says():
@@ -382,15 +303,6 @@ def test_elastic_is_turned_with_the_crop(rng):
     np.testing.assert_allclose(geometry.bend(places, draws, 3, matrix), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("scale", [1, 2])
-def test_elastic_does_not_fold_the_image(scale):
-    assert fold(bent(60, size=(128, 128), scale=(scale, scale))) > 0
-
-
-def test_elastic_moves_image_and_mask_together():
-    assert augment.audit(Augment((96, 128), elastic=4, chance=1), pairs=16).mislabelled == 0
-
-
 # Colour, lens, sensor, file
 
 STILL = dict(brightness=0, contrast=0, saturation=0, hue=0)
@@ -417,25 +329,12 @@ def test_contrast_by_hand():
     )
 
 
-def test_no_saturation_is_the_luminance(images):
-    grey = recolour(images, 4, dict(saturation=1), saturation=0)
-    np.testing.assert_allclose(grey, np.repeat(images @ [[0.299], [0.587], [0.114]], 3, axis=-1), atol=1e-2)
-    np.testing.assert_allclose(grey[..., :1], tf.image.rgb_to_grayscale(np.float32(images)), atol=0.1)
-
-
 def test_hue_and_saturation_agree_with_tensorflows_chroma(images):
     seen = recolour(images, 4, dict(hue=40, saturation=0.5), hue=1, saturation=1)
     chroma = np.array(tf.image.rgb_to_yiq(np.float32(images)))
     turned = 1.5 * np.exp(1j * np.radians(40)) * (chroma[..., 1] + 1j * chroma[..., 2])
     expected = tf.image.yiq_to_rgb(np.stack([chroma[..., 0], turned.real, turned.imag], axis=-1).astype(np.float32))
     np.testing.assert_allclose(seen, expected, atol=0.5)  # its matrices have four digits
-
-
-def test_grey_stays_grey_whatever_the_hue_and_saturation():
-    greys = copies(np.arange(256)[:, None, None] + np.zeros((1, 1, 3)), 8)
-    draws = Draws(np.stack([np.arange(8)] * 2, axis=1))
-    seen = colour.change_colour(np.float32(greys), draws, **STILL | dict(hue=180, saturation=0.9))
-    np.testing.assert_allclose(seen, greys, atol=1e-2)
 
 
 def test_all_colours_at_once_are_the_formula(images):
@@ -457,14 +356,6 @@ def test_blur_agrees_with_scipy(rng, height):
     np.testing.assert_allclose(colour.blur(images, Chosen(2, blur=0), 2.0), images, atol=1e-4)
 
 
-def test_each_image_is_blurred_by_its_own_draw(images):
-    draws = Draws(np.stack([np.arange(4)] * 2, axis=1))
-    seen, own = np.array(colour.blur(np.float32(images), draws, 2.0)), np.array(draws.uniform("blur", 0, 2))
-    for i in range(4):
-        expected = ndimage.gaussian_filter(np.float32(images[i]), own[i], mode="nearest", radius=5, axes=(0, 1))
-        np.testing.assert_allclose(seen[i], expected, atol=1e-2)
-
-
 def test_noise_is_as_strong_as_it_says():
     grey = np.full((2, 100, 150, 3), 100, np.float32)
     noise = np.array(colour.add_noise(grey, Chosen(2, **{"noise level": 0.5}), 16)) - grey
@@ -477,27 +368,8 @@ def test_noise_is_as_strong_as_it_says():
     np.testing.assert_array_equal(colour.add_noise(grey, Chosen(2, **{"noise level": 0}), 16), grey)
 
 
-@pytest.mark.parametrize(("quality", "share"), [(2, 0.1), (10, 0.1), (30, 0.25), (75, 0.4), (95, 0.7)])
-@pytest.mark.parametrize("size", [(64, 80), (61, 77)], ids=str)
-def test_jpeg_agrees_with_pillow(quality, share, size, rng):
-    smooth = ndimage.gaussian_filter(rng.normal(size=(*size, 3)), (3, 3, 0.5))
-    image = (127 + 900 * smooth).clip(20, 235).round().astype(np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "JPEG", quality=quality, subsampling=0)
-    theirs = np.array(Image.open(file), np.float32)
-    ours = np.array(colour.lose_detail(np.float32(image)[None], Chosen(jpeg=0), quality))[0].clip(0, 255)
-    assert ours.shape == theirs.shape
-    # Pillow also rounds to whole levels three times, which weighs more the less is lost.
-    assert np.abs(ours - theirs).mean() < share * np.abs(image - theirs).mean()
-
-
-def test_jpeg_draws_up_to_quality_95(images):
-    best = np.array(colour.lose_detail(np.float32(images), Chosen(4, jpeg=1), 10))
-    np.testing.assert_array_equal(best, colour.lose_detail(np.float32(images), Chosen(4, jpeg=0), 95))
-
-
 def test_values_stay_in_range_and_are_not_rounded(images, masks):
-    ranges = dict(brightness=255, contrast=0.9, noise=100, chance=1)
+    ranges = dict(brightness=255, contrast=0.9, noise=100, probability=1)
     seen, _ = view(Augment((32, 48), **ranges), images, masks)
     assert seen.min() == 0 and seen.max() == 255 and seen.dtype == np.float32
     assert np.any(seen != np.round(seen))
@@ -505,14 +377,13 @@ def test_values_stay_in_range_and_are_not_rounded(images, masks):
 
 def test_cutout_hides_a_rectangle_and_nothing_else():
     images, masks = np.full((300, 40, 60, 3), 200, np.uint8), np.ones((300, 40, 60), np.uint8)
-    seen, mask = view(Augment((40, 60), cutout=0.6, chance=1), images, masks)
+    seen, mask = view(Augment((40, 60), cutout=0.6, probability=1), images, masks)
     hidden = mask == 255
     assert np.all(seen[hidden] == GREY) and np.all(seen[~hidden] == 200) and np.all(mask[~hidden] == 1)
     rows, columns = hidden.any(axis=2), hidden.any(axis=1)
     np.testing.assert_array_equal(hidden, rows[:, :, None] & columns[:, None, :])
     for lines, length in ((rows, 40), (columns, 60)):
         assert_spans(lines, 0.6 * length / 3, 0.6 * length)
-    assert_strangers(rows, columns)
 
 
 def assert_spans(lines, shortest, longest):
@@ -525,22 +396,15 @@ def assert_spans(lines, shortest, longest):
     assert lines.any(axis=0).all()
 
 
-def assert_strangers(rows, columns):
-    """How long a rectangle is and where it starts says nothing of how wide it is and where."""
-    numbers = [number for lines in (rows, columns) for number in (lines.sum(axis=1), lines.argmax(axis=1))]
-    across = np.corrcoef(numbers)[:2, 2:]
-    np.testing.assert_allclose(across, 0, atol=4 / math.sqrt(len(rows)))
-
-
-SOMETIMES = dict(elastic=4, blur=2, noise=20, jpeg=10, cutout=0.5)
+SOMETIMES = dict(elastic=4, blur=2, noise=20, cutout=0.5)
 
 
 @pytest.mark.parametrize("name", SOMETIMES)
-def test_chance(name, images, masks):
+def test_probability(name, images, masks):
     images, masks = copies(images[0], 64), copies(masks[0], 64)
 
-    def find_changed(chance):
-        seen, mask = view(Augment((32, 48), **{name: SOMETIMES[name]}, chance=chance), images, masks)
+    def find_changed(probability):
+        seen, mask = view(Augment((32, 48), **{name: SOMETIMES[name]}, probability=probability), images, masks)
         return np.any(seen != images, axis=(1, 2, 3)) | np.any(mask != masks, axis=(1, 2))
 
     assert not find_changed(0).any()
@@ -548,90 +412,103 @@ def test_chance(name, images, masks):
     assert 64 / 2 - 4 * 4 <= find_changed(0.5).sum() <= 64 / 2 + 4 * 4  # 4 = √(64 · ½ · ½), four times
 
 
-def test_whether_one_change_happens_says_nothing_of_another():
-    images, masks = np.full((200, 8, 8, 3), 100, np.uint8), np.ones((200, 8, 8), np.uint8)
-    seen, mask = view(Augment((8, 8), noise=20, cutout=0.9), images, masks)
-    hidden = mask == 255
-    noisy = np.any((seen[..., 0] != 100) & ~hidden, axis=(1, 2))
-    assert abs(np.corrcoef(noisy, hidden.any(axis=(1, 2)))[0, 1]) < 4 / math.sqrt(200)
-
-
 def test_lens_then_sensor_then_file(rng):
     images, masks = rng.integers(100, 150, (8, 32, 48, 3), np.uint8), np.zeros((8, 32, 48), np.uint8)
-    steps = dict(contrast=0.2), dict(blur=2), dict(noise=10), dict(jpeg=95)
+    steps = dict(contrast=0.2), dict(blur=2), dict(noise=10)
     expected = images
     for step in steps:
-        expected, _ = view(Augment((32, 48), **step, chance=1), expected, masks)
+        expected, _ = view(Augment((32, 48), **step, probability=1), expected, masks)
     at_once = {name: value for step in steps for name, value in step.items()}
-    seen, _ = view(Augment((32, 48), **at_once, chance=1), images, masks)
+    seen, _ = view(Augment((32, 48), **at_once, probability=1), images, masks)
     assert np.abs(seen - expected).mean() < 1e-2  # the last bit may decide where JPEG rounds to
 
 
 @pytest.mark.parametrize("name", STILL)
 def test_each_change_of_colour_happens_alone_to_every_image_and_to_no_mask(name, images, masks):
-    seen, mask = view(Augment((32, 48), **{name: 0.5}, chance=0), images, masks)
+    seen, mask = view(Augment((32, 48), **{name: 0.5}, probability=0), images, masks)
     assert np.all(np.any(seen != images, axis=(1, 2, 3)))
     np.testing.assert_array_equal(mask, masks)
 
 
 @presets
-def test_presets_hand_on_the_ignore_id_and_the_seed(preset):
-    config = preset((8, 9), ignore_id=7, seed=5).get_config()
-    assert config == config | dict(size=(8, 9), ignore_id=7, seed=5)
+def test_presets_hand_on_the_ignore_id_and_the_seed_and_take_an_empty_batch(preset, images, masks):
+    layer = preset((8, 9), ignore_id=7, seed=5)
+    assert layer.get_config() == layer.get_config() | dict(size=(8, 9), ignore_id=7, seed=5)
+    empty = view(layer, images[:0], masks[:0])
+    assert [array.shape for array in empty] == [(0, 8, 9, 3), (0, 8, 9)]
 
 
 # The layer
 
-# Run here and in other processes: one batch, seen by every layer.
+# Run here and under other backends: one batch, seen by the layers at once and inside of tf.data.
 SCRIPT = """
 import numpy as np
+import tensorflow as tf
 from keras import ops
 from seglib import augment
 
-rng = np.random.default_rng(0)
+rng, seed = np.random.default_rng(0), np.array([3, 4], np.int32)
 batch = {
-    "images": rng.integers(0, 256, (6, 32, 48, 3), np.uint8),
-    "segmentation_masks": rng.integers(0, 8, (6, 32, 48), np.uint8),
+    "images": rng.integers(0, 256, (4, 32, 48, 3), np.uint8),
+    "segmentation_masks": rng.integers(0, 8, (4, 32, 48), np.uint8),
 }
-layers = [preset((24, 40)) for preset in (augment.light, augment.standard, augment.strong)]
-layers += [augment.CutMix(chance=1), augment.Mosaic(chance=1), augment.CopyPaste([3, 5], chance=1)]
+light = augment.light((24, 40), seed=5)
+strong = augment.Augment((24, 40), rotation=15, shear=5, elastic=2, hue=30, noise=8, cutout=0.3, probability=0.7)
+cutmix, copypaste = augment.CutMix(probability=1), augment.CopyPaste([3, 5], probability=1)
 views = {}
-for layer in layers:
-    for key, value in layer(batch, seed=np.array([3, 4], np.int32)).items():
-        views[f"{key} of {len(views) // 2}"] = ops.convert_to_numpy(value)
-    empty = layer({key: value[:0] for key, value in batch.items()}, seed=np.array([3, 4], np.int32))
-    assert [len(value) for value in empty.values()] == [0, 0]
+
+def keep(name, pair):
+    for key, value in pair.items():
+        views[f"{key}, {name}"] = ops.convert_to_numpy(value)
+
+def view(number, pair):
+    pair = light(pair, tf.stack([7, tf.cast(number, tf.int32)]))
+    return {**pair, "segmentation_masks": tf.cast(pair["segmentation_masks"], tf.int64)[..., None], "number": number}
+
+plain = tf.data.Dataset.from_tensor_slices(batch)
+pairs = plain.take(2).enumerate().map(view, 2)
+mixed = pairs.batch(2).map(lambda pair: copypaste(cutmix(cutmix(pair, training=False), seed), seed))
+keep("at once", strong(batch, seed=seed))
+keep("mapped", next(mixed.as_numpy_iterator()))
+keep("with its own seed", next(plain.map(light).as_numpy_iterator()))
+shapes = [str(dataset.element_spec[key].shape) for dataset in (pairs, mixed) for key in batch]
+views["shapes"] = np.array(shapes)
+"""
+LEAVE_EARLY = """
+import sys, time
+np.savez(sys.argv[1], **views)
+reading = iter(pairs.repeat().prefetch(1000))
+next(reading)
+print(time.time())
 """
 
 
-def views_in_another_process(path, **environment):
-    command = [sys.executable, "-c", f"{SCRIPT}\nnp.savez({str(path)!r}, **views)"]
-    root = Path(augment.__file__).parents[2]  # Python's -c looks for packages in the working directory first
-    subprocess.run(command, env=os.environ | environment, cwd=root, check=True, timeout=120)
-    return dict(np.load(path))
-
-
-def views_here():
+@pytest.fixture(scope="module")
+def by_tensorflow():
     space = {}
     exec(SCRIPT, space)
-    assert len(space["views"]) == 12
     return space["views"]
 
 
-def test_another_process_sees_the_same_bytes(tmp_path):
-    there = views_in_another_process(tmp_path / "views.npz", PYTHONHASHSEED="1")
-    for name, value in views_here().items():
-        np.testing.assert_array_equal(there[name], value, err_msg=name)
-
-
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_another_backend_sees_the_same(backend, tmp_path):
+def test_another_backend_sees_the_same_inside_of_tf_data_too(backend, by_tensorflow, tmp_path):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed, so Keras cannot run on it")
-    there = views_in_another_process(tmp_path / "views.npz", KERAS_BACKEND=backend)
-    for name, value in views_here().items():
-        assert there[name].dtype == value.dtype
-        np.testing.assert_allclose(there[name], value, atol=1e-2 if "images" in name else 0, err_msg=name)
+    command = [sys.executable, "-c", SCRIPT + LEAVE_EARLY, tmp_path / "views.npz"]
+    root = Path(augment.__file__).parents[2]  # Python's -c looks for packages in the working directory first
+    environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONHASHSEED": "1"}
+    done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    # A program that ends while tf.data reads ahead neither crashes nor waits for it.
+    assert time.time() - float(done.stdout.split()[-1]) < 5
+    there = dict(np.load(tmp_path / "views.npz"))
+    assert there.keys() == by_tensorflow.keys()
+    for name, value in by_tensorflow.items():
+        assert there[name].dtype == value.dtype, name
+        if name.startswith("images"):
+            np.testing.assert_allclose(there[name], value, atol=2e-3, rtol=0, err_msg=name)
+        else:
+            np.testing.assert_array_equal(there[name], value, err_msg=name)
 
 
 @pytest.mark.parametrize(
@@ -657,27 +534,6 @@ def test_a_pair_and_a_seed_give_the_same_bytes_everywhere(preset, known, rng):
     assert dataset.element_spec["segmentation_masks"].shape == (24, 40)
     for pair, expected in zip(dataset.as_numpy_iterator(), alone, strict=True):
         assert_same((pair["images"], pair["segmentation_masks"]), expected)
-
-
-@pytest.mark.parametrize(
-    ("layers", "shape", "channel"),
-    [
-        ([augment.strong((24, 40)), *MIXTURES.values()], (None, None, None), False),
-        ([augment.light((24, 40)), CopyPaste([1], chance=1)], (None, 32, 48), True),
-    ],
-    ids=["unknown size", "known size"],
-)
-def test_a_traced_batch_is_the_same_batch(layers, shape, channel, images, masks):
-    masks = masks[..., None] if channel else masks
-    for layer in layers:
-        signature = [tf.TensorSpec((*shape, 3), tf.uint8), tf.TensorSpec(shape + (1,) * channel, tf.uint8)]
-        traced = tf.function(lambda i, m, s, layer=layer: layer({"images": i, "segmentation_masks": m}, s))
-        traced = traced.get_concrete_function(*signature, tf.TensorSpec((2,), tf.int32))
-        pair = traced(tf.constant(images), tf.constant(masks), tf.constant([1, 2]))
-        expected = view(layer, images, masks)
-        # TensorFlow may turn sums and products around when it traces.
-        np.testing.assert_allclose(pair["images"], expected[0], atol=1e-2)
-        np.testing.assert_array_equal(pair["segmentation_masks"], expected[1])
 
 
 def test_the_axis_of_channels_of_masks_stays(images, masks):
@@ -714,12 +570,6 @@ def test_without_a_seed_the_layers_own_goes_on_from_call_to_call(images, masks):
     assert not np.array_equal(calls[0][1], calls[1][1])
 
 
-def test_no_view_of_one_call_comes_back_in_the_next(images, masks):
-    layer, images, masks = augment.light((24, 40), seed=3), copies(images[0], 4), copies(masks[0], 4)
-    seen = [mask for _ in range(3) for mask in view(layer, images, masks, seed=None)[1]]
-    assert len({mask.tobytes() for mask in seen}) == 12
-
-
 def test_other_keys_are_handed_on(images, masks):
     for layer in (augment.light((24, 40)), *MIXTURES.values()):
         inputs = {"images": images, "segmentation_masks": masks, "labels": np.array([5, 6, 7, 8])}
@@ -737,7 +587,7 @@ def test_beside_keras_layers_in_a_pipeline_image_and_mask_stay_together(rng):
     # Ours come first, because Keras's layers hand on masks as floats, which ours refuse.
     masks = np.repeat(np.repeat(rng.integers(0, 8, (16, 4, 6, 1), np.uint8), 8, axis=1), 8, axis=2)
     images = np.repeat(30 * masks, 3, axis=-1)
-    mixtures = [CutMix(chance=1, seed=0), Mosaic(chance=1, seed=1), CopyPaste([1], chance=1, seed=2)]
+    mixtures = [CutMix(probability=1, seed=0), CopyPaste([1], probability=1, seed=2)]
     flip = keras.layers.RandomFlip("horizontal", seed=0)
     for layers in ([Augment((40, 40), seed=3), flip], [Augment((32, 48), flip=0.5, seed=3), *mixtures]):
         pair = keras.layers.Pipeline(layers)({"images": images, "segmentation_masks": masks}, training=True)
@@ -748,24 +598,15 @@ def test_beside_keras_layers_in_a_pipeline_image_and_mask_stay_together(rng):
 
 
 EVERY_RANGE = dict(flip=0.4, scale=(0.5, 1.5), rotation=11, shear=12, translation=0.1, elastic=2, brightness=21)
-EVERY_RANGE |= dict(contrast=0.2, saturation=0.3, hue=13, blur=0.5, noise=6, jpeg=40, cutout=0.25, chance=0.9)
-
-
-def test_an_augment_is_rebuilt_from_its_config_with_every_range(images, masks):
-    config = dict(size=(24, 40), **EVERY_RANGE, ignore_id=9, seed=5)
-    layer = Augment(**config)
-    again = Augment.from_config(layer.get_config())
-    assert again.get_config() == layer.get_config() == layer.get_config() | config
-    assert_same(view(again, images, masks), view(layer, images, masks))
+EVERY_RANGE |= dict(contrast=0.2, saturation=0.3, hue=13, blur=0.5, noise=6, cutout=0.25, probability=0.9)
 
 
 @pytest.mark.parametrize(
     "layer",
     [
-        Augment((24, 40), scale=(0.5, 2), ignore_id=9, seed=5),
-        CutMix(largest=0.5, chance=0.9, seed=5),
-        Mosaic(chance=0.9),
-        CopyPaste([1, 3], chance=0.9),
+        Augment((np.int64(24), 40), **EVERY_RANGE, ignore_id=9, seed=5),
+        CutMix(largest=0.5, probability=0.9, seed=5),
+        CopyPaste([1, 3], probability=0.9),
     ],
     ids=lambda layer: type(layer).__name__,
 )
@@ -779,6 +620,7 @@ def test_saved_and_loaded_a_layer_sees_the_same(layer, images, masks, tmp_path):
     loaded = keras.models.load_model(tmp_path / "model.keras").get_layer(layer.name)
     assert loaded is not layer
     assert_same(view(loaded, images, masks), expected)
+    assert make_model(layer, (None, None))({"images": images, "segmentation_masks": masks})["images"].shape[0] == 4
 
 
 def make_model(layer, size):
@@ -787,21 +629,12 @@ def make_model(layer, size):
     return keras.Model(inputs, layer(inputs))
 
 
-@pytest.mark.parametrize("layer", [augment.light((24, 40)), Mosaic(chance=1)], ids=["light", "Mosaic"])
-def test_a_model_of_any_image_size_can_hold_the_layer(layer, images, masks):
-    model = make_model(layer, (None, None))
-    for training in (True, False):
-        pair = model({"images": images, "segmentation_masks": masks}, training=training)
-        size = (24, 40) if isinstance(layer, Augment) and training else (32, 48)
-        assert pair["images"].shape == (4, *size, 3) and pair["segmentation_masks"].shape == (4, *size)
-
-
 def test_half_precision_changes_nothing(images, masks):
     images = images * np.float32(0.99)  # which float16 cannot hold
-    expected = [view(layer, images, masks) for layer in (augment.strong((24, 40)), CutMix(chance=1))]
+    expected = [view(layer, images, masks) for layer in (augment.strong((24, 40)), CutMix(probability=1))]
     keras.config.set_dtype_policy("mixed_float16")
     try:
-        seen = [view(layer, images, masks) for layer in (augment.strong((24, 40)), CutMix(chance=1))]
+        seen = [view(layer, images, masks) for layer in (augment.strong((24, 40)), CutMix(probability=1))]
     finally:
         keras.config.set_dtype_policy("float32")
     for a, b in zip(seen, expected, strict=True):
@@ -844,8 +677,8 @@ def classes(rng):
 def test_mixtures_mix_as_often_as_asked(mixture, classes):
     own = np.arange(30)[:, None, None]
 
-    def share_mixed(chance):
-        layer = type(mixture).from_config(mixture.get_config() | {"chance": chance})
+    def share_mixed(probability):
+        layer = type(mixture).from_config(mixture.get_config() | {"probability": probability})
         givers = [find_givers(layer, classes, (seed, 0)) for seed in range(5)]
         return np.mean([np.any(giver != own, axis=(1, 2)) for giver in givers])
 
@@ -863,17 +696,10 @@ def test_a_batch_of_one_a_pair_and_no_batch_at_all_are_not_mixed(mixture, images
     assert_same(view(mixture, images[:0], masks[:0]), (images[:0], masks[:0]))
 
 
-@mixtures
-def test_mixtures_keep_the_dtypes(mixture, images, masks):
-    for image_dtype, mask_dtype in ((np.uint8, np.int16), (np.float32, np.int64)):
-        seen, mask = view(mixture, images.astype(image_dtype), masks.astype(mask_dtype))
-        assert seen.dtype == image_dtype and mask.dtype == mask_dtype
-
-
 def test_cutmix_takes_one_rectangle_of_one_other_image(classes):
     further, lines = [], ([], [])
     for seed in range(10):
-        for own, giver in enumerate(find_givers(CutMix(largest=0.5, chance=1), classes, (seed, 0))):
+        for own, giver in enumerate(find_givers(CutMix(largest=0.5, probability=1), classes, (seed, 0))):
             theirs = giver != own
             rows, columns = theirs.any(axis=1), theirs.any(axis=0)
             np.testing.assert_array_equal(theirs, rows[:, None] & columns)
@@ -887,39 +713,10 @@ def test_cutmix_takes_one_rectangle_of_one_other_image(classes):
         assert_spans(np.array(line), 0.5 * length / 3, 0.5 * length)
 
 
-def test_two_mixtures_of_one_seed_choose_images_of_their_own(rng):
-    images, masks = rng.integers(0, 256, (200, 8, 12, 3), np.uint8), np.zeros((200, 8, 12), np.uint8)
-    chosen = []
-    for mixture in (augment.CutMix(chance=0.5), augment.Mosaic(chance=0.5)):
-        seen, _ = view(mixture, images, masks)
-        chosen.append(np.any(seen != images, axis=(1, 2, 3)))
-    assert 0.2 < np.mean(chosen[0] != chosen[1]) < 0.8
-
-
-def test_mosaic_is_four_images_around_a_point(classes):
-    corners, distinct, further = [], 0, []
-    for seed in range(10):
-        for own, giver in enumerate(find_givers(Mosaic(chance=1), classes, (seed, 0))):
-            row, column = np.argmax(giver[:, 0] != own), np.argmax(giver[0] != own)
-            quarters = giver[:row, :column], giver[:row, column:], giver[row:, :column], giver[row:, column:]
-            first, *others = [np.unique(quarter).tolist() for quarter in quarters]
-            assert first == [own] and all(len(other) == 1 and other != [own] for other in others)
-            corners.append((row / 24, column / 32))
-            distinct += len({other[0] for other in others}) == 3
-            further += [(other[0] - own) % 30 for other in others]
-    corners = np.array(corners)
-    assert np.all(corners >= 0.25) and np.all(corners <= 0.75 + 1 / 24)
-    assert np.all(corners.min(axis=0) < 0.3) and np.all(corners.max(axis=0) > 0.7)
-    assert abs(np.corrcoef(corners.T)[0, 1]) < 4 / math.sqrt(300)
-    share = 28 / 29 * 27 / 29  # that three draws among 29 differ
-    assert distinct / 300 == pytest.approx(share, abs=4 * math.sqrt(share * (1 - share) / 300))
-    assert_evenly(np.bincount(further, minlength=30)[1:])
-
-
 def test_copypaste_copies_all_of_the_classes_asked_and_nothing_else(classes):
     wanted, givers = np.isin(classes, (1, 2)), []
     for seed in range(10):
-        for own, giver in enumerate(find_givers(CopyPaste([1, 2], chance=1), classes, (seed, 0))):
+        for own, giver in enumerate(find_givers(CopyPaste([1, 2], probability=1), classes, (seed, 0))):
             (partner,) = np.unique(giver[giver != own]) if np.any(giver != own) else [own]
             np.testing.assert_array_equal(giver != own, wanted[partner] if partner != own else False)
             # A receiver without the classes always gets some, one that gives may be its own.
@@ -929,15 +726,11 @@ def test_copypaste_copies_all_of_the_classes_asked_and_nothing_else(classes):
     assert_evenly(np.bincount(givers, minlength=30)[::2])
 
 
-def test_copypaste_changes_nothing_where_nobody_has_the_class(classes):
-    giver = find_givers(CopyPaste([7, 44], chance=1), classes)
+def test_copypaste_changes_nothing_where_nobody_has_the_class(classes, images):
+    giver = find_givers(CopyPaste([7, 44], probability=1), classes)
     assert np.all(giver == np.arange(30)[:, None, None])
-    assert np.any(find_givers(CopyPaste([300], chance=1), classes) != np.arange(30)[:, None, None])
-
-
-def test_copypaste_takes_an_id_that_masks_cannot_hold_for_none_of_theirs(images):
-    masks = np.full((4, 32, 48), 300 - 256, np.uint8)
-    assert_same(view(CopyPaste([300], chance=1), images, masks), (images, masks))
+    masks = np.full((4, 32, 48), 300 - 256, np.uint8)  # 300 is not 44, though a byte would make it so
+    assert_same(view(CopyPaste([300], probability=1), images, masks), (images, masks))
 
 
 # What is refused
@@ -946,30 +739,21 @@ def test_copypaste_takes_an_id_that_masks_cannot_hold_for_none_of_theirs(images)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda i, m: {"images": i, "segmentation_masks": m + 0.5}, r"integer ids, got float.*ops\.cast"),
-        (lambda i, m: {"images": i, "segmentation_masks": m[:, 1:]}, r"one size.*\(4, 32, 48, 3\).*\(4, 31, 48\)"),
-        (lambda i, m: {"images": i, "segmentation_masks": m[:, :, 1:]}, r"one size.*\(4, 32, 47\)"),
-        (lambda i, m: {"images": i, "segmentation_masks": m[1:]}, r"one size.*\(3, 32, 48\)"),
-        (lambda i, m: {"images": i}, 'wanted {"images": …, "segmentation_masks": …}, got the keys images'),
-        (lambda i, m: {"image": i, "mask": m}, "got the keys image, mask"),
+        (lambda i, m: {"images": i, "segmentation_masks": m + 0.5}, r"float.*ops\.cast"),
+        (lambda i, m: {"images": i, "segmentation_masks": m[:, 1:]}, r"\(4, 32, 48, 3\).*\(4, 31, 48\)"),
+        (lambda i, m: {"images": i, "segmentation_masks": m[1:]}, r"\(3, 32, 48\)"),
+        (lambda i, m: {"images": i}, "segmentation_masks.*got the keys images"),
         (lambda i, m: (i, m), "got a tuple"),
-        (lambda i, m: i, "wanted {"),
+        (lambda i, m: i, "images.*segmentation_masks"),
         (lambda i, m: {"images": i[..., [0, 1, 2, 2]], "segmentation_masks": m}, r"got images \(4, 32, 48, 4\)"),
-        (lambda i, m: {"images": i[..., 0], "segmentation_masks": m}, r"wanted images .*got images \(4, 32, 48\)"),
-        (
-            lambda i, m: {"images": i[None], "segmentation_masks": m[None]},
-            r"wanted images .*got images \(1, 4, 32, 48, 3",
-        ),
+        (lambda i, m: {"images": i[..., 0], "segmentation_masks": m}, r"got images \(4, 32, 48\)"),
         (lambda i, m: {"images": i, "segmentation_masks": np.eye(256, dtype=np.uint8)[m]}, r"one id a pixel.*256\)"),
-        (lambda i, m: {"images": i, "segmentation_masks": m[0]}, r"one id a pixel.*got.*\(32, 48\)"),
-        (
-            lambda i, m: {"images": i, "segmentation_masks": m.astype(np.int8) % 8},
-            "255 does not fit into masks of int8",
-        ),
+        (lambda i, m: {"images": i, "segmentation_masks": m[0]}, r"one id a pixel.*\(32, 48\)"),
+        (lambda i, m: {"images": i, "segmentation_masks": m.astype(np.int8) % 8}, "ignore_id.*int8.*255"),
     ],
 )
 @pytest.mark.parametrize("layer", [Augment((8, 8)), CutMix()], ids=["Augment", "CutMix"])
-def test_inputs_that_are_none_are_refused(layer, change, message, images, masks):
+def test_inputs_that_do_not_fit_are_refused(layer, change, message, images, masks):
     for training in (True, False):
         with pytest.raises(ValueError, match=message):
             layer(change(images, masks), seed=np.array([1, 2]), training=training)
@@ -977,59 +761,52 @@ def test_inputs_that_are_none_are_refused(layer, change, message, images, masks)
 
 @pytest.mark.parametrize(("ignore_id", "dtype"), [(300, np.uint8), (-1, np.int32), (2**15, np.int16)])
 def test_an_ignore_id_that_masks_cannot_hold_is_refused(ignore_id, dtype, images, masks):
-    with pytest.raises(ValueError, match=f"ignore_id {ignore_id} does not fit into masks of {np.dtype(dtype)}"):
+    with pytest.raises(ValueError, match=f"ignore_id.*{np.dtype(dtype)}.*{ignore_id}"):
         view(Augment((8, 8), ignore_id=ignore_id), images, masks.astype(dtype))
-    assert_same(view(Augment((32, 48), ignore_id=300), images, masks.astype(np.int32))[1:], [masks.astype(np.int32)])
 
 
-RANGES = dict(
-    flip=1, rotation=180, shear=60, translation=1, elastic=4, brightness=255, contrast=1, saturation=1, hue=180
-)
-RANGES |= dict(blur=20, noise=255, jpeg=95, cutout=1, chance=1)
+RANGES = dict(flip=1, rotation=180, shear=60, translation=1, elastic=4, brightness=255, contrast=1, saturation=1)
+RANGES |= dict(hue=180, blur=20, noise=255, cutout=1, probability=1)
 
 
 @pytest.mark.parametrize("name", RANGES)
-def test_ranges_that_are_none_are_refused(name):
-    lowest = 1 if name == "jpeg" else 0
-    for value in (lowest, RANGES[name]):
+def test_values_out_of_range_are_refused(name):
+    for value in (0, RANGES[name]):
         Augment((8, 8), **{name: value})
-    for value in (lowest - 0.1, RANGES[name] + 0.1, math.nan):
-        with pytest.raises(ValueError, match=f"{name} must lie in {lowest}–{RANGES[name]}, got {value}"):
+    for value in (-0.1, RANGES[name] + 0.1, math.nan):
+        with pytest.raises(ValueError, match=f"{name}.*0–{RANGES[name]}.*{value}"):
             Augment((8, 8), **{name: value})
 
 
-@pytest.mark.parametrize("scale", [(0, 1), (2, 1), (-1, 1), (1,), (1, 1, 1), (math.nan, 1)], ids=str)
-def test_a_scale_that_is_none_is_refused(scale):
-    with pytest.raises(ValueError, match=r"scale must be \(low, high\)"):
+@pytest.mark.parametrize("scale", [2, (0, 1), (2, 1), (-1, 1), (1,), (1, 1, 1), (math.nan, 1)], ids=str)
+def test_a_scale_that_is_no_range_is_refused(scale):
+    with pytest.raises(ValueError, match=r"scale.*\(low, high\).*scale=\(0.5, 2\).*got " + re.escape(str(scale))):
         Augment((8, 8), scale=scale)
 
 
-@pytest.mark.parametrize("size", [(8,), (8, 8, 3), (0, 8), (8, -1), (8.0, 8), (None, 8)], ids=str)
-def test_a_size_that_is_none_is_refused(size):
-    with pytest.raises(ValueError, match=r"size must be \(height, width\) in whole pixels"):
+@pytest.mark.parametrize("size", [16, (8,), (8, 8, 3), (0, 8), (8, -1), (8.0, 8), (None, 8)], ids=str)
+def test_a_size_that_is_no_pair_of_whole_numbers_is_refused(size):
+    with pytest.raises(ValueError, match=r"size.*\(height, width\).*size=\(256, 256\).*got " + re.escape(str(size))):
         Augment(size)
+
+
+def test_any_whole_number_is_a_size(images, masks):
+    layer = Augment(np.array([24, 40]), scale=np.array([1, 2]))
+    assert layer.size == (24, 40) and layer.scale == (1, 2)
+    assert view(layer, images, masks)[1].shape == (4, 24, 40)
 
 
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: CutMix(chance=1.1), "chance must lie in 0–1, got 1.1"),
-        (lambda: Mosaic(chance=-0.1), "chance must lie in 0–1, got -0.1"),
-        (lambda: CutMix(largest=0), "largest must lie in 0–1, got 0"),
-        (lambda: CutMix(largest=1.5), "largest must lie in 0–1, got 1.5"),
-        (lambda: CopyPaste([]), r"ids must be class ids .*255, got \[\]"),
-        (lambda: CopyPaste([1, 255]), r"ids must be class ids .*255, got \[1, 255\]"),
-        (lambda: CopyPaste([9], ignore_id=9), r"ids must be class ids .*9, got \[9\]"),
-        (lambda: CopyPaste([-1]), r"ids must be class ids"),
+        (lambda: CutMix(probability=1.1), "probability.*0–1.*1.1"),
+        (lambda: CutMix(largest=1.5), "largest.*0–1.*1.5"),
+        (lambda: CopyPaste([]), r"ids.*255.*\[\]"),
+        (lambda: CopyPaste([1, 255]), r"ids.*255.*\[1, 255\]"),
+        (lambda: CopyPaste([9], ignore_id=9), r"ids.*9.*\[9\]"),
+        (lambda: CopyPaste([-1]), r"ids.*\[-1\]"),
     ],
 )
 def test_mixtures_refuse_what_they_cannot_do(build, message):
     with pytest.raises(ValueError, match=message):
         build()
-
-
-@presets
-def test_an_empty_batch_stays_empty(preset, images, masks):
-    seen, mask = view(preset((24, 40)), images[:0], masks[:0])
-    assert seen.shape == (0, 24, 40, 3) and seen.dtype == np.float32
-    assert mask.shape == (0, 24, 40) and mask.dtype == np.uint8

@@ -1,7 +1,6 @@
 """Augmentation that keeps image and mask together: random views, mixtures of a batch, and an audit that proves it."""
 
 from seglib.augment.audit import Audit, audit
-from seglib.augment.layer import Augment, light, standard, strong
-from seglib.augment.mixing import CopyPaste, CutMix, Mosaic
+from seglib.augment.layers import Augment, CopyPaste, CutMix, light, standard, strong
 
-__all__ = ["Audit", "Augment", "CopyPaste", "CutMix", "Mosaic", "audit", "light", "standard", "strong"]
+__all__ = ["Audit", "Augment", "CopyPaste", "CutMix", "audit", "light", "standard", "strong"]

@@ -1,4 +1,4 @@
-"""Changes of the image alone, in the order in which a camera makes them: light and colour, lens, sensor, file."""
+"""Changes of the image alone, in the order in which a camera makes them: light and colour, lens, sensor."""
 
 import math
 
@@ -68,45 +68,3 @@ def add_noise(images, draws, noise):
     total = sum(ops.bitwise_and(ops.right_shift(bits, shift), 255) for shift in (0, 8, 16, 24))
     unit = (ops.cast(total, "float32") - 4 * 127.5) / math.sqrt(4 * (256**2 - 1) / 12)
     return images + draws.uniform("noise level", 0, noise)[:, None, None, None] * unit
-
-
-# Quantisation tables for brightness and chroma as recommended in the JPEG standard (ITU-T T.81, annex K.1).
-LUMA = [
-    [16, 11, 10, 16, 24, 40, 51, 61],
-    [12, 12, 14, 19, 26, 58, 60, 55],
-    [14, 13, 16, 24, 40, 57, 69, 56],
-    [14, 17, 22, 29, 51, 87, 80, 62],
-    [18, 22, 37, 56, 68, 109, 103, 77],
-    [24, 35, 55, 64, 81, 104, 113, 92],
-    [49, 64, 78, 87, 103, 121, 120, 101],
-    [72, 92, 95, 98, 112, 100, 103, 99],
-]
-CHROMA = np.full((8, 8), 99)
-CHROMA[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
-YCBCR = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32)
-DCT = np.cos(np.pi / 8 * np.outer(np.arange(8), np.arange(8) + 0.5)) / 2
-DCT[0] /= math.sqrt(2)
-
-
-def lose_detail(images, draws, quality):
-    """What a JPEG file loses: 8×8 blocks, rounded in the cosine domain, at a quality drawn between ``quality`` and 95.
-
-    Quality means what it means to libjpeg. The chroma is not halved in size first, as most files' is.
-    """
-    height, width = images.shape[1:3]
-    own = draws.uniform("jpeg", quality, 95)
-    percent = ops.where(own < 50, 5000 / own, 200 - 2 * own)
-    tables = np.stack([LUMA, CHROMA, CHROMA], axis=-1).astype("float32")
-    step = ops.floor(percent[:, None, None, None] / 100 * tables + 0.5)
-    step = ops.clip(step, 1, 255)[:, None, None]  # (batch, 1, 1, 8, 8, 3)
-    whole = [np.minimum(np.arange(n + -n % 8), n - 1) for n in (height, width)]  # the last row and column again
-    pixels = ops.take(ops.take(images, whole[0], axis=1), whole[1], axis=2)
-    pixels = ops.matmul(pixels - 128, YCBCR.T)
-    rows, columns = len(whole[0]) // 8, len(whole[1]) // 8
-    blocks = ops.transpose(ops.reshape(pixels, (-1, rows, 8, columns, 8, 3)), (0, 1, 3, 2, 4, 5))
-    dct = DCT.astype("float32")
-    waves = ops.einsum("ui,vj,brcijk->brcuvk", dct, dct, blocks)
-    waves = step * ops.round(waves / step)
-    blocks = ops.einsum("ui,vj,brcuvk->brcijk", dct, dct, waves)
-    pixels = ops.reshape(ops.transpose(blocks, (0, 1, 3, 2, 4, 5)), (-1, 8 * rows, 8 * columns, 3))
-    return ops.matmul(pixels, np.linalg.inv(YCBCR).T)[:, :height, :width] + 128

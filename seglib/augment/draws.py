@@ -1,14 +1,20 @@
-"""Random numbers that are a pure function of a seed: the same on every backend, in every process, in any order.
+"""Random numbers that are a pure function of a seed, and the layer that hands them out.
+
+They are the same on every backend, in every process and in any order.
 
 Keras draws only from Python numbers and from generators that change as they are used. Inside ``tf.data``, where pairs
 are drawn in parallel, such a generator gives other numbers in every run. Here each number is a hash of the seed, of the
 name of what is drawn, and of its place.
 """
 
+import sys
 import zlib
 
+import keras
 import numpy as np
 from keras import ops
+
+from seglib.bridge import call_python
 
 
 def mix_bits(x):
@@ -54,6 +60,125 @@ class Draws:
         radius = ops.sqrt(-2 * ops.log(1 - self.uniform(name + ", radius", shape=shape)))
         return radius * ops.cos(2 * np.pi * self.uniform(name + ", angle", shape=shape))
 
-    def happens(self, name, chance):
-        """(batch,) bool, true with probability ``chance``."""
-        return self.uniform(name + "?") < chance
+    def happens(self, name, probability):
+        """(batch,) bool, each true with this probability."""
+        return self.uniform(name + "?") < probability
+
+
+class RandomLayer(keras.layers.Layer):
+    """A Keras layer for pairs of images and masks, whose draws are a function of a seed.
+
+    A subclass has ``change(images, masks, draws) -> (images, masks)`` on whole batches. Its ``size`` is (height, width)
+    of the images that come out, which are float32 then; None if images keep their size and dtype.
+    """
+
+    size = None
+
+    def __init__(self, probability, ignore_id, seed, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        check_range("probability", probability, 1)
+        self.probability, self.ignore_id, self.seed = probability, ignore_id, seed
+        self.generator = keras.random.SeedGenerator(seed)
+
+    def __call__(self, inputs, seed=None, **options):
+        if keras.backend.backend() != "tensorflow" and _is_traced(inputs):
+            return self._call_in_graph(inputs, seed, options)
+        return super().__call__(inputs, seed=seed, **options)
+
+    def call(self, inputs, seed=None, training=True):
+        """Augments a pair or a batch of pairs; in ``Dataset.map``, too, whatever backend Keras runs on.
+
+        Args:
+            inputs: ``{"images": (batch, height, width, 3) uint8 or float in 0–255, "segmentation_masks":
+                (batch, height, width) or (batch, height, width, 1) integer ids}``, or the same without ``batch``; a
+                batch may be empty. Other keys are handed on as they are.
+            seed: (2,) int32, of which everything drawn is a function; None takes one from the layer's own generator,
+                which goes on from call to call.
+            training: False hands the inputs back as they are.
+
+        Returns:
+            The same keys: the images float32 in 0–255 (mixtures keep their dtype), the masks in their own form and
+            dtype.
+
+        Raises:
+            ValueError: the inputs are something else.
+        """
+        images, masks = check_pairs(inputs, self.ignore_id)
+        if not training:
+            return inputs
+        single, channel = len(images.shape) == 3, len(masks.shape) == len(images.shape)
+        masks = masks[..., 0] if channel else masks
+        images, masks = (images[None], masks[None]) if single else (images, masks)
+        seed = self.generator.next() if seed is None else seed
+        first, second = ops.unstack(ops.cast(ops.convert_to_tensor(seed), "int32"), 2)
+        number = ops.arange(ops.shape(images)[0], dtype="int32")
+        draws = Draws(ops.stack([first + 0 * number, mix_bits(second) + number], axis=1))
+        images, masks = self.change(images, masks, draws)
+        images, masks = (images[0], masks[0]) if single else (images, masks)
+        return {**inputs, "images": images, "segmentation_masks": masks[..., None] if channel else masks}
+
+    def _call_in_graph(self, inputs, seed, options):
+        """Leaves a graph of TensorFlow's for one call, as JAX and torch cannot compute with its tensors."""
+        import tensorflow as tf
+
+        images, masks = check_pairs(inputs, self.ignore_id)
+        if options.get("training") is False:
+            return inputs
+        batch, channel = images.shape[:-3], masks.shape[len(images.shape) - 1 :]
+        size, dtype = (self.size, tf.float32) if self.size else (images.shape[-3:-1], images.dtype)
+        specs = [tf.TensorSpec([*batch, *size, 3], dtype), tf.TensorSpec([*batch, *size, *channel], masks.dtype)]
+
+        def change(images, masks, *seed):
+            pair = self({"images": images, "segmentation_masks": masks}, *seed, **options)
+            pair = map(ops.convert_to_numpy, (pair["images"], pair["segmentation_masks"]))
+            # JAX has no int64 unless it is asked for.
+            return [x.astype(spec.dtype.as_numpy_dtype) for x, spec in zip(pair, specs, strict=True)]
+
+        seed = [] if seed is None else [tf.cast(seed, tf.int32)]
+        images, masks = call_python(change, [images, masks, *seed], specs)
+        return {**inputs, "images": images, "segmentation_masks": masks}
+
+    def build(self, *shapes):  # there is nothing to build, whatever comes
+        self.built = True
+
+    def get_config(self):
+        own = {"probability": self.probability, "ignore_id": self.ignore_id, "seed": self.seed}
+        return {**super().get_config(), **own}
+
+
+def _is_traced(inputs):
+    """Whether these are tensors of a graph that TensorFlow is building, as in ``Dataset.map``."""
+    tf = sys.modules.get("tensorflow")  # without it, nobody has such tensors
+    return tf is not None and not tf.executing_eagerly() and any(map(tf.is_tensor, keras.tree.flatten(inputs)))
+
+
+def check_range(name, value, highest):
+    """Refuses a value that does not lie between 0 and ``highest``, NaN among them, with a ``ValueError``."""
+    if not 0 <= value <= highest:
+        raise ValueError(f"{name} must lie in 0–{highest:g}, got {value}")
+
+
+def unpack(pair, what):
+    """The images and masks of ``pair``, or a ``ValueError`` that says what came as ``what`` instead of a dictionary."""
+    try:
+        return pair["images"], pair["segmentation_masks"]
+    except (KeyError, TypeError, IndexError):
+        found = f"the keys {', '.join(map(str, pair))}" if isinstance(pair, dict) else f"a {type(pair).__name__}"
+        raise ValueError(f'{what} must be {{"images": …, "segmentation_masks": …}}, got {found}') from None
+
+
+def check_pairs(inputs, ignore_id):
+    """The images and masks of Keras's protocol, or a ``ValueError`` that says what they are and should be."""
+    images, masks = unpack(inputs, "inputs")
+    shape, mask_shape, dtype = tuple(images.shape), tuple(masks.shape), keras.backend.standardize_dtype(masks.dtype)
+    got = f"got images {shape} and segmentation_masks {mask_shape} {dtype}"
+    if len(shape) not in (3, 4) or shape[-1] != 3:
+        raise ValueError(f"images must be (height, width, 3) or (batch, height, width, 3), {got}")
+    own = mask_shape[:-1] if len(mask_shape) == len(shape) and mask_shape[-1] == 1 else mask_shape
+    if len(own) != len(shape) - 1 or any(a != b and None not in (a, b) for a, b in zip(own, shape[:-1], strict=False)):
+        raise ValueError(f"segmentation_masks must hold one id a pixel, as {shape[:-1]}, {got}")
+    if "int" not in dtype:
+        raise ValueError(f'segmentation_masks must hold integers, {got}: if they do, ops.cast(masks, "uint8")')
+    if not 0 <= ignore_id <= np.iinfo(dtype).max:
+        raise ValueError(f"ignore_id must lie in 0–{np.iinfo(dtype).max} for masks of {dtype}, got {ignore_id}")
+    return images, masks
