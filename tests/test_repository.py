@@ -148,6 +148,7 @@ FLOORS = {
     "train": module(2, "keras"),
     "predict": module(2, "keras PIL"),
     "export": module(2, "keras"),
+    "doctor": module(3, "matplotlib scipy"),
     "demo": module(3, "keras PIL"),
     "__main__": module(3, "tensorflow tensorflow_datasets keras matplotlib scipy PIL"),
 }

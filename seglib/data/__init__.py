@@ -1,8 +1,7 @@
-"""Whatever the source, the same pairs: by name, from folders, from instances, from COCO; then checked, then batches."""
+"""Whatever the source, the same pairs: by name, from folders, from instances, from COCO; then batches."""
 
 from seglib.data.coco import from_coco
 from seglib.data.dataset import SPLITS, DataError, Dataset, resize_pair
-from seglib.data.doctor import check
 from seglib.data.folder import from_folder
 from seglib.data.instances import from_instances
 from seglib.data.named import load
@@ -11,7 +10,6 @@ __all__ = [
     "SPLITS",
     "DataError",
     "Dataset",
-    "check",
     "from_coco",
     "from_folder",
     "from_instances",

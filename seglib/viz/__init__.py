@@ -29,7 +29,6 @@ from seglib.viz.pictures import (
     show_worst,
     to_uint8,
 )
-from seglib.viz.report import show_report
 
 __all__ = [
     "COLOURS",
@@ -50,7 +49,6 @@ __all__ = [
     "show_overlay",
     "show_pairs",
     "show_predictions",
-    "show_report",
     "show_seeds",
     "show_trials",
     "show_worst",
