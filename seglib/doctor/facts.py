@@ -1,91 +1,90 @@
-"""What one pair looks like: the facts that the doctor judges by, a few kilobytes a pair whatever its size."""
+"""What one pair holds: the facts that the doctor judges by, a few kilobytes a pair whatever its size."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 
 import numpy as np
 
-from seglib.data.doctor.align import Fit, find_fit, find_flip
-from seglib.data.doctor.copies import make_thumbnail
+from seglib.doctor.compare import Fit, find_fit, find_flip, make_thumbnail
 from seglib.images import read_image, read_values
 
-MOST_VALUES = 256  # so many of a strange mask's values are kept
+DARK = 17  # brightest of 0–255; 12 bits in a file of 16 reach 16
+FLAT = 1  # standard deviation of brightness
+# Images have at most 0.33 of their pixels equal to their right neighbour, their masks at least 0.83.
+SWAPPED = 0.3
 
 
-@dataclass
-class Look:
-    """The facts about one pair; what could not be found out is None or empty.
-
-    Attributes:
-        split, index: where the pair stands in the dataset.
-        image, mask: paths, or names for what is in no file.
-        image_error, mask_error: why it cannot be used.
-        readable: whether the mask's file could be opened, whatever it holds.
-        size, mask_size: ``(height, width)``.
-        form: how the mask is stored: one of ``"8-bit grey"``, ``"16-bit grey"``, ``"palette"``, ``"colours"``, or
-            ``"ids"`` where that is not known.
-        lossy: whether the mask is stored with loss.
-        soft: share of the mask's edges at which a value lies between its neighbours, see :func:`find_softness`.
-        values: grey values or palette indices of a mask that cannot be used.
-        pixels: (256,) how many pixels of the mask have each id.
-        flat_image, flat_mask: shares of the pixels that equal their right neighbour.
-        brightest, spread: the image's 99.9th percentile of brightness, 0–255, and its standard deviation.
-        image_hash, mask_hash: of the decoded pixels.
-        thumbnail: (64, 64) uint8.
-        fit: at which shift the mask fits the image best.
-        flip: how the mask must be turned to fit.
-    """
+@dataclass(eq=False)
+class PairFacts:
+    """The facts about one pair; what could not be found out is None or empty."""
 
     split: str
-    index: int
-    image: str
+    index: int  # in the split
+    image: str  # path, or a name for what is in no file
     mask: str
-    image_error: str = ""
+    image_error: str = ""  # why it cannot be used
     mask_error: str = ""
-    readable: bool = True
-    size: tuple | None = None
+    readable: bool = True  # whether the mask's file could be opened, whatever it holds
+    size: tuple | None = None  # (height, width)
     mask_size: tuple | None = None
-    form: str = "ids"
-    lossy: bool = False
-    soft: float = 0.0
-    values: tuple = ()
-    pixels: np.ndarray | None = None
-    flat_image: float | None = None
-    flat_mask: float | None = None
-    brightest: float | None = None
-    spread: float | None = None
-    image_hash: bytes = b""
+    form: str = "ids"  # how the mask's file stores it: "8-bit grey", "16-bit grey", "palette" or "colours"
+    lossy: bool = False  # whether the mask is stored with loss
+    soft: float = 0.0  # share of the mask's edges at which a value lies between its neighbours, see find_softness
+    values: tuple = ()  # up to 256 grey values or palette indices of a mask that cannot be used
+    pixels: np.ndarray | None = None  # (256,) how many pixels of the mask have each id
+    swapped: bool = False  # whether the mask looks like a photograph, and the image like a mask
+    featureless: bool = False  # whether the image is black or of one colour
+    image_hash: bytes = b""  # of the decoded pixels
     mask_hash: bytes = b""
-    thumbnail: np.ndarray | None = field(default=None, repr=False)
-    fit: Fit | None = None
-    flip: str = ""
+    thumbnail: np.ndarray | None = None  # (64, 64) uint8, grey
+    fit: Fit | None = None  # at which shift the mask fits the image best
+    flip: str = ""  # how the mask must be flipped or rotated to fit
 
 
-def examine(look, read_mask, image=None, ids=None):
-    """Fills in a :class:`Look`, from files or from arrays.
+def examine(pair, dataset, image=None, ids=None):
+    """Fills in :class:`PairFacts`, from files or from arrays.
 
     Args:
-        look: with split, index and names only.
-        read_mask: as in :class:`~seglib.data.Dataset`; of pairs that are in no files, what checks ``ids``.
-        image, ids: (height, width, 3) uint8 and (height, width) uint8, of pairs that are in no files.
+        pair: with split, index and names only.
+        dataset: the :class:`~seglib.data.Dataset`; its ``files`` and ``read_mask`` lead to pairs that lie in files.
+        image, ids: (height, width, 3) uint8 and (height, width) uint8, of pairs that lie in no files.
+
+    Returns:
+        The same :class:`PairFacts`.
     """
+    stored = ids
     if image is None:
-        image = _try(look, "image_error", read_image, look.image)
-        ids = _examine_mask_file(look, read_mask)
+        image = _try(pair, "image_error", read_image, pair.image)
+        stored = _read_stored(pair) if os.path.isfile(pair.mask) else None
+        if pair.readable:
+            ids = _try(pair, "mask_error", dataset.read_mask, dataset.files[pair.split][pair.index][1])
+            pair.readable = stored is not None or ids is not None
     else:
-        look.mask_size, look.flat_mask, look.soft = ids.shape, find_flatness(ids), find_softness(ids)
-        ids = _read_ids(look, read_mask, ids, ids)
+        ids = _try(pair, "mask_error", dataset.labels.check_ids, ids)
+    if stored is not None:
+        pair.mask_size, pair.soft = stored.shape[:2], find_softness(stored)
+        if ids is None and stored.ndim == 2:
+            pair.values = tuple(np.unique(stored)[:256].tolist())
+        pair.swapped = image is not None and find_flatness(image) > find_flatness(stored) + SWAPPED
     if image is not None:
-        _examine_image(look, image)
+        grey = image[::4, ::4].mean(-1)
+        pair.size, pair.featureless = image.shape[:2], grey.std() < FLAT or np.percentile(grey, 99.9) < DARK
+        pair.image_hash, pair.thumbnail = _hash(image), make_thumbnail(image)
     if ids is not None:
-        look.pixels = np.bincount(ids.ravel(), minlength=256)
-        look.mask_hash = _hash(ids)
-    if image is not None and ids is not None and look.size == look.mask_size:
-        look.fit = find_fit(image, ids)
-        if look.fit is not None and not look.fit.is_sure:
-            look.flip = find_flip(image, ids)
-    return look
+        pair.mask_size, pair.mask_hash = ids.shape, _hash(ids)
+        pair.pixels = np.bincount(ids.ravel(), minlength=256)
+    if image is not None and ids is not None and pair.size == pair.mask_size:
+        pair.fit = find_fit(image, ids)
+        if pair.fit is not None and not pair.fit.is_sure:
+            pair.flip = find_flip(image, ids)
+    return pair
+
+
+def sum_pixels(pairs, split=None):
+    """(256,) int64: how many pixels of the masks of a split, or of all, have each id."""
+    chosen = [pair.pixels for pair in pairs if pair.pixels is not None and split in (None, pair.split)]
+    return np.sum(chosen, axis=0, dtype=np.int64) if chosen else np.zeros(256, np.int64)
 
 
 def find_flatness(pixels):
@@ -116,49 +115,22 @@ def find_softness(pixels):
     return between / edges if edges >= 50 else 0.0
 
 
-def _examine_image(look, image):
-    grey = image[::4, ::4].mean(-1)
-    look.size = image.shape[:2]
-    look.flat_image = find_flatness(image)
-    look.brightest, look.spread = float(np.percentile(grey, 99.9)), float(grey.std())
-    look.image_hash = _hash(image)
-    look.thumbnail = make_thumbnail(image)
+def _read_stored(pair):
+    """Notes how a mask's file is stored, and returns its values (see ``read_values``), or None."""
+    values = _try(pair, "mask_error", read_values, pair.mask)
+    pair.readable = values is not None
+    if values is None:
+        return None
+    grey = f"{8 * values.pixels.dtype.itemsize}-bit grey" if values.palette is None else "palette"
+    pair.form, pair.lossy = "colours" if values.pixels.ndim == 3 else grey, values.lossy
+    return values.pixels
 
 
-def _examine_mask_file(look, read_mask):
-    """Looks at what the file holds, if the mask is a file, and returns its ids, or None."""
-    if os.path.isfile(look.mask):
-        values = _try(look, "mask_error", read_values, look.mask)
-        if values is None:
-            look.readable = False
-            return None
-        pixels = values.pixels
-        grey = f"{8 * pixels.dtype.itemsize}-bit grey"
-        look.form = "colours" if pixels.ndim == 3 else grey if values.palette is None else "palette"
-        look.mask_size, look.lossy = pixels.shape[:2], values.lossy
-        look.flat_mask, look.soft = find_flatness(pixels), find_softness(pixels)
-        return _read_ids(look, read_mask, look.mask, pixels)
-    ids = _read_ids(look, read_mask, look.mask, None)
-    if ids is None:
-        look.readable = False
-    else:
-        look.mask_size = ids.shape
-    return ids
-
-
-def _read_ids(look, read, source, pixels):
-    """The ids that ``read`` makes of the source, or None; then the values in the pixels are kept."""
-    ids = _try(look, "mask_error", read, source)
-    if ids is None and pixels is not None and pixels.ndim == 2:
-        look.values = tuple(np.unique(pixels)[:MOST_VALUES].tolist())
-    return ids
-
-
-def _try(look, error_field, read, path):
+def _try(pair, error_field, read, source):
     try:
-        return read(path)
+        return read(source)
     except (ValueError, OSError) as error:
-        setattr(look, error_field, str(error))
+        setattr(pair, error_field, str(error))
         return None
 
 

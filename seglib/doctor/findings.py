@@ -1,204 +1,387 @@
-"""Findings about a set as a whole: copies, classes, void, what is empty, and splits."""
+"""What the doctor finds: a table of all kinds of findings, and functions that see them in the facts about the pairs."""
 
+import os
 from collections import Counter
+from typing import NamedTuple
 
 import numpy as np
 
-from seglib.data.dataset import SPLITS
-from seglib.data.doctor.case import count, is_featureless, list_names, make_finding
-from seglib.data.doctor.copies import find_alike
-from seglib.data.doctor.report import Finding
+from seglib.data.dataset import SPLITS, read_pair
+from seglib.doctor.compare import CERTAIN, find_alike, find_fit
+from seglib.doctor.facts import sum_pixels
+from seglib.doctor.report import COLOURS, Finding
 
-RARE = 0.001  # of the labelled pixels
+# Share of a mask's edges that hold a value between their neighbours. Masks of CamVid, membranes and streets, also
+# downsampled by nearest neighbour: at most 0.053 (0.106 for streets of 16×24 pixels); interpolated: at least 0.16.
+SOFT = 0.12
+SHIFTED = 2.5  # pixels; the masks of CamVid that fit with certainty lie within 1.4 of where they should
+# Masks of another image have a certainty (compare.CERTAIN) under 4.2 in 9 of 10 cases; of CamVid's own with a peak
+# further off than SHIFTED none did.
+UNRELATED = 4.2
+VIDEO = 0.1  # where more of the images of val and test are alike to one of train, they may be frames of a video
 FEW = 10  # pairs
+RARE = 0.001  # of the labelled pixels
 
 
-# Pictures that are there twice
+# kind: severity, and what was seen; ``{mask}`` becomes "1 mask" or "2 masks", ``{names}`` a list of details
+KINDS = {
+    "unreadable images": ("error", "{image} cannot be read"),
+    "unreadable masks": ("error", "{mask} cannot be read"),
+    "sizes differ": ("error", "{mask} of another size than the image"),
+    "images and masks swapped": ("error", "{image} with flat areas like a mask, and masks that look like photographs"),
+    "mixed encodings": ("warning", "{mask} stored in another way than the others"),
+    "lossy masks": ("warning", "{mask} stored with loss, as JPEG is, which invents values along every boundary"),
+    "interpolated masks": ("warning", "{mask} with values along boundaries that lie between those of the neighbours"),
+    "unknown colours": ("error", "{mask} with colours that stand for no class"),
+    "ids out of range": ("error", "{mask} with values that stand for no class"),
+    "pairs out of step": ("warning", "images are fitted by the mask of the pair {names}, not by their own"),
+    "shifted masks": ("warning", "{mask} beside the edges of the image"),
+    "flipped masks": ("warning", "{mask} that would follow the edges of the image if flipped or rotated"),
+    "masks of other images": ("warning", "{mask} that, unlike the others, nowhere follow the edges of the image"),
+    "masks off the edges": ("note", "the masks of this set do not follow the edges of their images"),
+    "near-duplicates across splits": ("warning", "{image} with a copy, or nearly one, in another split"),
+    "same scene across splits": ("note", "{image} with one like it in another split: neighbouring frames of a video?"),
+    "one picture, two masks": ("warning", "{image} more than once in a split, with masks that differ"),
+    "duplicates within a split": ("note", "{image} more than once in a split, and so counted twice"),
+    "absent classes": ("warning", "no mask holds {names}"),
+    "classes missing from train": ("warning", "no mask of train holds {names}, so nothing can be learnt of it"),
+    "classes missing from val or test": ("note", "{names}"),
+    "rare classes": ("note", "{names} of the labelled pixels"),
+    "void masks": ("warning", "{mask} void everywhere"),
+    "mostly void": ("note", "{mask} void in more than half of the pixels"),
+    "blank masks": ("note", "{mask} of a single class"),
+    "empty images": ("warning", "{image} black or of one colour"),
+    "unpaired files": ("warning", "{file} without a partner, left out"),
+    "small or missing splits": ("note", "{names}"),
+}
+GROUPS = (
+    "frames of a drive belong in one split: say groups=, as in from_folder(…, groups=r'^(\\w+?)_') for "
+    "drive1_0007.png or groups=r'^([^/]+)/' for drive1/0007.png"
+)
+# kind: what to do about it, where that does not depend on what was seen
+ADVICE = {
+    "unreadable images": "fetch or export them again, or delete the pairs",
+    "unreadable masks": "fetch or export them again, or delete the pairs",
+    "images and masks swapped": "exchange the two folders in the call, or the files on disk",
+    "mixed encodings": "save these again like the others: colour masks with LabelMap.from_rgb, black and white ones "
+    "with labels.BINARY_255; or, if all masks are binary, say ids={0: 0, 1: 1, 255: 1}",
+    "lossy masks": "export them again from their source as PNG; saving the JPEG as PNG keeps the invented values",
+    "interpolated masks": "make them anew without antialiasing, and resize masks by nearest neighbour only",
+    "unknown colours": "correct these pixels, or add the colours: ids={(red, green, blue): class id, …}",
+    "pairs out of step": "pair them anew: the numbers start differently, or a file is missing from a list",
+    "shifted masks": "move these masks back, or draw them anew; look for a crop or a border that only images got",
+    "flipped masks": "flip or rotate these masks, and look at some pairs",
+    "masks of other images": "pair them anew; a file left out shifts all that follow in sorted lists",
+    "masks off the edges": "look at some pairs: if they do not belong together, pair them anew",
+    "near-duplicates across splits": f"delete one of the two, as scores would be too good; {GROUPS}",
+    "same scene across splits": GROUPS,
+    "one picture, two masks": "keep the pair with the right mask, and delete the others",
+    "duplicates within a split": "delete the copies",
+    "classes missing from train": "split the data anew: another seed=, groups= or lists=",
+    "classes missing from val or test": "their IoU cannot be measured there: split the data anew with another seed=",
+    "rare classes": "weight the classes in the loss, and read their IoU with care; or correct wrong annotations",
+    "void masks": "label these images, or delete the pairs: they teach nothing",
+    "mostly void": "if that is not meant, label the rest",
+    "blank masks": "look at them: were they saved before they were drawn?",
+    "empty images": "export them again; 12-bit images in 16-bit files must be stretched to 0–65535 first",
+    "unpaired files": "add the missing file or correct its name; delete what is not needed",
+    "small or missing splits": "choose by val, judge by test once; with few pairs, average over several splits (seed=)",
+}
 
 
-def find_copies(case):
-    """Copies of a picture in two splits, and twice in one."""
-    looks = [look for look in case.looks if look.thumbnail is not None and not is_featureless(look)]
-    thumbs = np.stack([look.thumbnail for look in looks]) if looks else np.zeros((0, 64, 64), np.uint8)
-    train, val, test = ([i for i, look in enumerate(looks) if look.split == split] for split in SPLITS)
-    alike = find_alike(thumbs, val, train) + find_alike(thumbs, test, train + val)
-    copies = [(looks[found.one], looks[found.other], found.mirrored) for found in alike if found.is_copy]
-    scenes = [(looks[found.one], looks[found.other], found.mirrored) for found in alike if not found.is_copy]
-    groups = (
-        "keep them in one split with groups=, as in from_folder(…, groups=r'^(\\w+?)_') for drive1_0007.png or "
-        "groups=r'^([^/]+)/' for drive1/0007.png"
+class Seen(NamedTuple):
+    """One thing seen in one place; those of a kind become one :class:`~seglib.doctor.report.Finding`."""
+
+    kind: str  # of KINDS
+    files: tuple = ()  # paths concerned
+    detail: str = ""  # what was seen in the first of them, or a name for {names}
+    severity: str = ""  # instead of that of KINDS
+    what: str = ""
+    do: str = ""
+
+
+def find_all(dataset, pairs):
+    """All findings: errors first, then warnings, then notes; within these in the order of ``KINDS``.
+
+    Args:
+        dataset: the :class:`~seglib.data.Dataset`.
+        pairs: list of the :class:`~seglib.doctor.facts.PairFacts` of all its pairs.
+
+    Returns:
+        A tuple of :class:`~seglib.doctor.report.Finding`.
+    """
+    seen = {kind: [] for kind in KINDS}
+    for finder in FINDERS:
+        for one in finder(dataset, pairs):
+            seen[one.kind].append(one)
+    findings = [_summarise(kind, those) for kind, those in seen.items() if those]
+    return tuple(sorted(findings, key=lambda finding: [*COLOURS].index(finding.severity)))
+
+
+def _summarise(kind, seen):
+    severity, what = KINDS[kind]
+    words = {noun: count(len(seen), noun) for noun in ("image", "mask", "file")}
+    return Finding(
+        kind,
+        min((one.severity or severity for one in seen), key=[*COLOURS].index),
+        tuple(dict.fromkeys(file for one in seen for file in one.files)),
+        seen[0].what or what.format(**words, names=list_names([one.detail for one in seen])),
+        "; ".join(dict.fromkeys(one.do or ADVICE[kind] for one in seen)),
+        {one.files[0]: one.detail for one in seen if one.files and one.detail},
     )
-    if copies:
-        what = f"{count(copies, 'picture')} with a copy, or nearly one, in another split: scores would be too good"
-        yield _doubles("near-duplicates across splits", "warning", copies, what, f"delete one of the two, or {groups}")
-    if scenes:
-        what = f"{count(scenes, 'picture')} of a scene that is in another split too, like frames of a video"
-        yield _doubles("same scene across splits", "note", scenes, what, groups)
-    yield from _find_twins(looks)
 
 
-def _doubles(kind, severity, doubles, what, do):
-    details = {
-        one.image: f"{one.split}, {'mirrored, ' * mirrored}as {other.image} of {other.split}"
-        for one, other, mirrored in doubles
-    }
-    files = tuple(dict.fromkeys(file for one, other, _ in doubles for file in (one.image, other.image)))
-    return Finding(kind, severity, files, what, do, details)
+def count(number, noun):
+    """``"1 mask"``, ``"2 masks"``."""
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
-def _find_twins(looks):
-    """The same picture twice in a split, with the same mask or with another."""
-    twins = {}
-    for look in looks:
-        twins.setdefault((look.split, look.image_hash), []).append(look)
-    twins = [same for same in twins.values() if len(same) > 1]
-    torn = [same for same in twins if len({look.mask_hash for look in same if look.mask_hash}) > 1]
-    plain = [same for same in twins if same not in torn]
-    if torn:
-        files = tuple(file for same in torn for look in same for file in (look.image, look.mask))
-        what = f"{count(torn, 'picture')} twice in a split, with masks that differ"
-        do = "keep the pair with the right mask, and delete the others"
-        yield Finding("one picture, two masks", "warning", files, what, do)
-    if plain:
-        files = tuple(look.image for same in plain for look in same)
-        what = f"{count(plain, 'picture')} twice in a split, and so counted twice"
-        yield Finding("duplicates within a split", "note", files, what, "delete the copies")
+def list_names(names):
+    """Up to eight names, and how many more."""
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
-# Classes, void, and what is empty
+# What the files hold
 
 
-def find_class_troubles(case):
+def find_unusable(dataset, pairs):
+    """Files that cannot be read, masks of another size than their image, and images that show nothing."""
+    for pair in pairs:
+        if pair.image_error:
+            yield Seen("unreadable images", (pair.image,), _reason(pair.image_error, pair.image))
+        if not pair.readable:
+            yield Seen("unreadable masks", (pair.mask,), _reason(pair.mask_error, pair.mask))
+        if pair.size and pair.mask_size and pair.size != pair.mask_size:
+            detail = "{}×{}, its image {}×{}".format(*pair.mask_size, *pair.size)
+            yield Seen("sizes differ", (pair.mask,), detail, do=_advise_on_sizes(pair.size, pair.mask_size))
+        if pair.featureless:
+            yield Seen("empty images", (pair.image,))
+
+
+def _advise_on_sizes(size, mask_size):
+    if size == mask_size[::-1]:
+        return (
+            "one of the two was rotated, often by the camera's orientation mark (EXIF): rotate the mask like the image"
+        )
+    if abs(size[0] * mask_size[1] - size[1] * mask_size[0]) < max(*size, *mask_size):
+        return (
+            "the proportions agree, so one is a resized copy: take the original of the same size, or resize the mask "
+            "to the image by nearest neighbour"
+        )
+    return "the proportions differ, so one was cropped or belongs to another image: compare the two and pair them anew"
+
+
+def find_contents(dataset, pairs):
+    """Masks that hold what they should not; of each the first kind that fits."""
+    readable = [pair for pair in pairs if pair.readable]
+    forms = Counter(pair.form for pair in readable).most_common(1)
+    in_colour = bool(forms) and forms[0][0] == "colours"
+    advice = _advise_on_ids(readable, dataset.labels)
+    black_and_white = _find_black_and_white(pairs, dataset.labels.ignore_id)
+    for pair in readable:
+        severity = "error" if pair.mask_error else ""
+        if pair.swapped:
+            yield Seen("images and masks swapped", (pair.image, pair.mask))
+        elif pair.mask_error and (pair.form == "colours") != in_colour:
+            yield Seen("mixed encodings", (pair.mask,), pair.form, severity)
+        elif pair.lossy:
+            yield Seen("lossy masks", (pair.mask,), "", severity)
+        elif pair.soft > SOFT:
+            detail = f"{pair.soft:.0%} of its edges hold a value in between"
+            yield Seen("interpolated masks", (pair.mask,), detail, severity)
+        elif pair.mask_error:
+            kind, do = ("unknown colours", "") if in_colour else ("ids out of range", advice)
+            yield Seen(kind, (pair.mask,), _reason(pair.mask_error, pair.mask), do=do)
+        elif pair in black_and_white:
+            yield Seen("mixed encodings", (pair.mask,), "only 0 and 255 (void): is 255 its foreground?")
+
+
+def _find_black_and_white(pairs, void):
+    """Masks of 0 and 255, read as class 0 and void: where no other has void, or where other masks are the exception."""
+    held = [pair for pair in pairs if pair.pixels is not None]
+    several = [pair for pair in held if pair.pixels[1:void].any()]
+    two = [pair for pair in held if pair.pixels[0] and pair.pixels[void] and pair not in several]
+    no_void = 2 * len(several) > len(pairs) and not any(pair.pixels[void] for pair in several)
+    return two if void == 255 and (no_void or several and 2 * len(two) >= len(pairs)) else []
+
+
+def _advise_on_ids(readable, labels):
+    wrong = [pair for pair in readable if pair.mask_error and pair.values]
+    values, classes = set().union(*(pair.values for pair in wrong)), labels.num_classes
+    strange = values - {*range(classes), labels.ignore_id}
+    if values and values <= {0, 255}:
+        return "black and white masks: say ids=labels.BINARY_255"
+    if classes == 19 and strange and max(strange) <= 33:
+        return "these look like Cityscapes' labelIds: say ids=labels.CITYSCAPES_IDS"
+    if strange == {classes} and 0 not in values:
+        return f"if the ids count from 1, say ids=labels.one_based({classes}, void=None); if not, correct these masks"
+    if strange == {classes}:
+        return (
+            f"which id is void? If {classes} is, say ids={{**{{i: i for i in range({classes})}}, {classes}: 255}}; if "
+            f"0 is, and {labels.names[0]} is 1, say ids=labels.one_based({classes}); if neither, the labels lack a name"
+        )
+    if 2 * len(wrong) > len(readable):
+        return "say what the values mean, ids={value: class id, …}, or give labels with as many classes"
+    return "the other masks have no such values: correct these, or add the classes to the labels"
+
+
+def _reason(message, path):
+    """What is wrong, without the path and without the advice of a message."""
+    return message.removeprefix(f"{path}: ").split("; ")[0]
+
+
+# Where masks lie
+
+
+def find_misplaced(dataset, pairs):
+    """Masks that are shifted, flipped, or another image's."""
+    pairs = [pair for pair in pairs if pair.fit is not None and not pair.featureless]
+    certainty = np.median([pair.fit.certainty for pair in pairs]) if pairs else np.inf
+    in_files = sorted((p for p in pairs if os.path.isfile(p.image)), key=lambda pair: pair.image)
+    if certainty < CERTAIN and len(in_files) >= FEW and (where := _find_step(dataset, in_files)):
+        return [Seen("pairs out of step", tuple(f for pair in in_files for f in (pair.image, pair.mask)), where)]
+    sure = [pair for pair in pairs if pair.fit.is_sure]
+    seen = _find_shifted(pairs, sure)
+    seen += [Seen("flipped masks", (pair.mask,), f"fits when {pair.flip}") for pair in pairs if pair.flip]
+    if len(sure) >= 0.8 * len(pairs):
+        usual = np.median([pair.fit.boundary for pair in pairs]) if pairs else 0
+        weak = [pair for pair in pairs if pair.fit.certainty < UNRELATED and pair.fit.steps > SHIFTED]
+        weak = [pair for pair in weak if pair.fit.boundary > usual / 2 and not pair.flip]
+        seen += [Seen("masks of other images", (pair.image, pair.mask)) for pair in weak]
+    elif len(pairs) >= FEW and certainty < UNRELATED:
+        seen.append(Seen("masks off the edges"))
+    return seen
+
+
+def _find_step(dataset, pairs):
+    """``"after"`` or ``"before"`` if images are fitted by the mask of the pair after or before them, by name."""
+    files = [dataset.files[pair.split][pair.index] for pair in pairs]
+    for by, where in ((1, "after"), (-1, "before")):
+        certainties = []
+        for i in np.linspace(1, len(files) - 2, 12).astype(int):
+            try:
+                fit = find_fit(*read_pair(files[i][0], files[i + by][1], dataset.read_mask))
+            except ValueError:
+                fit = None
+            certainties.append(fit.certainty if fit else 0)
+        if np.median(certainties) >= CERTAIN:
+            return where
+    return ""
+
+
+def _find_shifted(pairs, sure):
+    """Single masks that are shifted, or all if most are shifted alike."""
+    if not sure:
+        return []
+    shifts = np.array([(pair.fit.down, pair.fit.right) for pair in sure])
+    middle, step = np.median(shifts, axis=0), max(pair.fit.step for pair in sure)
+    alike = (np.hypot(*(shifts - middle).T) <= 1.5 * step).mean() > 0.8
+    if alike and len(sure) >= max(2, len(pairs) / 2) and np.hypot(*middle) >= 2 * step:
+        what = f"all masks lie {_direction(*middle)} of where the edges of their images are"
+        return [Seen("shifted masks", (pair.mask,), what=what) for pair in pairs]
+    shifted = [pair for pair in sure if pair.fit.steps > SHIFTED]
+    edges = "of its image's edges"
+    return [
+        Seen("shifted masks", (pair.mask,), f"{_direction(pair.fit.down, pair.fit.right)} {edges}") for pair in shifted
+    ]
+
+
+def _direction(down, right):
+    parts = [(abs(down), "below" if down > 0 else "above"), (abs(right), "right" if right > 0 else "left")]
+    return " and ".join(f"{pixels:g} px {where}" for pixels, where in parts if pixels)
+
+
+# What is there twice
+
+
+def find_copies(dataset, pairs):
+    """Copies of an image in two splits, and twice in one."""
+    pairs = [pair for pair in pairs if pair.thumbnail is not None and not pair.featureless]
+    train, val, test = ([pair for pair in pairs if pair.split == split] for split in SPLITS)
+    alike = []
+    for queries, keys in ((val, train), (test, train + val)):
+        found = find_alike([pair.thumbnail for pair in queries], [pair.thumbnail for pair in keys])
+        alike += [(queries[query], keys[key], *rest) for query, key, *rest in found]
+    is_video = len(alike) > VIDEO * len(val + test)
+    for one, other, is_copy, is_turned in alike:
+        kind = "near-duplicates across splits" if is_copy or not is_video else "same scene across splits"
+        turned = "flipped or rotated, " * is_turned
+        yield Seen(kind, (one.image, other.image), f"{one.split}, {turned}as {other.image} of {other.split}")
+    same = {}
+    for pair in pairs:
+        same.setdefault((pair.split, pair.image_hash), []).append(pair)
+    for pairs in same.values():
+        if len({pair.mask_hash for pair in pairs if pair.mask_hash}) > 1:
+            yield Seen("one picture, two masks", tuple(file for pair in pairs for file in (pair.image, pair.mask)))
+        elif len(pairs) > 1:
+            yield Seen("duplicates within a split", tuple(pair.image for pair in pairs))
+
+
+# Classes, void, splits
+
+
+def find_classes(dataset, pairs):
     """Classes that occur nowhere, not in train, or hardly; val or test without a class."""
-    total, names = case.class_pixels(), case.labels.names
+    names = dataset.labels.names
+    pixels = {
+        split: sum_pixels(pairs, split)[: len(names)] for split in SPLITS if any(pair.split == split for pair in pairs)
+    }
+    total = sum_pixels(pairs)[: len(names)]
     if not total.sum():
         return
-    absent = [name for name, pixels in zip(names, total, strict=True) if not pixels]
-    if absent:
-        what = f"no mask holds {list_names(absent)}"
-        yield Finding("absent classes", "warning", (), what, _absent_hint(total, case))
-    splits = {split: case.class_pixels(split) for split in case.splits()}
-    missing = {
-        split: [n for n, p, t in zip(names, splits[split], total, strict=True) if t and not p] for split in splits
-    }
-    if missing.get("train"):
-        yield Finding(
-            "classes missing from train",
-            "warning",
-            tuple(look.mask for look in case.looks if _holds(look, [names.index(n) for n in missing["train"]])),
-            f"no mask of train holds {list_names(missing['train'])}, so nothing can be learnt of it",
-            "deal the pairs anew: another seed=, groups= or lists=",
-        )
-    others = [f"{split} lacks {list_names(missing[split])}" for split in missing if split != "train" and missing[split]]
-    if others:
-        do = "their IoU cannot be measured there: deal the pairs anew with another seed=, or say so with the score"
-        yield Finding("classes missing from val or test", "note", (), "; ".join(others), do)
-    rare = {name: p / total.sum() for name, p in zip(names, total, strict=True) if 0 < p < RARE * total.sum()}
-    if rare:
-        what = ", ".join(f"{name} ({share:.3%})" for name, share in rare.items()) + " of the labelled pixels"
-        ids = [names.index(name) for name in rare]
-        files = tuple(look.mask for look in case.looks if _holds(look, ids))
-        do = "weight the classes in the loss, and read their IoU with care; if they are slips of the pen, correct them"
-        yield Finding("rare classes", "note", files, what, do)
+    for split, own in pixels.items():
+        lacking = np.flatnonzero((total > 0) & (own == 0))
+        if split != "train" and len(lacking):
+            detail = f"{split} lacks {list_names([names[i] for i in lacking])}"
+            yield Seen("classes missing from val or test", (), detail)
+        for i in lacking if split == "train" else ():
+            yield Seen("classes missing from train", _masks_with(pairs, i), names[i])
+    for i, name in enumerate(names):
+        if not total[i]:
+            yield Seen("absent classes", (), name, do=_advise_on_absent(dataset, pairs, total))
+        elif total[i] < RARE * total.sum():
+            yield Seen("rare classes", _masks_with(pairs, i), f"{name} ({total[i] / total.sum():.3%})")
 
 
-def _absent_hint(total, case):
-    seen = np.flatnonzero(total)
-    if len(seen) == 1 and seen[0] == 0 and case.void_pixels():
+def _masks_with(pairs, i):
+    return tuple(pair.mask for pair in pairs if pair.pixels is not None and pair.pixels[i])
+
+
+def _advise_on_absent(dataset, pairs, total):
+    if np.flatnonzero(total).tolist() == [0] and sum_pixels(pairs)[dataset.labels.ignore_id]:
         return "the masks hold only 0 and void: if 255 is the foreground, say ids=labels.BINARY_255"
     if not total[0] and total[1:].all():
-        count = case.labels.num_classes - 1
-        return f"the ids seem to count from 1: say ids=labels.one_based({count}, void=None) with {count} names"
-    return "check that the ids mean what the label map says, or leave these classes out of it"
+        classes = len(total) - 1
+        return f"the ids seem to count from 1: say ids=labels.one_based({classes}, void=None) with {classes} names"
+    return "check that the ids mean what the labels say, or leave these classes out of them"
 
 
-def find_void(case):
-    """Masks that are mostly or only void."""
-    void = case.labels.ignore_id
-    shares = {look.mask: look.pixels[void] / look.pixels.sum() for look in case.looks if look.pixels is not None}
-    whole = tuple(mask for mask, share in shares.items() if share == 1)
-    mostly = {mask: f"{share:.0%}" for mask, share in shares.items() if 0.5 < share < 1}
-    if whole:
-        do = "label these images, or delete the pairs: they teach nothing, and a mean over no pixels is not a number"
-        yield Finding("void masks", "warning", whole, f"{count(whole, 'mask')} void everywhere", do)
-    if mostly:
-        do = "if that is meant (few pixels were labelled), go on; if not, label the rest"
-        yield make_finding(
-            "mostly void", "note", mostly, f"{count(mostly, 'mask')} void in more than half of the pixels", do
-        )
+def find_void_and_blank(dataset, pairs):
+    """Masks that are only or mostly void, or of a single class, which is suspicious where the others hold several."""
+    void, names = dataset.labels.ignore_id, dataset.labels.names
+    held = [pair for pair in pairs if pair.pixels is not None]
+    ids = [np.flatnonzero(np.delete(pair.pixels, void)) for pair in held]
+    single = [found[0] for found in ids if len(found) == 1]
+    same = len(single) == len(held) > 1 and len(set(single)) == 1
+    odd = same or len(single) < 0.1 * len(held) and np.median([len(found) for found in ids]) >= 3
+    for pair, found in zip(held, ids, strict=True):
+        share = pair.pixels[void] / pair.pixels.sum()
+        if share > 0.5:
+            yield Seen("void masks" if share == 1 else "mostly void", (pair.mask,), f"{share:.0%}")
+        if len(found) == 1:
+            yield Seen("blank masks", (pair.mask,), f"only {names[found[0]]}", "warning" if odd else "")
 
 
-def find_blank(case):
-    """Masks of a single class, which is suspicious where the others hold several."""
-    void = case.labels.ignore_id
-    classes = {
-        look.mask: np.flatnonzero(np.delete(look.pixels, void)) for look in case.looks if look.pixels is not None
-    }
-    blank = {mask: case.labels.names[ids[0]] for mask, ids in classes.items() if len(ids) == 1}
-    usual = np.median([len(ids) for ids in classes.values()]) if classes else 0
-    if blank:
-        whole = len(blank) == len(classes) > 1 and len(set(blank.values())) == 1
-        odd = usual >= 3 and len(blank) < 0.1 * len(classes) or whole
-        rest = (
-            "; the others hold " + f"{usual:g}" if odd and not whole else ", the same for all: nothing to learn" * whole
-        )
-        what = f"{count(blank, 'mask')} of a single class{rest}"
-        do = "look at them: were they saved before they were drawn? If there is nothing else to see, go on"
-        details = {mask: f"only {name}" for mask, name in blank.items()}
-        yield make_finding("blank masks", "warning" if odd else "note", details, what, do)
+def find_splits(dataset, pairs):
+    """Files that found no partner, and splits that are missing or too small to say much."""
+    usual = len(dataset.unpaired) > len(pairs)  # most images have no mask, as in PASCAL VOC: that is meant
+    for file in dataset.unpaired:
+        yield Seen("unpaired files", (str(file),), severity="note" if usual else "")
+    counts = Counter(pair.split for pair in pairs)
+    for split in SPLITS:
+        if counts[split] < FEW:
+            told = f"{count(counts[split], 'pair') if counts[split] else 'no pairs'} in {split}"
+            yield Seen("small or missing splits", (), told, "" if counts["train"] else "warning")
 
 
-def find_featureless(case):
-    """Images that are black or of one colour."""
-    dark = {
-        look.image: f"brightest {look.brightest:.0f} of 255, spread {look.spread:.1f}"
-        for look in case.looks
-        if look.spread is not None and is_featureless(look)
-    }
-    if dark:
-        what = f"{count(dark, 'image')} black or of one colour"
-        do = (
-            "export them again, or delete the pairs; 12-bit pictures in 16-bit files must be stretched to 0–65535 first"
-        )
-        yield make_finding("empty images", "warning", dark, what, do)
-
-
-# The set as a whole
-
-
-def find_unpaired(case):
-    """Files that found no partner."""
-    if case.unpaired:
-        what = f"{count(case.unpaired, 'file')} without a partner, left out"
-        do = "add the missing file or correct its name; delete what is not needed"
-        usual = len(case.unpaired) > len(case.looks)  # most images have no mask, as in PASCAL VOC: that is meant
-        yield Finding("unpaired files", "note" if usual else "warning", tuple(map(str, case.unpaired)), what, do)
-
-
-def find_small_splits(case):
-    """Splits that are missing or too small to say much."""
-    counts = Counter(look.split for look in case.looks)
-    told = [
-        f"{count(range(counts[split]), 'pair') if counts[split] else 'no pairs'} in {split}"
-        for split in SPLITS
-        if counts[split] < FEW
-    ]
-    if told:
-        do = "train on train, choose by val, judge by test once; with few pairs, average over several splits (seed=)"
-        severity = "note" if counts["train"] else "warning"
-        yield Finding("small or missing splits", severity, (), ", ".join(told), do)
-
-
-def _holds(look, ids):
-    return look.pixels is not None and look.pixels[ids].any()
-
-
-FINDERS = (
-    find_copies,
-    find_class_troubles,
-    find_void,
-    find_blank,
-    find_featureless,
-    find_unpaired,
-    find_small_splits,
-)
+FINDERS = (find_unusable, find_contents, find_misplaced, find_copies, find_classes, find_void_and_blank, find_splits)
