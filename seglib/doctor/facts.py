@@ -41,6 +41,10 @@ class PairFacts:
     fit: Fit | None = None  # at which shift the mask fits the image best
     flip: str = ""  # how the mask must be flipped or rotated to fit
 
+    def holds(self, i):
+        """Whether the mask has a pixel of id ``i``."""
+        return self.pixels is not None and self.pixels[i] > 0
+
 
 def examine(pair, dataset, image=None, ids=None):
     """Fills in :class:`PairFacts`, from files or from arrays.

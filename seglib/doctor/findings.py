@@ -96,8 +96,7 @@ class Seen(NamedTuple):
     files: tuple = ()  # paths concerned
     detail: str = ""  # what was seen in the first of them, or a name for {names}
     severity: str = ""  # instead of that of KINDS
-    what: str = ""
-    do: str = ""
+    do: str = ""  # instead of that of ADVICE
 
 
 def find_all(dataset, pairs):
@@ -125,9 +124,9 @@ def _summarise(kind, seen):
         kind,
         min((one.severity or severity for one in seen), key=[*COLOURS].index),
         tuple(dict.fromkeys(file for one in seen for file in one.files)),
-        seen[0].what or what.format(**words, names=list_names([one.detail for one in seen])),
+        what.format(**words, names=list_names([one.detail for one in seen])),
         "; ".join(dict.fromkeys(one.do or ADVICE[kind] for one in seen)),
-        {one.files[0]: one.detail for one in seen if one.files and one.detail},
+        {one.files[0]: one.detail for one in seen if one.files and one.detail and "{names}" not in what},
     )
 
 
@@ -160,15 +159,10 @@ def find_unusable(dataset, pairs):
 
 def _advise_on_sizes(size, mask_size):
     if size == mask_size[::-1]:
-        return (
-            "one of the two was rotated, often by the camera's orientation mark (EXIF): rotate the mask like the image"
-        )
+        return "one of the two was rotated, often by the camera's EXIF mark: rotate the mask like the image"
     if abs(size[0] * mask_size[1] - size[1] * mask_size[0]) < max(*size, *mask_size):
-        return (
-            "the proportions agree, so one is a resized copy: take the original of the same size, or resize the mask "
-            "to the image by nearest neighbour"
-        )
-    return "the proportions differ, so one was cropped or belongs to another image: compare the two and pair them anew"
+        return "one is a resized copy: take the original, or resize the mask to the image by nearest neighbour"
+    return "one was cropped or belongs to another image: compare the two and pair them anew"
 
 
 def find_contents(dataset, pairs):
@@ -241,7 +235,8 @@ def find_misplaced(dataset, pairs):
     if certainty < CERTAIN and len(in_files) >= FEW and (where := _find_step(dataset, in_files)):
         return [Seen("pairs out of step", tuple(f for pair in in_files for f in (pair.image, pair.mask)), where)]
     sure = [pair for pair in pairs if pair.fit.is_sure]
-    seen = _find_shifted(pairs, sure)
+    shifted = [pair for pair in sure if pair.fit.steps > SHIFTED]
+    seen = [Seen("shifted masks", (pair.mask,), f"{_direct(pair.fit)} of its image's edges") for pair in shifted]
     seen += [Seen("flipped masks", (pair.mask,), f"fits when {pair.flip}") for pair in pairs if pair.flip]
     if len(sure) >= 0.8 * len(pairs):
         usual = np.median([pair.fit.boundary for pair in pairs]) if pairs else 0
@@ -255,40 +250,20 @@ def find_misplaced(dataset, pairs):
 
 def _find_step(dataset, pairs):
     """``"after"`` or ``"before"`` if images are fitted by the mask of the pair after or before them, by name."""
-    files = [dataset.files[pair.split][pair.index] for pair in pairs]
-    for by, where in ((1, "after"), (-1, "before")):
-        certainties = []
-        for i in np.linspace(1, len(files) - 2, 12).astype(int):
-            try:
-                fit = find_fit(*read_pair(files[i][0], files[i + by][1], dataset.read_mask))
-            except ValueError:
-                fit = None
-            certainties.append(fit.certainty if fit else 0)
-        if np.median(certainties) >= CERTAIN:
+    files = [dataset.files[pair.split][pair.index] for pair in pairs if pair.size == pairs[0].size]
+    for by, where in ((1, "after"), (-1, "before")) if len(files) >= FEW else ():
+        sample = np.linspace(1, len(files) - 2, 12).astype(int)
+        fits = [find_fit(*read_pair(files[i][0], files[i + by][1], dataset.read_mask)) for i in sample]
+        if np.median([fit.certainty if fit else 0 for fit in fits]) >= CERTAIN:
             return where
     return ""
 
 
-def _find_shifted(pairs, sure):
-    """Single masks that are shifted, or all if most are shifted alike."""
-    if not sure:
-        return []
-    shifts = np.array([(pair.fit.down, pair.fit.right) for pair in sure])
-    middle, step = np.median(shifts, axis=0), max(pair.fit.step for pair in sure)
-    alike = (np.hypot(*(shifts - middle).T) <= 1.5 * step).mean() > 0.8
-    if alike and len(sure) >= max(2, len(pairs) / 2) and np.hypot(*middle) >= 2 * step:
-        what = f"all masks lie {_direction(*middle)} of where the edges of their images are"
-        return [Seen("shifted masks", (pair.mask,), what=what) for pair in pairs]
-    shifted = [pair for pair in sure if pair.fit.steps > SHIFTED]
-    edges = "of its image's edges"
-    return [
-        Seen("shifted masks", (pair.mask,), f"{_direction(pair.fit.down, pair.fit.right)} {edges}") for pair in shifted
-    ]
-
-
-def _direction(down, right):
-    parts = [(abs(down), "below" if down > 0 else "above"), (abs(right), "right" if right > 0 else "left")]
-    return " and ".join(f"{pixels:g} px {where}" for pixels, where in parts if pixels)
+def _direct(fit):
+    down, right = "below" if fit.down > 0 else "above", "right" if fit.right > 0 else "left"
+    return " and ".join(
+        f"{abs(pixels)} px {where}" for pixels, where in ((fit.down, down), (fit.right, right)) if pixels
+    )
 
 
 # What is there twice
@@ -323,28 +298,23 @@ def find_copies(dataset, pairs):
 def find_classes(dataset, pairs):
     """Classes that occur nowhere, not in train, or hardly; val or test without a class."""
     names = dataset.labels.names
-    pixels = {
-        split: sum_pixels(pairs, split)[: len(names)] for split in SPLITS if any(pair.split == split for pair in pairs)
-    }
+    splits = [split for split in SPLITS if any(pair.split == split for pair in pairs)]
     total = sum_pixels(pairs)[: len(names)]
     if not total.sum():
         return
-    for split, own in pixels.items():
-        lacking = np.flatnonzero((total > 0) & (own == 0))
+    masks = [tuple(pair.mask for pair in pairs if pair.holds(i)) for i in range(len(names))]
+    for split in splits:
+        lacking = np.flatnonzero((total > 0) & (sum_pixels(pairs, split)[: len(names)] == 0))
         if split != "train" and len(lacking):
             detail = f"{split} lacks {list_names([names[i] for i in lacking])}"
             yield Seen("classes missing from val or test", (), detail)
         for i in lacking if split == "train" else ():
-            yield Seen("classes missing from train", _masks_with(pairs, i), names[i])
+            yield Seen("classes missing from train", masks[i], names[i])
     for i, name in enumerate(names):
         if not total[i]:
             yield Seen("absent classes", (), name, do=_advise_on_absent(dataset, pairs, total))
         elif total[i] < RARE * total.sum():
-            yield Seen("rare classes", _masks_with(pairs, i), f"{name} ({total[i] / total.sum():.3%})")
-
-
-def _masks_with(pairs, i):
-    return tuple(pair.mask for pair in pairs if pair.pixels is not None and pair.pixels[i])
+            yield Seen("rare classes", masks[i], f"{name} ({total[i] / total.sum():.3%})")
 
 
 def _advise_on_absent(dataset, pairs, total):

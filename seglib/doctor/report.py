@@ -12,7 +12,7 @@ import numpy as np
 from seglib.data.dataset import SPLITS
 from seglib.doctor.facts import sum_pixels
 from seglib.images import read_image, read_values
-from seglib.viz import overlay, show_image
+from seglib.viz import overlay
 
 COLOURS = {"error": "#D55E00", "warning": "#0072B2", "note": "#555555"}  # worst first; told apart by all readers
 MARKS = {"train": "o", "val": "s", "test": "^"}
@@ -169,8 +169,9 @@ class Report:
             if image is None:
                 axis.text(0.5, 0.5, "cannot be read", ha="center", va="center", fontsize=8)
                 axis.add_patch(plt.Rectangle((0, 0), 1, 1, fill=False, hatch="//", edgecolor="0.8"))
+                axis.set_box_aspect(2 / 3)
             else:
-                show_image(axis, image)
+                axis.imshow(image, cmap="gray", interpolation="nearest" if len(image) <= 128 else "auto")
             axis.set_anchor("NW")
         title = f"{finding.severity}: {finding.kind}"
         axes[0].set_title(title, loc="left", fontsize=9, color=COLOURS[finding.severity], weight="bold")
@@ -181,7 +182,9 @@ class Report:
         """Two images (or None where one cannot be read) that show a finding, and a caption."""
         of = {file: pair for pair in self.pairs for file in (pair.image, pair.mask)}
         pairs = list({id(of[file]): of[file] for file in finding.files if file in of}.values())
-        image, mask, ids = self._read(pairs[0]) if pairs else (None, None, None)
+        if not pairs:  # files without a partner
+            return (None, None), os.path.basename(finding.files[0])
+        image, mask, ids = self._read(pairs[0])
         shown, more = os.path.basename(finding.files[0]), len(finding.files) - 1
         if "splits" in finding.kind:
             shown, more = f"{shown} and {os.path.basename(finding.files[1])}", more - 1
@@ -191,50 +194,36 @@ class Report:
         elif finding.kind in ("shifted masks", "flipped masks", "masks of other images"):
             mask = overlay(image, ids, self.dataset.labels)
         elif finding.kind in ("interpolated masks", "lossy masks"):
-            window = _busiest(mask)
+            window = _find_busiest(ids)
             image, mask = image[window] if image is not None else None, mask[window]
             shown += f", {ZOOM[0]}×{ZOOM[1]} pixels of it"
         return (image, mask), f"{shown}, and {more} more file{'s' * (more > 1)}" if more else shown
 
     def _read(self, pair):
-        """``(image, mask in colour, ids)`` of a pair, None for what cannot be read."""
-        if not self.dataset.files.get(pair.split):
+        """``(image, mask to show, ids or values of the mask)``, None for what cannot be read."""
+        if files := self.dataset.files.get(pair.split):
+            image = None if pair.image_error else read_image(pair.image)
+            if not pair.readable:
+                return image, None, None
+            values = read_values(pair.mask).pixels if pair.mask_error else self.dataset.read_mask(files[pair.index][1])
+        else:
             found = next(self.dataset.split(pair.split).skip(pair.index).take(1).as_numpy_iterator())
-            return (
-                found["image"],
-                self.dataset.labels.to_rgb(
-                    np.where(found["mask"] > self.dataset.labels.num_classes, 255, found["mask"])
-                ),
-                found["mask"],
-            )
-        image = None if pair.image_error else read_image(pair.image)
-        if not pair.mask_error:
-            ids = self.dataset.read_mask(self.dataset.files[pair.split][pair.index][1])
-            return image, self.dataset.labels.to_rgb(ids), ids
-        values = read_values(pair.mask) if pair.readable else None
-        return image, values and _paint(values), None
+            image, values = found["image"], found["mask"]
+        return image, values if pair.mask_error else self.dataset.labels.to_rgb(values), values
 
 
-def _paint(values):
-    """(height, width, 3) uint8 of what a mask file holds: its colours, or its values as grey levels, stretched."""
-    if values.palette is not None or values.pixels.ndim == 3:
-        return values.in_colour()
-    grey = values.pixels * (255 / max(int(values.pixels.max()), 1))
-    return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=-1)
-
-
-def _busiest(image):
+def _find_busiest(mask):
     """The window of the size ``ZOOM`` in which most pixels differ from their neighbour."""
     height, width = ZOOM
-    edges = (image[:-1, :-1] != image[1:, 1:]).any(-1)
-    rows, columns = (range(0, max(side - part, 1), part // 2) for side, part in zip(edges.shape, ZOOM, strict=True))
-    y, x = max(((y, x) for y in rows for x in columns), key=lambda at: edges[at[0] :, at[1] :][:height, :width].sum())
+    edges = np.atleast_3d(mask[:-1, :-1] != mask[1:, 1:]).any(-1)
+    corners = [(y, x) for y in range(0, len(edges), height // 2) for x in range(0, len(edges[0]), width // 2)]
+    y, x = max(corners, key=lambda at: edges[at[0] : at[0] + height, at[1] : at[1] + width].sum())
     return slice(y, y + height), slice(x, x + width)
 
 
 def _tell(finding, root):
     """A finding as lines of text."""
-    told = [f"{file}: {finding.details[file]}" if file in finding.details else file for file in finding.files]
+    told = [f"{file}: {detail}" for file, detail in finding.details.items()] or list(finding.files)
     told = [text.replace(root + os.sep, "") if root else text for text in told]
     more = [f"and {len(told) - MAX_FILES} more"] if len(told) > MAX_FILES else []
     lines = [f"{finding.severity}: {finding.kind}", *_wrap(finding.what)]
