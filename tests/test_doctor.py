@@ -1,4 +1,4 @@
-"""The mask doctor: clean sets are clean; sick folders are diagnosed by name, with the right files and no others."""
+"""The doctor: clean sets are clean; in folders with planted faults it names the kind, the right files and no others."""
 
 import os
 from pathlib import Path
@@ -9,10 +9,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from seglib import data
+from seglib import data, doctor
 from seglib.data.dataset import from_pairs
-from seglib.data.doctor import align, check, copies, examine
+from seglib.datasets import cells
 from seglib.datasets.streets import LABELS, draw_scene
+from seglib.doctor import compare, facts
 from seglib.labels import BINARY_255, LabelMap
 
 SHARED = Path(os.environ.get("SEGLIB_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "data"
@@ -20,6 +21,7 @@ needs_shared = pytest.mark.skipif(
     not SHARED.is_dir(), reason="the measuring data (SEGLIB_SHARED) is not part of the project and is not here"
 )
 COUNT = 24
+BINARY = LabelMap(("other", "building"))
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +37,7 @@ def scenes():
 
 
 class Folder:
-    """A folder of pairs, 18 in train and 6 in val, all well; a test makes some of them sick."""
+    """A folder of pairs, 18 in train and 6 in val, all well; a test plants faults in some of them."""
 
     def __init__(self, root, scenes):
         self.root, self.scenes = root, scenes
@@ -44,8 +46,11 @@ class Folder:
             self.save("masks", i, mask)
 
     def path(self, kind, i, ending="png"):
-        split = "train" if i < 18 else "val"
-        return self.root / kind / split / f"{i:02}.{ending}"
+        return self.root / kind / ("train" if i < 18 else "val") / f"{i:02}.{ending}"
+
+    def paths(self, *which):
+        """The images and masks of these pairs."""
+        return [self.path(kind, i) for kind in ("images", "masks") for i in which]
 
     def save(self, kind, i, pixels, ending="png", **options):
         for old in self.path(kind, i).parent.glob(f"{i:02}.*"):
@@ -54,15 +59,12 @@ class Folder:
         Image.fromarray(np.ascontiguousarray(pixels)).save(self.path(kind, i, ending), **options)
         return str(self.path(kind, i, ending))
 
-    def change(self, kind, i, function, ending="png", **options):
-        """Saves what ``function`` makes of the image or mask, and returns its path."""
-        return self.save(kind, i, function(self.scenes[i][kind == "masks"]), ending, **options)
-
-    def load(self, labels=LABELS, **options):
-        return data.from_folder(self.root / "images", self.root / "masks", labels, name="town", **options)
+    def change(self, kind, which, function, ending="png", **options):
+        """Saves what ``function`` makes of these images or masks, and returns their paths."""
+        return [self.save(kind, i, function(self.scenes[i][kind == "masks"]), ending, **options) for i in which]
 
     def check(self, labels=LABELS, **options):
-        return check(self.load(labels, **options))
+        return doctor.check(data.from_folder(self.root / "images", self.root / "masks", labels, name="town", **options))
 
 
 @pytest.fixture
@@ -70,7 +72,7 @@ def folder(tmp_path, scenes):
     return Folder(tmp_path, scenes)
 
 
-def assert_diagnosed(report, kind, files, severity, others=()):
+def assert_found(report, kind, files, severity, others=()):
     """The report has exactly this kind, with exactly these files, and ``others`` of errors and warnings."""
     kinds = [finding.kind for finding in report.findings if finding.severity != "note" or finding.kind == kind]
     assert sorted(kinds) == sorted([kind, *others]), report
@@ -79,8 +81,7 @@ def assert_diagnosed(report, kind, files, severity, others=()):
     assert found.what and found.do
     assert report.clean == (severity == "note" and not others)
     assert f"{severity}: {kind}" in str(report) and all(len(line) <= 120 for line in str(report).splitlines())
-    for file in found.files[:3]:
-        assert Path(file).name in str(report)
+    assert all(Path(file).name in str(report) for file in found.files[:3])
     return found
 
 
@@ -102,142 +103,153 @@ def shift(mask, down, right):
     return np.roll(mask, (down, right), (0, 1))
 
 
+def building(mask, value=1):
+    return (mask == 1).astype(np.uint8) * np.uint8(value)
+
+
+def cover(mask, columns):
+    return np.where(np.arange(mask.shape[1]) < columns, 255, mask).astype(np.uint8)
+
+
+def replace(mask, old, new):
+    return np.where(mask == old, new, mask).astype(np.uint8)
+
+
+def in_memory(name, labels, pairs):
+    """A dataset of pairs that lie in no file."""
+    images, masks = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
+    items = tf.data.Dataset.from_tensor_slices({"image": images, "mask": masks})
+    return data.Dataset(name, labels, {"train": (items, lambda pair: pair)}, {"train": len(pairs)}, {"train": None})
+
+
 def test_a_clean_folder_is_clean(folder):
     report = folder.check()
-    assert report.clean and not [f for f in report.findings if f.severity != "note"], report
-    assert "town: clean: no errors, no warnings" in str(report)
-    assert report.counts == {"train": 18, "val": 6, "test": 0}
-    assert report.sizes == {(64, 96): COUNT} and report.forms == {"8-bit grey": COUNT}
+    assert report.clean and [f.kind for f in report.findings] == ["small or missing splits"], report
+    assert report.findings[0].what == "6 pairs in val, no pairs in test"
+    text = str(report)
+    assert "town: clean: no errors, no warnings" in text and "train 18 · val 6" in text
+    assert "64×96 (24)" in text and "8-bit grey (24)" in text
     masks = np.stack([mask for _, mask in folder.scenes])
     expected = [(masks == i).sum() for i in range(LABELS.num_classes)]
-    assert (report.class_pixels["train"] + report.class_pixels["val"]).tolist() == expected
+    assert sum(report.class_pixels.values()).tolist() == expected
     assert report.void_share == pytest.approx((masks == 255).mean())
-    assert str(report) == str(folder.check())
+    assert text == str(folder.check())
 
 
-@pytest.mark.parametrize("name", ["streets/tiny", "cells/tiny"])
-def test_drawn_sets_are_clean(name):
-    report = check(data.load(name))
-    assert not report.findings, report
-    assert report.forms == {"ids": sum(report.counts.values())}
+@pytest.mark.parametrize(("draw", "labels"), [(draw_scene, LABELS), (cells.draw_cells, cells.LABELS)])
+def test_drawn_sets_are_clean(draw, labels):
+    drawn = [draw(seed, 64, 96) for seed in range(12)]
+    report = doctor.check(in_memory("drawn", labels, [(one.image, one.mask) for one in drawn]))
+    assert [finding.kind for finding in report.findings] == ["small or missing splits"], report
 
 
 def test_pairs_in_no_file_are_named_by_their_place(scenes):
-    images, masks = (np.stack(arrays) for arrays in zip(*scenes, strict=True))
-    masks[17, 30:40, 30:40] = 9
-    pairs = tf.data.Dataset.from_tensor_slices({"image": images, "mask": masks})
-    dataset = data.Dataset("town", LABELS, {"train": (pairs, lambda pair: pair)}, {"train": COUNT}, {"train": None})
-    report = check(dataset)
+    scenes = [(image, mask.copy()) for image, mask in scenes]
+    scenes[17][1][30:40, 30:40] = 9
+    report = doctor.check(in_memory("town", LABELS, scenes))
     assert report.of_kind("ids out of range")[0].files == ("town train[17] mask",)
     assert [finding.severity for finding in report.findings] == ["error", "note"]
     report.show()
 
 
-class TestFilesThatCannotBeUsed:
-    @pytest.mark.parametrize("kind", ["images", "masks"])
-    def test_truncated_empty_and_no_picture_at_all(self, folder, kind):
-        files = [folder.path(kind, i) for i in (3, 5, 20)]
-        files[0].write_bytes(files[0].read_bytes()[:300])
-        files[1].write_bytes(b"")
-        files[2].write_text("no picture")
-        assert_diagnosed(folder.check(), f"unreadable {kind}", files, "error")
+@pytest.mark.parametrize(
+    ("kind", "severity", "files", "which", "function", "ending"),
+    [
+        ("mixed encodings", "error", "masks", (6, 20), LABELS.to_rgb, "png"),
+        ("lossy masks", "error", "masks", (5, 20), np.array, "jpg"),
+        ("shifted masks", "warning", "masks", range(COUNT), lambda mask: shift(mask, 0, 3), "png"),
+        ("flipped masks", "warning", "masks", (0, 1), np.fliplr, "png"),
+        ("flipped masks", "warning", "masks", (0, 1), np.flipud, "png"),
+        ("void masks", "warning", "masks", (3, 22), lambda mask: np.full_like(mask, 255), "png"),
+        ("mostly void", "note", "masks", (3, 22), lambda mask: cover(mask, 60), "png"),
+        ("empty images", "warning", "images", (3, 20), lambda image: image // 32, "png"),
+        ("empty images", "warning", "images", [20], np.zeros_like, "png"),
+    ],
+)
+def test_each_kind_with_its_files(folder, kind, severity, files, which, function, ending):
+    paths = folder.change(files, which, function, ending)
+    assert_found(folder.check(), kind, paths, severity)
 
-    @pytest.mark.parametrize(
-        ("change", "hint"),
-        [
-            (lambda mask: mask.T, "rotated"),
-            (lambda mask: mask[::2, ::2], "resized copy"),
-            (lambda mask: mask[:50], "cropped"),
-        ],
-    )
-    def test_sizes_that_differ(self, folder, change, hint):
-        file = folder.change("masks", 4, change)
-        assert hint in assert_diagnosed(folder.check(), "sizes differ", [file], "error").do
+
+@pytest.mark.parametrize("kind", ["images", "masks"])
+def test_truncated_empty_and_no_image_at_all(folder, kind):
+    files = [folder.path(kind, i) for i in (3, 5, 20)]
+    files[0].write_bytes(files[0].read_bytes()[:300])
+    files[1].write_bytes(b"")
+    files[2].write_text("no image")
+    assert_found(folder.check(), f"unreadable {kind}", files, "error")
+
+
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        (lambda mask: mask.T, "rotated"),
+        (lambda mask: mask[::2, ::2], "resized copy"),
+        (lambda mask: mask[:50], "cropped"),
+    ],
+)
+def test_sizes_that_differ(folder, change, hint):
+    files = folder.change("masks", [4], change)
+    assert hint in assert_found(folder.check(), "sizes differ", files, "error").do
 
 
 class TestMasksThatHoldWhatTheyShouldNot:
     def test_ids_out_of_range(self, folder):
-        file = folder.change("masks", 4, lambda mask: np.where(mask == 2, 9, mask).astype(np.uint8))
-        found = assert_diagnosed(folder.check(), "ids out of range", [file], "error")
-        assert "9" in found.details[file] and "correct these" in found.do
+        files = folder.change("masks", [4], lambda mask: replace(mask, 2, 9))
+        found = assert_found(folder.check(), "ids out of range", files, "error")
+        assert "9" in found.details[files[0]] and "correct these" in found.do
 
-    def test_ids_that_count_from_one(self, folder):
-        files = [
-            folder.change("masks", i, lambda m: np.where(m == 255, 0, m + 1).astype(np.uint8)) for i in range(COUNT)
-        ]
-        found = assert_diagnosed(folder.check(), "ids out of range", files, "error")
-        assert "labels.one_based(8)" in found.do
-
-    def test_unknown_colours_in_painted_masks(self, folder):
-        files = [folder.change("masks", i, LABELS.to_rgb) for i in range(COUNT)]
+    def test_unknown_colours(self, folder):
+        files = folder.change("masks", range(COUNT), LABELS.to_rgb)
         assert folder.check().clean
         painted = LABELS.to_rgb(folder.scenes[7][1])
         painted[20:30, 20:30] = 1, 2, 3
         folder.save("masks", 7, painted)
-        found = assert_diagnosed(folder.check(), "unknown colours", [files[7]], "error")
+        found = assert_found(folder.check(), "unknown colours", [files[7]], "error")
         assert "#010203" in found.details[files[7]]
 
-    def test_mixed_encodings(self, folder):
-        files = [folder.change("masks", i, LABELS.to_rgb) for i in (6, 20)]
-        assert_diagnosed(folder.check(), "mixed encodings", files, "error")
-
     def test_black_and_white_masks_among_ids(self, folder):
-        for i in range(COUNT):
-            folder.change("masks", i, lambda mask: (mask == 1).astype(np.uint8))
-        binary = LabelMap(("other", "building"))
-        assert folder.check(binary).clean
-        file = folder.change("masks", 3, lambda mask: (mask == 1).astype(np.uint8) * 255)
-        assert_diagnosed(folder.check(binary), "mixed encodings", [file], "warning")
+        folder.change("masks", range(COUNT), building)
+        assert folder.check(BINARY).clean
+        files = folder.change("masks", [3], lambda mask: building(mask, 255))
+        assert_found(folder.check(BINARY), "mixed encodings", files, "warning")
 
     def test_ids_among_black_and_white_masks(self, folder):
         """They make void of all 255."""
-        files = [folder.change("masks", i, lambda mask: (mask == 1).astype(np.uint8) * 255) for i in range(COUNT)]
-        binary = LabelMap(("other", "building"))
-        assert folder.check(binary).clean
-        folder.change("masks", 3, lambda mask: (mask == 1).astype(np.uint8))
+        files = folder.change("masks", range(COUNT), lambda mask: building(mask, 255))
+        assert folder.check(BINARY).clean
+        folder.change("masks", [3], building)
         there = [file for i, file in enumerate(files) if i != 3 and (folder.scenes[i][1] == 1).any()]
-        found = assert_diagnosed(folder.check(binary), "mixed encodings", there, "warning")
-        assert "is 255 their foreground?" in found.what and "ids={0: 0, 1: 1, 255: 1}" in found.do
-        assert folder.check(binary, ids={0: 0, 1: 1, 255: 1}).clean
+        found = assert_found(folder.check(BINARY), "mixed encodings", there, "warning")
+        assert "foreground" in found.details[there[0]] and "ids={0: 0, 1: 1, 255: 1}" in found.do
+        assert folder.check(BINARY, ids={0: 0, 1: 1, 255: 1}).clean
 
     @pytest.mark.parametrize("size", [(48, 72), (96, 144)])
     def test_interpolated_masks(self, folder, size):
-        for i in (2, 19):
-            folder.change("images", i, lambda image: resize(image, size))
-        files = [folder.change("masks", i, lambda mask: resize(np.minimum(mask, 7), size)) for i in (2, 19)]
-        assert_diagnosed(folder.check(), "interpolated masks", files, "warning")
+        folder.change("images", (2, 19), lambda image: resize(image, size))
+        files = folder.change("masks", (2, 19), lambda mask: resize(np.minimum(mask, 7), size))
+        assert_found(folder.check(), "interpolated masks", files, "warning")
 
-    def test_antialiased_paint(self, folder):
-        for i in range(COUNT):
-            folder.change("masks", i, LABELS.to_rgb)
-        file = folder.change("masks", 9, lambda mask: resize(resize(LABELS.to_rgb(mask), (128, 192)), (64, 96)))
-        assert_diagnosed(folder.check(), "interpolated masks", [file], "error")
-
-    def test_masks_as_jpeg_among_ids(self, folder):
-        files = [folder.change("masks", i, lambda mask: mask, "jpg", quality=90) for i in (5, 20)]
-        assert_diagnosed(folder.check(), "lossy masks", files, "error")
+    def test_antialiased_colours(self, folder):
+        folder.change("masks", range(COUNT), LABELS.to_rgb)
+        files = folder.change("masks", [9], lambda mask: resize(resize(LABELS.to_rgb(mask), (128, 192)), (64, 96)))
+        assert_found(folder.check(), "interpolated masks", files, "error")
 
     @pytest.mark.parametrize("ending", ["jpg", "webp"])
-    def test_lossy_paint(self, folder, ending):
-        for i in range(COUNT):
-            folder.change("masks", i, LABELS.to_rgb)
-        file = folder.change("masks", 5, LABELS.to_rgb, ending, quality=80)
-        assert_diagnosed(folder.check(), "lossy masks", [file], "error")
-
-    def test_lossy_masks_that_can_be_read_nevertheless(self, folder):
-        files = [folder.change("masks", i, lambda mask: (mask == 1) * np.uint8(255), "jpg") for i in range(COUNT)]
-        assert_diagnosed(folder.check(labels=None), "lossy masks", files, "warning")
+    def test_lossy_colours(self, folder, ending):
+        folder.change("masks", range(COUNT), LABELS.to_rgb)
+        files = folder.change("masks", [5], LABELS.to_rgb, ending, quality=80)
+        assert_found(folder.check(), "lossy masks", files, "error")
 
     def test_images_and_masks_swapped(self, tmp_path, scenes):
         folder = Folder(tmp_path, [(LABELS.to_rgb(mask), image) for image, mask in scenes])
-        files = [folder.path(kind, i) for kind in ("images", "masks") for i in range(COUNT)]
-        assert_diagnosed(folder.check(), "images and masks swapped", files, "error")
+        assert_found(folder.check(), "images and masks swapped", folder.paths(*range(COUNT)), "error")
 
 
 class TestMasksThatDoNotLieWhereTheyShould:
     def test_shifted_masks(self, folder):
-        files = [folder.change("masks", i, lambda mask: shift(mask, 4, -5)) for i in (0, 1, 21)]
-        found = assert_diagnosed(folder.check(), "shifted masks", files, "warning")
+        files = folder.change("masks", (0, 1, 21), lambda mask: shift(mask, 4, -5))
+        found = assert_found(folder.check(), "shifted masks", files, "warning")
         assert set(found.details.values()) == {"4 px below and 5 px left of its image's edges"}
 
     def test_masks_wider_than_the_thin_lines_they_stand_for_are_not_shifted(self, tmp_path, rng):
@@ -245,38 +257,21 @@ class TestMasksThatDoNotLieWhereTheyShould:
         assert folder.check(LabelMap(("road", "crack"))).clean
 
     def test_the_mask_of_another_image_is_never_sure_to_fit(self, scenes):
-        for i, (image, _) in enumerate(scenes[:12]):
-            fits = [align.find_fit(image, mask) for j, (_, mask) in enumerate(scenes) if j != i]
+        for i, (image, _) in enumerate(scenes[:6]):
+            fits = [compare.find_fit(image, mask) for j, (_, mask) in enumerate(scenes) if j != i]
             assert not any(fit.is_sure for fit in fits)
 
-    def test_the_whole_set_shifted(self, folder):
-        files = [folder.change("masks", i, lambda mask: shift(mask, 0, 3)) for i in range(COUNT)]
-        found = assert_diagnosed(folder.check(), "shifted masks", files, "warning")
-        assert "all masks lie 3 px right" in found.what
-
-    @pytest.mark.parametrize("turn", [np.fliplr, np.flipud])
-    def test_flipped_masks(self, folder, turn):
-        files = [folder.change("masks", i, turn) for i in (0, 1)]
-        assert_diagnosed(folder.check(), "flipped masks", files, "warning")
-
     def test_masks_of_other_images(self, folder):
-        folder.save("masks", 8, folder.scenes[9][1])
-        folder.save("masks", 9, folder.scenes[8][1])
-        files = [folder.path(kind, i) for kind in ("images", "masks") for i in (8, 9)]
-        assert_diagnosed(folder.check(), "masks of other images", files, "warning")
+        for i, other in ((8, 9), (9, 8)):
+            folder.save("masks", i, folder.scenes[other][1])
+        assert_found(folder.check(), "masks of other images", folder.paths(8, 9), "warning")
 
 
-class TestPicturesThatAreThereTwice:
+class TestImagesThatAreThereTwice:
     @pytest.mark.parametrize(
         "change",
-        [
-            lambda image: image,
-            lambda image: (image * 0.7).astype(np.uint8),
-            lambda image: resize(image, (80, 120)),
-            lambda image: resize(image[2:, :-3], (64, 96)),
-            np.fliplr,
-        ],
-        ids=["same", "darker", "larger", "cropped", "mirrored"],
+        [np.array, lambda image: (image * 0.7).astype(np.uint8), lambda image: resize(image, (80, 120)), np.fliplr],
+        ids=["same", "darker", "larger", "flipped"],
     )
     def test_near_duplicates_across_splits(self, folder, change):
         image, mask = folder.scenes[2]
@@ -284,154 +279,119 @@ class TestPicturesThatAreThereTwice:
         changed = np.fliplr(mask) if change is np.fliplr else mask
         folder.save("masks", 20, resize(changed, Image.open(file).size[::-1], Image.Resampling.NEAREST))
         files = [file, folder.path("images", 2)]
-        found = assert_diagnosed(folder.check(), "near-duplicates across splits", files, "warning")
-        assert "groups=" in found.do
+        assert "groups=" in assert_found(folder.check(), "near-duplicates across splits", files, "warning").do
 
     def test_frames_of_one_scene_are_a_note(self, folder):
         image, mask = (array.copy() for array in folder.scenes[2])
         image[36:46, 60:74], mask[36:46, 60:74] = image[20:30, 2:16], 6  # something small has moved
         files = [folder.save("images", 20, image), folder.path("images", 2)]
         folder.save("masks", 20, mask)
-        assert_diagnosed(folder.check(), "same scene across splits", files, "note")
+        assert "groups=" in assert_found(folder.check(), "same scene across splits", files, "note").do
 
-    def test_one_picture_with_two_masks(self, folder):
+    def test_one_image_with_two_masks(self, folder):
         image, mask = folder.scenes[2]
         folder.save("images", 3, image)
-        folder.save("masks", 3, np.where(mask == 4, 1, mask).astype(np.uint8))
-        files = [folder.path(kind, i) for kind in ("images", "masks") for i in (2, 3)]
-        assert_diagnosed(folder.check(), "one picture, two masks", files, "warning")
+        folder.save("masks", 3, replace(mask, 4, 1))
+        assert_found(folder.check(), "one picture, two masks", folder.paths(2, 3), "warning")
         folder.save("masks", 3, mask)
-        assert_diagnosed(
-            folder.check(), "duplicates within a split", [folder.path("images", i) for i in (2, 3)], "note"
-        )
+        assert_found(folder.check(), "duplicates within a split", folder.paths(2, 3)[:2], "note")
+
+    def test_copies_are_alike_and_other_images_are_not(self):
+        scenes = [draw_scene(seed, 128, 192).image for seed in range(16)]
+        thumbs = [compare.make_thumbnail(image) for image in scenes]
+        changes = [
+            lambda image: (255 * (image / 255) ** 1.5).astype(np.uint8),
+            lambda image: image[::2, ::2],
+            lambda image: image[3:-3, 5:-5],
+            lambda image: np.rot90(image, 3),
+        ]
+        for i, change in enumerate(changes):
+            ((_, key, _, turned),) = compare.find_alike([compare.make_thumbnail(change(scenes[i]))], thumbs)
+            assert key == i and turned == (i == 3)
+        assert not compare.find_alike(thumbs[:8], thumbs[8:])
 
 
 class TestClassesAndVoid:
     def test_absent_classes(self, folder):
         report = folder.check(LabelMap((*LABELS.names, "tram")))
-        assert "no mask holds tram" in assert_diagnosed(report, "absent classes", [], "warning").what
+        assert "tram" in assert_found(report, "absent classes", [], "warning").what
 
     def test_classes_missing_from_train(self, folder):
-        for i in range(18):
-            folder.change("masks", i, lambda mask: np.where(mask == 7, 1, mask).astype(np.uint8))
+        folder.change("masks", range(18), lambda mask: replace(mask, 7, 1))
         files = [folder.path("masks", i) for i in range(18, 24) if (folder.scenes[i][1] == 7).any()]
-        assert_diagnosed(folder.check(), "classes missing from train", files, "warning")
+        assert_found(folder.check(), "classes missing from train", files, "warning")
 
     def test_rare_classes_are_a_note(self, folder):
-        for i in range(COUNT):
-            folder.change("masks", i, lambda mask: np.where(mask == 7, 1, mask).astype(np.uint8))
-        masks = folder.scenes[0][1].copy()
-        masks[50, 50:60] = 7
-        file = folder.save("masks", 0, masks)
-        found = assert_diagnosed(folder.check(), "rare classes", [file], "note")
+        folder.change("masks", range(COUNT), lambda mask: replace(mask, 7, 1))
+        mask = folder.scenes[0][1].copy()
+        mask[50, 50:60] = 7
+        file = folder.save("masks", 0, mask)
+        found = assert_found(folder.check(), "rare classes", [file], "note")
         assert "pedestrian" in found.what
 
-    def test_void_masks(self, folder):
-        files = [folder.change("masks", i, lambda mask: np.full_like(mask, 255)) for i in (3, 22)]
-        assert_diagnosed(folder.check(), "void masks", files, "warning")
-
-    def test_masks_that_are_mostly_void_are_a_note(self, folder):
-        file = folder.change("masks", 3, lambda mask: np.where(np.arange(96) < 60, 255, mask).astype(np.uint8))
-        assert_diagnosed(folder.check(), "mostly void", [file], "note")
-
     def test_blank_masks(self, folder):
-        file = folder.change("masks", 3, lambda mask: np.zeros_like(mask))
-        found = assert_diagnosed(folder.check(), "blank masks", [file], "warning")
-        assert found.details[file] == "only sky"
+        files = folder.change("masks", [3], np.zeros_like)
+        found = assert_found(folder.check(), "blank masks", files, "warning")
+        assert found.details[files[0]] == "only sky"
 
     def test_blank_masks_where_few_classes_are_usual_are_a_note(self, folder):
-        for i in range(COUNT):
-            folder.change("masks", i, lambda mask: (mask == 1).astype(np.uint8))
-        file = folder.change("masks", 3, lambda mask: np.zeros_like(mask))
-        assert_diagnosed(folder.check(LabelMap(("other", "building"))), "blank masks", [file], "note")
+        folder.change("masks", range(COUNT), building)
+        files = folder.change("masks", [3], np.zeros_like)
+        assert_found(folder.check(BINARY), "blank masks", files, "note")
 
     def test_foreground_taken_for_void(self, folder):
-        for i in range(COUNT):
-            folder.change("masks", i, lambda mask: (mask == 1).astype(np.uint8) * 255)
-        report = folder.check(LabelMap(("other", "house", "road")))
-        (found,) = report.of_kind("absent classes")
+        folder.change("masks", range(COUNT), lambda mask: building(mask, 255))
+        (found,) = folder.check(LabelMap(("other", "house", "road"))).of_kind("absent classes")
         assert "BINARY_255" in found.do
 
 
-class TestTheRest:
-    def test_black_images(self, folder):
-        files = [folder.change("images", 3, lambda image: image // 32), folder.change("images", 20, np.zeros_like)]
-        assert_diagnosed(folder.check(), "empty images", files, "warning")
-
-    def test_dim_images_are_not_black(self, folder):
-        for i in range(COUNT):
-            folder.change("images", i, lambda image: image // 4)
-        assert folder.check().clean
-
-    def test_unpaired_files(self, folder):
-        image, mask = folder.path("masks", 5), folder.path("images", 6)
-        image.unlink()
-        mask.unlink()
-        files = [folder.path("images", 5), folder.path("masks", 6)]
-        assert_diagnosed(folder.check(), "unpaired files", files, "warning")
-
-    def test_missing_and_small_splits_are_a_note(self, folder):
-        (found,) = folder.check().of_kind("small or missing splits")
-        assert found.what == "6 pairs in val, no pairs in test" and found.severity == "note"
-
-    def test_two_sicknesses_are_both_named(self, folder):
-        jpeg = folder.path("images", 5)
-        jpeg.write_bytes(b"")
-        file = folder.change("masks", 4, lambda mask: mask[:50])
-        report = folder.check()
-        assert [finding.kind for finding in report.findings[:2]] == ["unreadable images", "sizes differ"]
-        assert report.verdict().startswith("2 errors") and report.of_kind("sizes differ")[0].files == (file,)
+def test_dim_images_are_not_black(folder):
+    folder.change("images", range(COUNT), lambda image: image // 4)
+    assert folder.check().clean
 
 
-class TestFacts:
-    def test_softness_is_the_share_of_edges_with_a_value_in_between(self):
-        # 0 0 5 9 9: the neighbours of the three in the middle differ, and only 5 lies strictly between its own.
-        row = np.array([0, 0, 5, 9, 9], np.uint8)
-        assert examine.find_softness(np.tile(row, (20, 1))) == pytest.approx(1 / 3)
-        assert examine.find_softness(np.tile(row, (4, 1))) == 0  # 12 edges are too few to tell
-        assert examine.find_softness(np.tile(np.array([0, 0, 9, 5, 5], np.uint8), (20, 1))) == 0
-        # Colours must lie between in every channel: (0, 9) – (5, 4) – (9, 0) does, (0, 9) – (5, 12) – (9, 0) does not.
-        for green, share in ((4, 1), (12, 0)):
-            colours = np.array([(0, 9, 0), (5, green, 0), (9, 0, 0)], np.uint8)
-            assert examine.find_softness(np.tile(colours, (60, 1, 1))) == share
+def test_unpaired_files(folder):
+    folder.path("masks", 5).unlink()
+    folder.path("images", 6).unlink()
+    assert_found(folder.check(), "unpaired files", [folder.path("images", 5), folder.path("masks", 6)], "warning")
 
-    def test_flatness_is_the_share_of_pixels_that_equal_their_right_neighbour(self):
-        assert examine.find_flatness(np.array([[1, 1, 2, 2, 2], [1, 2, 3, 4, 5]])) == 3 / 8
 
-    def test_compare_sees_through_light_size_and_place(self, scenes):
-        image = draw_scene(0, 128, 192).image
-        thumb = copies.make_thumbnail(image)
-        for changed in (255 * (image / 255) ** 1.5, image * 0.6 + 30, image[6:, :-8], image[::2, ::2]):
-            assert copies.compare(copies.make_thumbnail(changed.astype(np.uint8)), thumb)[0] > 0.91
-        others = [copies.compare(copies.make_thumbnail(other), thumb) for other, _ in scenes[1:]]
-        assert max(low for low, _ in others) < 0.5 and max(middle for _, middle in others) < 0.8
+def test_softness_is_the_share_of_edges_with_a_value_in_between():
+    # 0 0 5 9 9: the neighbours of the three in the middle differ, and only 5 lies strictly between its own.
+    row = np.array([0, 0, 5, 9, 9], np.uint8)
+    assert facts.find_softness(np.tile(row, (20, 1))) == pytest.approx(1 / 3)
+    assert facts.find_softness(np.tile(row, (4, 1))) == 0  # 12 edges are too few to tell
+    assert facts.find_softness(np.tile(np.array([0, 0, 9, 5, 5], np.uint8), (20, 1))) == 0
+    # Colours must lie between in every channel: (0, 9) – (5, 4) – (9, 0) does, (0, 9) – (5, 12) – (9, 0) does not.
+    for green, share in ((4, 1), (12, 0)):
+        colours = np.array([(0, 9, 0), (5, green, 0), (9, 0, 0)], np.uint8)
+        assert facts.find_softness(np.tile(colours, (60, 1, 1))) == share
 
 
 class TestReport:
     def test_long_lists_of_files_are_cut_in_the_text_only(self, folder):
-        files = [folder.change("masks", i, lambda mask: mask[:50]) for i in range(12)]
+        files = folder.change("masks", range(12), lambda mask: mask[:50])
         report = folder.check()
-        assert set(assert_diagnosed(report, "sizes differ", files, "error").files) == set(files)
+        assert_found(report, "sizes differ", files, "error")
         assert "and 7 more" in str(report) and Path(files[11]).name not in str(report).partition("sizes differ")[2]
 
-    def test_the_table_gives_pixels_and_shares(self, tmp_path):
+    def test_the_table_gives_pixels_and_shares(self, tmp_path, rng):
         for folder in ("images", "masks"):
             (tmp_path / folder).mkdir()
         for i, value in enumerate((0, 1, 1, 255)):
-            image = np.random.default_rng(i).integers(0, 256, (10, 10, 3), np.uint8)
-            Image.fromarray(image).save(tmp_path / "images" / f"{i}.png")
+            Image.fromarray(rng.integers(0, 256, (10, 10, 3), np.uint8)).save(tmp_path / "images" / f"{i}.png")
             Image.fromarray(np.full((10, 10), value, np.uint8)).save(tmp_path / "masks" / f"{i}.png")
         labels = LabelMap(("sky", "road"))
-        report = check(data.from_folder(tmp_path / "images", tmp_path / "masks", labels, val=0, test=0))
+        report = doctor.check(data.from_folder(tmp_path / "images", tmp_path / "masks", labels, val=0, test=0))
         lines = [line.split() for line in str(report).splitlines()]
         assert ["0", "sky", "100", "33.3%"] in lines and ["1", "road", "200", "66.7%"] in lines
         assert report.void_share == 1 / 4 and "25.0% of the pixels void" in str(report)
 
     def test_figure_shows_the_shares_and_the_worst(self, folder):
-        folder.change("masks", 9, lambda mask: shift(mask, 4, -5))
-        folder.change("masks", 4, lambda mask: mask[:50])
+        folder.change("masks", [9], lambda mask: shift(mask, 4, -5))
+        folder.change("masks", [4], lambda mask: mask[:50])
         folder.path("images", 3).write_bytes(b"")
-        folder.change("masks", 5, lambda mask: mask, "jpg")
+        folder.change("masks", [5], lambda mask: mask, "jpg")
         folder.save("images", 20, folder.scenes[2][0])
         folder.save("masks", 20, folder.scenes[2][1])
         report = folder.check(LabelMap((*LABELS.names, "tram")))
@@ -449,7 +409,7 @@ class TestReport:
 
 @needs_shared
 class TestRealData:
-    """CamVid and the membranes are clean; what is made sick in them is found."""
+    """CamVid and the membranes are clean; faults planted in them are found."""
 
     NAMES = "sky building pole road pavement tree sign fence car pedestrian bicyclist".split()
     IDS = {**{i: i for i in range(11)}, 11: 255}
@@ -458,18 +418,16 @@ class TestRealData:
         folder = SHARED / "camvid" / split
         return data.from_folder(folder / "images", folder / "masks", LabelMap(self.NAMES), self.IDS, **options)
 
-    @pytest.mark.parametrize(
-        ("split", "options"), [("train", {"val": 0, "test": 0}), ("train", {"seed": 1}), ("val", {"val": 0, "test": 0})]
-    )
+    @pytest.mark.parametrize(("split", "options"), [("train", {"seed": 1}), ("val", {"val": 0, "test": 0})])
     def test_camvid_is_clean(self, split, options):
-        report = check(self.camvid(split, **options))
+        report = doctor.check(self.camvid(split, **options))
         assert report.clean, report
-        assert sum(report.counts.values()) == {"train": 367, "val": 101}[split]
+        assert bool(report.of_kind("same scene across splits")) == (split == "train")
 
     def test_membranes_are_clean(self):
         folder = SHARED / "membrane"
-        report = check(data.from_folder(folder / "images", folder / "masks", ids=BINARY_255))
-        assert report.clean and {finding.kind for finding in report.findings} <= {"small or missing splits"}, report
+        report = doctor.check(data.from_folder(folder / "images", folder / "masks", ids=BINARY_255))
+        assert report.clean, report
 
     def test_ten_masks_of_camvid_shifted_by_six_pixels_are_found(self, tmp_path, rng):
         val = self.camvid("val", val=0, test=0)
@@ -480,7 +438,7 @@ class TestRealData:
             moved = shift(np.asarray(Image.open(pairs[i][1])), round(6 * np.sin(angle)), round(6 * np.cos(angle)))
             pairs[i] = pairs[i][0], str(tmp_path / f"{i}.png")
             Image.fromarray(moved).save(pairs[i][1])
-        report = check(from_pairs("val", val.labels, pairs, {"train": range(len(pairs))}, val.read_mask))
+        report = doctor.check(from_pairs("val", val.labels, pairs, {"train": range(len(pairs))}, val.read_mask))
         (found,) = [finding for finding in report.findings if finding.severity == "warning"]
         assert found.kind == "shifted masks"
         assert set(found.files) <= {pairs[i][1] for i in chosen} and len(found.files) >= 9
@@ -489,11 +447,11 @@ class TestRealData:
         train = self.camvid("train", val=0, test=0)
         pairs = train.files["train"][:60]
         copy = tmp_path / "copy.jpg"
-        Image.fromarray(resize(np.asarray(Image.open(pairs[10][0]))[3:-2, 4:] // 4 * 3, (270, 360))).save(copy)
+        Image.fromarray(resize(np.asarray(Image.open(pairs[10][0])) // 4 * 3, (270, 360))).save(copy)
         mask = tmp_path / "copy.png"
-        Image.fromarray(resize(np.asarray(Image.open(pairs[10][1]))[3:-2, 4:], (270, 360), 0)).save(mask)
-        splits = {"train": range(0, 60, 2), "val": [*range(1, 60, 2), 60]}
+        Image.fromarray(resize(np.asarray(Image.open(pairs[10][1])), (270, 360), 0)).save(mask)
         pairs.append((str(copy), str(mask)))
-        report = check(from_pairs("frames", train.labels, pairs, splits, train.read_mask))
+        splits = {"train": range(0, 60, 2), "val": [*range(1, 60, 2), 60]}
+        report = doctor.check(from_pairs("frames", train.labels, pairs, splits, train.read_mask))
         (found,) = report.of_kind("near-duplicates across splits")
         assert found.files == (str(copy), pairs[10][0])

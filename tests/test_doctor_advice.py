@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seglib import data
+from seglib import data, doctor
 from seglib.datasets.streets import LABELS as STREETS
 from seglib.datasets.streets import draw_scene
 from seglib.labels import LabelMap, one_based
@@ -40,7 +40,7 @@ def bands(i, ids):
 
 def test_an_id_above_the_classes_may_be_void_as_well_as_a_class(write):
     mine = write(lambda i: bands(i, [0, 1, 2, 3]))
-    do = find(data.check(mine), "ids out of range").do
+    do = find(doctor.check(mine), "ids out of range").do
     table = "ids={**{i: i for i in range(3)}, 3: 255}"
     assert table in do and "ids=labels.one_based(3)" in do and "a is 1" in do
     mended = write(lambda i: bands(i, [0, 1, 2, 3]), ids={**{i: i for i in range(3)}, 3: 255})
@@ -48,7 +48,7 @@ def test_an_id_above_the_classes_may_be_void_as_well_as_a_class(write):
 
 
 def test_ids_that_count_from_one(write):
-    do = find(data.check(write(lambda i: bands(i, [1, 2, 3]))), "ids out of range").do
+    do = find(doctor.check(write(lambda i: bands(i, [1, 2, 3]))), "ids out of range").do
     assert "ids=labels.one_based(3, void=None)" in do and "255" not in do
     mended = write(lambda i: bands(i, [1, 2, 3]), ids=one_based(3, void=None))
     assert np.unique(next(iter(mended.train))["mask"]).tolist() == [0, 1, 2]
@@ -57,12 +57,12 @@ def test_ids_that_count_from_one(write):
 def test_relative_paths_keep_their_folders(write, tmp_path):
     mine = write(lambda i: bands(i, [0, 1, 2] if i else [0, 1, 7]))
     (tmp_path / "images" / "03.png").write_bytes(b"")
-    report = str(data.check(mine))
+    report = str(doctor.check(mine))
     assert "masks/00.png: found ids outside" in report and "images/03.png" in report
 
 
 def test_a_set_of_one_class_is_not_clean(write):
-    report = data.check(write(lambda i: np.zeros((40, 60)), LabelMap(("lesion",))))
+    report = doctor.check(write(lambda i: np.zeros((40, 60)), LabelMap(("lesion",))))
     assert find(report, "blank masks").severity == "warning" and not report.clean
 
 
@@ -71,7 +71,7 @@ def test_more_images_without_a_mask_than_with_one_are_meant(write, tmp_path):
     for i in range(12, 26):
         Image.new("RGB", (60, 40)).save(tmp_path / "images" / f"{i}.png")
         mine = data.from_folder("images", "masks", ABC, val=0, test=0)
-        severity = find(data.check(mine), "unpaired files").severity
+        severity = find(doctor.check(mine), "unpaired files").severity
         assert severity == ("note" if i - 11 > 12 else "warning")
 
 
@@ -83,9 +83,9 @@ def test_pairs_that_slipped_by_one_are_not_told_to_move(tmp_path, by):
     for i in range(1, 13):
         Image.fromarray(scenes[i].image).save(tmp_path / "images" / f"{i:02}.png")
         Image.fromarray(scenes[i + by].mask).save(tmp_path / "masks" / f"{i:02}.png")
-    report = data.check(data.from_folder(tmp_path / "images", tmp_path / "masks", STREETS, val=0.2, test=0))
+    report = doctor.check(data.from_folder(tmp_path / "images", tmp_path / "masks", STREETS, val=0.2, test=0))
     found = find(report, "pairs out of step")
-    assert f"the pair {'before' if by > 0 else 'after'} it" in found.what and len(found.files) == 24
+    assert ("before" if by > 0 else "after") in found.what and len(found.files) == 24
     assert [finding.kind for finding in report.findings if finding.severity != "note"] == ["pairs out of step"]
 
 
@@ -95,7 +95,7 @@ def test_masks_that_follow_no_edge_are_a_note(tmp_path, rng):
     for i in range(12):
         Image.fromarray(rng.integers(0, 256, (64, 96, 3), np.uint8)).save(tmp_path / "images" / f"{i:02}.png")
         Image.fromarray(draw_scene(i, 64, 96).mask).save(tmp_path / "masks" / f"{i:02}.png")
-    report = data.check(data.from_folder(tmp_path / "images", tmp_path / "masks", STREETS, val=0, test=0))
+    report = doctor.check(data.from_folder(tmp_path / "images", tmp_path / "masks", STREETS, val=0, test=0))
     assert find(report, "masks off the edges").severity == "note"
 
 
@@ -105,5 +105,5 @@ def test_a_class_that_val_lacks_is_a_note(write):
     for _, mask in val:
         Image.fromarray(bands(0, [0, 1])).save(mask)
     mine.files["val"], mine.files["train"] = val, mine.files["train"][:-3]
-    found = find(data.check(mine), "classes missing from val or test")
+    found = find(doctor.check(mine), "classes missing from val or test")
     assert found.severity == "note" and "val lacks c" in found.what

@@ -1,4 +1,4 @@
-"""Whatever the source, the same pairs: by name, from folders, from instances, from COCO; then checked, then batches."""
+"""Whatever the source, the same pairs: by name, from folders, from instances, from COCO; then batches."""
 
 from seglib.data.coco import from_coco
 from seglib.data.dataset import SPLITS, DataError, Dataset, resize_pair

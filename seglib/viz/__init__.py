@@ -10,7 +10,6 @@ import numpy as np
 from matplotlib.patches import Patch
 
 from seglib.labels import VOID_COLOUR
-from seglib.viz.report import show_report  # noqa: F401
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")  # Okabe and Ito's, told apart by colour-blind readers
 BLUE, ORANGE, *_ = COLOURS
