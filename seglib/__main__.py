@@ -54,9 +54,9 @@ def main(arguments=None):
 
 def check(options):
     """Reads all pairs and reports what is wrong with them."""
-    from seglib import data
+    from seglib import doctor
 
-    report = data.check(_load_data(options))
+    report = doctor.check(_load_data(options))
     print(report)
     return 0 if report.clean else 1
 
@@ -106,7 +106,7 @@ def _make_model(options, labels, steps_per_epoch):
     steps = options.epochs * steps_per_epoch
     poly = keras.optimizers.schedules.PolynomialDecay(options.rate, steps, end_learning_rate=0.0, power=0.9)
     optimizer = keras.optimizers.AdamW(training.Warmup(poly, min(50, steps // 10)), weight_decay=1e-2)
-    loss = losses.Sum({"cross_entropy": 1, "dice": 1}, ignore_id=labels.ignore_id)
+    loss = losses.CompoundLoss({"cross_entropy": 1, "dice": 1}, ignore_id=labels.ignore_id)
     model.compile(optimizer, loss, metrics=[metrics.ConfusionMatrix(labels.num_classes, labels.ignore_id)])
     return model
 
