@@ -136,6 +136,7 @@ FLOORS = {
     "images": module(0, "PIL"),
     "layers": module(0, "keras"),
     "losses": module(0, "keras"),
+    "class_balance": module(0),
     "metrics": module(0, "keras scipy"),
     "crf": module(0, "scipy"),
     "regions": module(0, "scipy"),
