@@ -162,7 +162,7 @@ def boundary(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None
     has no gradient where a predicted boundary is far from a true one: add it to a loss that has.
 
     Args:
-        mask: (batch, height, width) integer ids. Neither pixels of ``ignore_id`` nor their neighbours are on a boundary.
+        mask: (batch, height, width) integer ids. Pixels of ``ignore_id`` and their neighbours are on no boundary.
         logits: (batch, height, width, num_classes) floats.
         class_weights: (num_classes,) positive weights of the mean over classes; None is the plain mean.
         pixel_weights: (batch, height, width) weights from 0 of the pixels of either boundary; None gives each pixel 1.

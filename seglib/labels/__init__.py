@@ -3,7 +3,7 @@
 :class:`LabelMap` holds the names and colours of a dataset's classes. Those of well-known datasets are here.
 """
 
-from seglib.labels.label_map import PALETTE, VOID, VOID_COLOUR, LabelMap, from_hex, remap, remap_table
+from seglib.labels.label_map import PALETTE, VOID, VOID_COLOUR, LabelMap, _from_hex, remap, remap_table
 
 BINARY_255 = {0: 0, 255: 1}
 """Masks saved as black and white: 255 is the foreground, class 1."""
@@ -41,7 +41,7 @@ CITYSCAPES = LabelMap(
         "road sidewalk building wall fence pole traffic-light traffic-sign vegetation terrain sky person rider car "
         "truck bus train motorcycle bicycle"
     ).split(),
-    from_hex(
+    _from_hex(
         "804080 f423e8 464646 66669c be9999 999999 faaa1e dcdc00 6b8e23 98fb98 4682b4 dc143c ff0000 00008e "
         "000046 003c64 005064 0000e6 770b20"
     ),

@@ -13,13 +13,13 @@ VOID = 255
 VOID_COLOUR = (221, 221, 221)
 
 
-def from_hex(colours):
+def _from_hex(colours):
     """``"ff0000 00ff00"`` as tuples ``(red, green, blue)`` in 0–255."""
     return tuple(tuple(bytes.fromhex(colour)) for colour in colours.split())
 
 
 # Okabe & Ito (2008), "Color Universal Design", without black; then darker and lighter relatives of the same hues.
-PALETTE = from_hex("56b4e9 cc79a7 4d4d4d e69f00 009e73 f0e442 0072b2 d55e00 999999 753c1e aadc96 5a286e")
+PALETTE = _from_hex("56b4e9 cc79a7 4d4d4d e69f00 009e73 f0e442 0072b2 d55e00 999999 753c1e aadc96 5a286e")
 
 
 @dataclass(frozen=True)
