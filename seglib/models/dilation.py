@@ -10,9 +10,9 @@ def dilate(network, output_stride, momentum=None):
     """A network whose feature maps are never smaller than the image by more than ``output_stride``.
 
     A layer whose stride would exceed it gets stride 1, and all layers behind it are dilated by 2 (or 4): they read
-    every second (fourth) pixel (Chen et al. 2018, DeepLab v2, section 3.1; "atrous" is French for *with holes*). Weights
-    stay, and so do the features at the positions that the strided network computed, for images whose sides are
-    multiples of the network's whole stride. The positions in between are new.
+    every second (fourth) pixel (Chen et al. 2018, DeepLab v2, section 3.1; "atrous" is French for *with holes*). The
+    weights stay, and so do the features at the positions that the strided network computed, for images whose sides
+    are multiples of the network's whole stride. The positions in between are new.
 
     Args:
         network: a functional ``keras.Model`` of convolutions with "same" padding, strided convolutions behind a padding
