@@ -24,11 +24,6 @@ def test_grey_becomes_three_equal_channels(tmp_path, grey):
     np.testing.assert_array_equal(image, np.stack([grey] * 3, -1))
 
 
-def test_sixteen_bits_are_scaled_not_cut_off(tmp_path):
-    Image.fromarray(np.array([[0, 257, 65535]], np.uint16)).save(tmp_path / "a.png")
-    assert images.read_image(tmp_path / "a.png")[0, :, 0].tolist() == [0, 1, 255]
-
-
 def write_pgm(path, values, highest):
     """A grey file of the highest value that it names, one or two bytes a pixel."""
     height, width = values.shape
@@ -74,6 +69,7 @@ def test_exif_rotation_is_applied_to_image_mask_and_size(tmp_path, grey):
     turned = np.rot90(grey, -1)
     np.testing.assert_array_equal(images.read_image(tmp_path / "a.png")[..., 0], turned)
     np.testing.assert_array_equal(images.read_mask(tmp_path / "a.png"), turned)
+    np.testing.assert_array_equal(images.read_values(tmp_path / "a.png").pixels, turned)
     assert images.read_size(tmp_path / "a.png") == turned.shape == (6, 4)
 
 
@@ -116,13 +112,10 @@ def test_broken_files_are_refused_by_name(tmp_path, rng):
     Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / "whole.png")
     content = (tmp_path / "whole.png").read_bytes()
     (tmp_path / "half.png").write_bytes(content[: len(content) // 2])
-    for name, message in (
-        ("text.png", "not an image"),
-        ("half.png", "damaged or truncated"),
-        ("no.png", "no such file"),
-    ):
-        with pytest.raises(ImageError, match=f"{name}: {message}"):
-            images.read_image(tmp_path / name)
+    for name, message in (("text.png", "not an image"), ("half.png", "truncated"), ("no.png", "no such file")):
+        for read in (images.read_image, images.read_values):
+            with pytest.raises(ImageError, match=f"{name}: .*{message}"):
+                read(tmp_path / name)
 
 
 def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch, grey):
@@ -251,12 +244,6 @@ class TestValues:
         frame.save(tmp_path / "a.mpo", save_all=True, append_images=[frame])  # a JPEG of several pictures
         assert images.read_values((tmp_path / "a.mpo").rename(tmp_path / "a.jpg")).lossy
 
-    def test_are_turned_as_the_camera_was(self, tmp_path):
-        exif = Image.Exif()
-        exif[0x0112] = 8
-        Image.fromarray(IDS).save(tmp_path / "a.png", exif=exif)
-        np.testing.assert_array_equal(images.read_values(tmp_path / "a.png").pixels, np.rot90(IDS))
-
     @pytest.mark.parametrize(
         "pixels", [IDS + np.float32(0.5), IDS * np.int32(6000), IDS - np.int32(3), IDS * np.float32("nan")]
     )
@@ -264,11 +251,6 @@ class TestValues:
         Image.fromarray(pixels).save(tmp_path / "a.tif")
         with pytest.raises(ImageError, match=r"a\.tif: values .*–.*; wanted whole numbers in 0–65535"):
             images.read_values(tmp_path / "a.tif")
-
-    def test_of_a_damaged_file_are_refused(self, tmp_path):
-        (tmp_path / "a.png").write_text("no picture")
-        with pytest.raises(ImageError, match=r"a\.png: not an image"):
-            images.read_values(tmp_path / "a.png")
 
 
 def test_a_stack_is_refused_and_a_preview_is_not(tmp_path, grey):
@@ -289,13 +271,6 @@ def test_of_an_animation_the_first_frame_is_read(tmp_path):
 
 
 class TestResizing:
-    def test_sizes_may_be_numpys(self, tmp_path):
-        size, mask = np.array([2, 3]), np.zeros((4, 6), np.uint8)
-        assert images.resize_mask(mask, size).shape == images.resize_image(mask, size).shape == (2, 3)
-        mapped = images.write_tiff(tmp_path / "a.tif", [mask], np.array(mask.shape), LabelMap(["sky"]))
-        np.testing.assert_array_equal(mapped, mask)
-        np.testing.assert_array_equal(images.read_mask(tmp_path / "a.tif"), mask)
-
     def test_an_image_is_averaged(self):
         stripes = np.zeros((4, 8, 3), np.uint8)
         stripes[:, ::2] = 200  # light and dark columns in turn: every pixel of the smaller image sees both

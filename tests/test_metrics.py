@@ -103,23 +103,6 @@ def test_the_metric_agrees_with_keras_and_with_the_array(data):
         assert float(metric.result()) == pytest.approx(metrics.mean_iou(matrix), abs=1e-6)
 
 
-def test_agrees_with_torchmetrics(rng):
-    pytest.importorskip("torchmetrics", reason="torchmetrics, an oracle that needs PyTorch, is not installed")
-    import torch
-    from torchmetrics.functional import classification
-
-    mask, pred = rng.integers(0, 5, (3, 9, 9)), rng.integers(0, 5, (3, 9, 9))
-    mask[0, :3] = 255
-    matrix, pair = metrics.confusion_matrix(mask, pred, 5), (torch.tensor(pred), torch.tensor(mask), 5)
-    for ours, theirs in (
-        (metrics.iou, classification.multiclass_jaccard_index),
-        (metrics.dice, classification.multiclass_f1_score),
-        (metrics.precision, classification.multiclass_precision),
-        (metrics.recall, classification.multiclass_recall),
-    ):
-        np.testing.assert_allclose(ours(matrix), theirs(*pair, average=None, ignore_index=255), atol=1e-6)
-
-
 def test_camvid_protocol(rng):
     """Class 11 is void: dropped from the truth and from the predictions, one matrix over the whole set."""
     masks, preds = rng.integers(0, 12, (2, 5, 20, 30))
