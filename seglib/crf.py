@@ -1,7 +1,7 @@
-"""A fully connected conditional random field: pixels that look alike and lie near each other agree on their class.
+"""A fully connected conditional random field (CRF): pixels near each other and of like colour agree on their class.
 
-Every pixel is a neighbour of every other. What a pixel hears of all the others is then a Gaussian blur of their
-probabilities, over position and colour, and the permutohedral lattice makes such blurs cheap: here, as three kinds of
+Every pixel is a neighbour of every other. The message that a pixel gets from all the others is then a Gaussian blur of
+their probabilities over position and colour. The permutohedral lattice makes such blurs cheap: here, by three kinds of
 sparse matrices.
 """
 
@@ -11,7 +11,8 @@ import numpy as np
 from scipy import sparse
 from scipy.special import softmax
 
-FLOOR = 1e-5  # probabilities are at least this: the logarithm of nothing would be a certainty that nothing can change
+FLOOR = 1e-5  # probabilities are at least this: with log 0 = −∞ no message could change a class
+MOST_SIGMAS = 1e5  # an image may span so many standard deviations; beyond, float32 does not tell its pixels apart
 
 
 def refine(probs, image, w1=4, sigma_alpha=67, sigma_beta=3, w2=3, sigma_gamma=1, iterations=10):
@@ -21,28 +22,33 @@ def refine(probs, image, w1=4, sigma_alpha=67, sigma_beta=3, w2=3, sigma_gamma=1
 
     ``k(i, j) = w1 exp(−|p_i − p_j|² / 2σα² − |I_i − I_j|² / 2σβ²) + w2 exp(−|p_i − p_j|² / 2σγ²)``
 
-    where p are positions in pixels and I colours in 0–255. The first kernel, *appearance*, wants pixels of like colour
-    to agree, the second, *smoothness*, neighbours. Both are normalised symmetrically: divided by the square root of the
-    sums over either pixel's neighbours, so that weights mean the same for images of all sizes.
+    where p are positions in pixels, I colours in 0–255 and ``[x_i ≠ x_j]`` the Potts model. The first kernel
+    (appearance) penalises different classes for near pixels of like colour, the second (smoothness) for near pixels.
+    Both are normalised symmetrically: divided by the square root of the sums over either pixel's neighbours, so that
+    weights mean the same for images of all sizes.
 
     Args:
         probs: (height, width, num_classes) probabilities, such as a softmax's.
         image: (height, width, 3) colours in 0–255.
         w1, w2: weights of the two kernels, at least 0.
-        sigma_alpha, sigma_gamma: reach of the two kernels, in pixels, above 0.
-        sigma_beta: reach of the first in colour, in grey levels of 255, above 0.
-        iterations: of mean field; 10 in DeepLab. 0 gives ``probs`` back, but for their floor.
+        sigma_alpha, sigma_gamma: standard deviations of the two kernels in position, in pixels, above 0.
+        sigma_beta: standard deviation of the first kernel in colour, in grey levels of 0–255, above 0.
+        iterations: of mean field; 10 in DeepLab. 0 returns ``probs``, at least 1e-5 each.
 
     Returns:
         (height, width, num_classes) float32 probabilities: the marginals of the mean-field approximation.
 
     Raises:
         ValueError: shapes that do not fit, fewer than 2 classes, numbers that are no probabilities, an image that is
-            not of 0–255 (scaled to 0–1), or a parameter out of its range.
+            not of 0–255 (scaled to 0–1), a parameter out of its range, or a sigma too small for the image.
     """
     probs, image = np.asarray(probs, np.float32), np.asarray(image)
-    _check(probs, image, {"sigma_alpha": sigma_alpha, "sigma_beta": sigma_beta, "sigma_gamma": sigma_gamma})
-    _check_not_negative({"w1": w1, "w2": w2, "iterations": iterations})
+    _check_arrays(probs, image)
+    _check_sigmas({"sigma_alpha": sigma_alpha, "sigma_gamma": sigma_gamma}, max(image.shape))
+    _check_sigmas({"sigma_beta": sigma_beta}, 255)
+    for name, value in {"w1": w1, "w2": w2, "iterations": iterations}.items():
+        if not value >= 0:
+            raise ValueError(f"{name} must be at least 0, got {value}")
     height, width, num_classes = probs.shape
     position = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1, dtype=np.float32).reshape(-1, 2)
     appearance = np.concatenate([position / sigma_alpha, image.reshape(-1, 3).astype(np.float32) / sigma_beta], axis=1)
@@ -51,8 +57,8 @@ def refine(probs, image, w1=4, sigma_alpha=67, sigma_beta=3, w2=3, sigma_gamma=1
         blurs = list(pool.map(Lattice, (appearance, position / np.float32(sigma_gamma))))
         q = softmax(unary, axis=-1)
         for _ in range(iterations):
-            heard = pool.map(lambda weight, blur, q=q: weight * blur(q), (w1, w2), blurs)
-            q = softmax(sum(heard, unary), axis=-1)
+            messages = pool.map(lambda weight, blur, q=q: weight * blur(q), (w1, w2), blurs)
+            q = softmax(sum(messages, unary), axis=-1)
     return q.reshape(probs.shape)
 
 
@@ -138,7 +144,9 @@ def _pack(keys):
         packed = packed + (coordinate - np.int64(low)) * stride
         stride *= high - low + 1
         if stride >= 2**63:
-            raise ValueError("the image spans too many standard deviations of colour or position: a sigma is too small")
+            raise ValueError(
+                "the image spans too many standard deviations of colour and position: a sigma is too small"
+            )
     return packed, [(d + 1) * stride - sum(strides) for stride in [*strides, 0]]
 
 
@@ -151,7 +159,7 @@ def _blur_along(corners, ahead):
     return sparse.csr_matrix(sparse.eye_array(len(corners), dtype=np.float32) + forward + forward.T)
 
 
-def _check(probs, image, sigmas):
+def _check_arrays(probs, image):
     if probs.ndim != 3 or image.shape != (*probs.shape[:2], 3):
         raise ValueError(
             f"wanted probs (height, width, num_classes) and image (height, width, 3), got {probs.shape}, {image.shape}"
@@ -160,17 +168,16 @@ def _check(probs, image, sigmas):
         raise ValueError("wanted probabilities, which are at least 0 and add up to 1; logits need a softmax first")
     if probs.shape[2] < 2:
         raise ValueError("wanted probs of at least 2 classes, the background is one; got 1")
-    if not np.isfinite(image).all():
-        raise ValueError("image has values that are no numbers")
-    low, high = image.min(), image.max()
-    if low < 0 or high > 255 or (image.dtype.kind == "f" and 0 < high <= 1):
+    low, high = image.min(), image.max()  # NaN if any value is
+    if not (low >= 0 and high <= 255) or (image.dtype.kind == "f" and 0 < high <= 1):
         raise ValueError(f"wanted an image of 0–255, got values from {low:g} to {high:g}; was it scaled to 0–1?")
+
+
+def _check_sigmas(sigmas, extent):
     for name, sigma in sigmas.items():
         if not sigma > 0:
             raise ValueError(f"{name} must be above 0, got {sigma}")
-
-
-def _check_not_negative(values):
-    for name, value in values.items():
-        if not value >= 0:
-            raise ValueError(f"{name} must be at least 0, got {value}")
+        if extent / MOST_SIGMAS > sigma:
+            raise ValueError(
+                f"{name} {sigma:g} is too small for an extent of {extent}; give {extent / MOST_SIGMAS:g} or more"
+            )

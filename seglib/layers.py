@@ -1,6 +1,7 @@
-"""Layers that the models share: convolution blocks, and padding so that any image size works."""
+"""Layers that the models share: convolution blocks, ASPP, upsampling, and padding so that any image size works."""
 
 import math
+from operator import index
 
 import keras
 import numpy as np
@@ -8,32 +9,34 @@ from keras import layers, ops
 
 
 def conv_block(x, filters, padding="same", norm="batch", repeats=2, kernel=3, dilation=1):
-    """``repeats`` times convolution, normalisation, ReLU (Ronneberger et al. 2015, section 2: two of 3×3, none, ReLU).
+    """Convolution, normalisation and ReLU, ``repeats`` times (Ronneberger et al. 2015, section 2: twice 3×3, no norm).
 
     Args:
         x: (batch, height, width, channels).
         filters: channels of the result.
-        padding: ``"same"``, or ``"valid"``, which loses two rows and columns a convolution.
+        padding: ``"same"``, or ``"valid"``, which loses ``dilation · (kernel − 1)`` rows and columns a convolution.
         norm: ``"batch"`` (Ioffe & Szegedy 2015), ``"group"`` (Wu & He 2018, for small batches) or None.
-        kernel: the kernel's height and width. dilation: how far apart the pixels are that it sees.
+        repeats: number of convolutions.
+        kernel: the kernel's height and width.
+        dilation: distance between the pixels that the kernel reads.
 
     Returns:
         (batch, height, width, filters), smaller by ``repeats · dilation · (kernel − 1)`` with ``padding="valid"``.
     """
     # A bias right before a normalisation would be subtracted again.
-    options = dict(padding=padding, dilation_rate=dilation, use_bias=norm is None, kernel_initializer="he_normal")
+    options = dict(padding=padding, dilation_rate=index(dilation), use_bias=norm is None)
     for _ in range(repeats):
-        x = layers.Conv2D(filters, kernel, **options)(x)
+        x = layers.Conv2D(filters, index(kernel), kernel_initializer="he_normal", **options)(x)
         x = normalise(x, norm)
         x = layers.ReLU()(x)
     return x
 
 
 def normalise(x, norm):
-    """Batch normalisation with momentum 0.9, group normalisation over 8 channels a group (or what divides), or None.
+    """Batch normalisation with momentum 0.9, group normalisation with 8 channels a group (or what divides), or none.
 
-    Keras's default momentum of 0.99 needs some thousand steps before the running averages are of use; runs of this
-    course take a few hundred.
+    Keras's default momentum of 0.99 needs some thousand steps before the running averages are accurate; short runs take
+    a few hundred. (batch, height, width, channels) → the same shape.
     """
     if norm is None:
         return x
@@ -45,13 +48,15 @@ def normalise(x, norm):
 
 
 def aspp(x, filters, rates):
-    """Atrous spatial pyramid pooling (Chen et al. 2017, DeepLabV3, section 3.3): looks at several scales side by side.
+    """Atrous spatial pyramid pooling (ASPP): several receptive fields in parallel (Chen et al. 2017, section 3.3).
 
-    A 1×1 convolution, a 3×3 one for each dilation in ``rates``, and the mean over the map, each with ``filters``
-    channels, are laid side by side and mixed by another 1×1 convolution.
+    A 1×1 convolution, a 3×3 convolution for each dilation in ``rates``, and global average pooling, each with
+    ``filters`` channels, are concatenated and mixed by another 1×1 convolution.
 
     Args:
-        x: (batch, height, width, channels). A rate beyond height and width leaves of the 3×3 kernel its centre.
+        x: (batch, height, width, channels).
+        filters: channels of each branch and of the result.
+        rates: dilations. One beyond height and width leaves only the centre of the 3×3 kernel.
 
     Returns:
         (batch, height, width, filters).
@@ -64,9 +69,9 @@ def aspp(x, filters, rates):
 
 
 def upsample(x, factor, **options):
-    """Enlarges a map by a learnt transposed convolution that starts as bilinear interpolation (Long et al. 2015, 3.3).
+    """Upsamples by a learnt transposed convolution that starts as bilinear interpolation (Long et al. 2015, 3.3).
 
-    Its kernel is ``2 · factor`` wide and has no bias. Unlike a resize layer it needs no sizes when it is traced.
+    Its kernel is ``2 · factor`` wide, and it has no bias. Unlike a resize layer it needs no sizes when it is traced.
 
     Args:
         x: (batch, height, width, channels).
@@ -74,9 +79,10 @@ def upsample(x, factor, **options):
         **options: for the layer, such as ``name`` or ``dtype``.
 
     Returns:
-        (batch, factor · height, factor · width, channels). Beyond the border of ``x`` all is zero, so that the
-        outermost ``factor / 2`` rows and columns of an untrained enlargement fade, in all channels alike.
+        (batch, factor · height, factor · width, channels). Beyond the border of ``x`` all is zero, so that before
+        training the outermost ``factor / 2`` rows and columns fade, in all channels alike.
     """
+    factor = index(factor)
     return layers.Conv2DTranspose(
         x.shape[-1], 2 * factor, factor, padding="same", use_bias=False, kernel_initializer=Bilinear(), **options
     )(x)
@@ -84,20 +90,20 @@ def upsample(x, factor, **options):
 
 @keras.saving.register_keras_serializable("seglib")
 class Bilinear(keras.initializers.Initializer):
-    """Kernels of :func:`upsample` that interpolate each channel by itself: ``1 − |position| / factor``, a tent.
+    """The bilinear kernel of :func:`upsample`, ``1 − |position| / factor`` along rows and columns, for each channel.
 
-    For a (2 · factor, 2 · factor, channels, channels) kernel at stride ``factor``.
+    Its shape is (2 · factor, 2 · factor, channels, channels), for stride ``factor``.
     """
 
     def __call__(self, shape, dtype=None):
         rows, columns = (1 - np.abs(np.arange(n) + 0.5 - n / 2) / (n / 2) for n in shape[:2])
-        tent = np.outer(rows, columns)[:, :, None, None]
-        return ops.convert_to_tensor(tent * np.eye(*shape[2:]), dtype=dtype)
+        kernel = np.outer(rows, columns)[:, :, None, None]
+        return ops.convert_to_tensor(kernel * np.eye(*shape[2:]), dtype=dtype)
 
 
 @keras.saving.register_keras_serializable("seglib")
 class PadToMultiple(layers.Layer):
-    """Mirrors the image at its last row and column, without repeating them, up to multiples of ``multiple``.
+    """Reflection padding at the lower right, up to multiples of ``multiple``; the last row and column do not repeat.
 
     (batch, height, width, channels) → (batch, height', width', channels). Works for every size from 1×1 up, known
     when the model is built or not. The counterpart is :class:`CropLike`.
@@ -128,9 +134,10 @@ class PadToMultiple(layers.Layer):
 
 @keras.saving.register_keras_serializable("seglib")
 class CropLike(layers.Layer):
-    """Crops ``x`` to the height and width of ``reference``: off the end (``"end"``) or evenly (``"centre"``).
+    """Crops ``x`` to the height and width of ``reference``: at the lower right (``"end"``) or evenly (``"centre"``).
 
-    ``"end"`` takes back a :class:`PadToMultiple`; ``"centre"`` is U-Net's crop before a concatenation.
+    ``"end"`` undoes :class:`PadToMultiple`; ``"centre"`` is U-Net's crop before a concatenation. (batch, height, width,
+    channels) twice → (batch, height and width of ``reference``, channels of ``x``).
     """
 
     def __init__(self, where="end", **kwargs):
@@ -157,7 +164,8 @@ class CropLike(layers.Layer):
 class ResizeLike(layers.Layer):
     """Resizes ``x`` bilinearly to the height and width of ``reference``, whether or not these are known when traced.
 
-    As a resize layer does: half-pixel centres, no antialiasing, the border repeats. A map of 1×1 is spread.
+    As a resize layer does: half-pixel centres, no antialiasing, the border repeats. (batch, height, width, channels)
+    twice → (batch, height and width of ``reference``, channels of ``x``).
     """
 
     def call(self, x, reference):
@@ -167,9 +175,9 @@ class ResizeLike(layers.Layer):
             place = ops.clip(place, 0, ops.cast(old, "float32") - 1)
             low = ops.cast(ops.floor(place), "int32")
             high = ops.minimum(low + 1, old - 1)
-            share = ops.cast(place - ops.cast(low, "float32"), x.dtype)
-            share = ops.reshape(share, (1, -1, 1, 1) if axis == 1 else (1, 1, -1, 1))
-            x = (1 - share) * ops.take(x, low, axis=axis) + share * ops.take(x, high, axis=axis)
+            weight = ops.cast(place - ops.cast(low, "float32"), x.dtype)
+            weight = ops.reshape(weight, (1, -1, 1, 1) if axis == 1 else (1, 1, -1, 1))
+            x = (1 - weight) * ops.take(x, low, axis=axis) + weight * ops.take(x, high, axis=axis)
         return x
 
     def compute_output_shape(self, x_shape, reference_shape):

@@ -1,4 +1,4 @@
-"""From a mask to things that can be counted: connected regions, their areas and outlines, as GeoJSON and COCO."""
+"""Connected regions of a mask, their areas and contours, and their export as GeoJSON and COCO."""
 
 from typing import NamedTuple
 
@@ -7,13 +7,13 @@ from scipy import ndimage
 
 
 class Region(NamedTuple):
-    """Pixels of one class that hang together by their sides.
+    """A connected region: pixels of one class that touch at their sides (4-connectivity).
 
     Attributes:
-        class_id: of which class.
+        class_id: the id of the class.
         area: in pixels.
-        top, left: the first row and column of its box.
-        pixels: (height, width) bool, the region within its box.
+        top, left: the first row and column of the bounding box.
+        pixels: (height, width) bool, the region within its bounding box.
     """
 
     class_id: int
@@ -24,15 +24,15 @@ class Region(NamedTuple):
 
 
 def find_regions(mask, classes, smallest=1):
-    """The connected regions of some classes.
+    """The connected regions of some classes (4-connectivity).
 
     Args:
         mask: (height, width) integer ids.
         classes: the ids of the classes that are wanted.
-        smallest: regions of fewer pixels are left out; a predicted mask has specks.
+        smallest: regions of fewer pixels are left out; predicted masks have specks.
 
     Returns:
-        A list of :class:`Region`, class by class, in the order in which their pixels are met row by row.
+        A list of :class:`Region`, class by class, in the order of their first pixels, row by row.
 
     Raises:
         ValueError: a mask that is not of two axes, or not of integers.
@@ -51,16 +51,19 @@ def find_regions(mask, classes, smallest=1):
     return regions
 
 
-def outline(region):
-    """The rings around a region and around the holes in it.
+def find_contours(region):
+    """The contours of a region: polygons around it and around each of its holes.
 
-    A ring runs half-way between the centres of the pixels inside and those outside, so that whoever fills the rings
-    again, a pixel being in if its centre is, gets the region back. The corners of pixels are cut off.
+    A contour runs half-way between the centres of the pixels inside and those outside. Filling the contours again, with
+    each pixel whose centre is inside, gives the region back. The corners of pixels are cut off.
+
+    Args:
+        region: a :class:`Region`.
 
     Returns:
-        A list of (n, 2) float64 rings of ``x, y``, first = last: the outer ring, then the holes. A pixel covers
-        ``[column, column + 1] × [row, row + 1]``; the outer ring has ``x`` turn towards ``y``, holes the other way, as
-        RFC 7946 (GeoJSON), section 3.1.6, wants them.
+        A list of closed (n, 2) float64 polygons of ``x, y``, first point = last: the exterior, then the holes. A pixel
+        covers ``[column, column + 1] × [row, row + 1]``; the exterior turns from ``x`` to ``y``, holes the other way,
+        as RFC 7946 (GeoJSON), section 3.1.6, demands.
     """
     from contourpy import FillType, contour_generator
 
@@ -74,8 +77,12 @@ def outline(region):
 def to_geojson(regions, labels):
     """Regions as a GeoJSON ``FeatureCollection`` of polygons, for ``json.dump``.
 
-    Coordinates are pixels, x to the right and y *down*, where GeoJSON has degrees; programs that annotate images read
-    it so. Each feature's properties are ``class``, ``class_id`` and ``area`` in pixels.
+    Coordinates are pixels, x to the right and y *down*, where GeoJSON has degrees; annotation programs read it so. Each
+    feature's properties are ``class``, ``class_id`` and ``area`` in pixels.
+
+    Args:
+        regions: of :func:`find_regions`.
+        labels: the :class:`~seglib.labels.LabelMap`, whose names become the property ``class``.
 
     Raises:
         ValueError: a region of a class that the label map does not name, such as void.
@@ -85,7 +92,7 @@ def to_geojson(regions, labels):
         {
             "type": "Feature",
             "properties": {"class": labels.names[region.class_id], "class_id": region.class_id, "area": region.area},
-            "geometry": {"type": "Polygon", "coordinates": [ring.tolist() for ring in outline(region)]},
+            "geometry": {"type": "Polygon", "coordinates": [ring.tolist() for ring in find_contours(region)]},
         }
         for region in regions
     ]
@@ -95,11 +102,14 @@ def to_geojson(regions, labels):
 def to_coco(regions, labels, file_name, size):
     """Regions of one image as COCO's ``instances`` JSON, for ``json.dump``; ``data.from_coco`` reads it.
 
-    Shapes are run lengths, for COCO's polygons can have no holes. A category's id is the class id plus 1, since many
-    programs take 0 for the background.
+    Segmentations are run lengths, because COCO's polygons have no holes. A category's id is the class id plus 1,
+    because many programs take 0 for the background.
 
     Args:
-        file_name: of the image. size: its ``(height, width)``.
+        regions: of :func:`find_regions`.
+        labels: the :class:`~seglib.labels.LabelMap`, whose names become the categories.
+        file_name: of the image.
+        size: ``(height, width)`` of the image.
 
     Raises:
         ValueError: a region of a class that the label map does not name, such as void.
@@ -107,7 +117,7 @@ def to_coco(regions, labels, file_name, size):
     _check_named(regions, labels)
     from pycocotools import mask as run_lengths
 
-    height, width = size
+    height, width = map(int, size)
     annotations = []
     for number, region in enumerate(regions, start=1):
         rows, columns = region.pixels.shape

@@ -4,13 +4,13 @@ import scipy.ndimage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seglib.metrics import boundary_f1, count, iou, trimap
+from seglib.metrics import boundary_f1, confusion_matrix, iou, trimap
 
 
 def boundary_f1_by_distances(mask, pred, num_classes, tolerance, ignore_id):
-    """The same the straightforward way: for each class a distance transform of either outline, image by image."""
+    """The same the straightforward way: for each class a distance transform of either boundary, image by image."""
 
-    def outline(ids, label):
+    def find_boundary(ids, label):
         at = np.zeros(ids.shape, bool)
         for y, x in np.argwhere(ids == label):
             for v, u in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
@@ -26,7 +26,7 @@ def boundary_f1_by_distances(mask, pred, num_classes, tolerance, ignore_id):
     for label in range(num_classes):
         counts = np.zeros((2, 2), int)
         for truth, said in zip(mask, pred, strict=True):
-            lines = outline(truth, label), outline(np.where(truth == ignore_id, ignore_id, said), label)
+            lines = find_boundary(truth, label), find_boundary(np.where(truth == ignore_id, ignore_id, said), label)
             counts += [count_within(*lines), count_within(*lines[::-1])]
         (found, true), (right, predicted) = counts
         p, r = right / max(predicted, 1), found / max(true, 1)
@@ -35,7 +35,7 @@ def boundary_f1_by_distances(mask, pred, num_classes, tolerance, ignore_id):
 
 
 def test_boundary_f1_by_hand():
-    # A pole one pixel wide in a row of nine. Its outline is itself and, on the wall's side, the two pixels beside it.
+    # A pole one pixel wide in a row of nine. Its boundary is itself and, on the wall's side, the two pixels beside it.
     mask, pred = np.array([[0, 0, 0, 1, 0, 0, 0, 0, 0]]), np.array([[0, 0, 0, 0, 0, 1, 0, 0, 0]])
     # wall: true 2, 4, predicted 4, 6: one of two right; pole: true 3, predicted 5
     assert boundary_f1(mask, pred, 2, tolerance=0).tolist() == [0.5, 0]
@@ -107,7 +107,7 @@ NEIGHBOURS = ((-1, 0), (1, 0), (0, -1), (0, 1))
 
 def test_trimap_by_hand():
     mask = np.array([[0, 0, 0, 1, 1, 1], [0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 0, 0]])
-    # Outlines run between columns 2 and 3, and below the last three of row 1.
+    # Boundaries run between columns 2 and 3, and below the last three of row 1.
     assert trimap(mask, 1).tolist() == [
         [255, 255, 0, 1, 255, 255],
         [255, 255, 0, 1, 1, 1],
@@ -115,7 +115,7 @@ def test_trimap_by_hand():
     ]
     pred = np.array([[0, 0, 0, 0, 1, 1], [1, 0, 0, 1, 1, 1], [0, 0, 0, 0, 0, 0]])
     #                  class 0: 5 right, 1 too many; class 1: 3 right of 4; (1, 0) is outside the band
-    np.testing.assert_allclose(iou(count(trimap(mask, 1), pred, 2)), [5 / 6, 3 / 4])
+    np.testing.assert_allclose(iou(confusion_matrix(trimap(mask, 1), pred, 2)), [5 / 6, 3 / 4])
 
 
 def test_a_wider_trimap_holds_all_of_a_narrower_one_and_the_widest_is_the_mask(rng):
@@ -137,13 +137,18 @@ def test_trimap_is_the_band_that_a_distance_transform_finds(data):
     width = data.draw(st.sampled_from([1, 2, 2.5, 3]))
     padded = np.pad(mask, 1, mode="edge")
     others = [padded[1 + y : padded.shape[0] - 1 + y, 1 + x : padded.shape[1] - 1 + x] for y, x in NEIGHBOURS]
-    outline = np.any([mask != other for other in others], axis=0)
-    near = scipy.ndimage.distance_transform_edt(~outline) <= width - 1 if outline.any() else outline
+    boundary = np.any([mask != other for other in others], axis=0)
+    near = scipy.ndimage.distance_transform_edt(~boundary) <= width - 1 if boundary.any() else boundary
     np.testing.assert_array_equal(trimap(mask, width), np.where(near, mask, 255))
 
 
 def test_trimap_refuses_what_does_not_fit():
-    with pytest.raises(ValueError, match=r"shape \(height, width\), got \(3,\)"):
-        trimap(np.zeros(3, int), 1)
-    with pytest.raises(ValueError, match="at least 1 pixel wide .* got 0"):
-        trimap(np.zeros((3, 3), int), 0)
+    for wrong, width, message in (
+        (np.zeros(3, int), 1, r"\(height, width\), got \(3,\)"),
+        (np.zeros((3, 3), int), 0, "width .* got 0"),
+        (np.zeros((3, 3), np.int8), 1, r"int8 .* 255; give mask.astype\(np.uint8\)"),
+        (np.zeros((3, 3)), 1, "float64 .* 255"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            trimap(wrong, width)
+    assert trimap(np.zeros((3, 3), np.int8), 1, ignore_id=-1).dtype == np.int8

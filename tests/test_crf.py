@@ -90,6 +90,13 @@ def test_what_was_given_is_left_alone_and_twice_is_the_same(rng):
     assert np.array_equal(kept[0], image) and np.array_equal(kept[1], probs)
 
 
+def test_the_smallest_sigmas_make_every_pixel_its_own_neighbour(rng):
+    image, _, probs = noisy_halves(rng)
+    alone = crf.refine(probs, image, sigma_alpha=0.05, sigma_beta=255, sigma_gamma=3e-4, iterations=1)
+    logits = np.log(probs) + (4 + 3) * probs  # each hears itself alone
+    np.testing.assert_allclose(alone, np.exp(logits) / np.exp(logits).sum(-1, keepdims=True), atol=0.02)
+
+
 def test_certainties_stay_finite():
     probs = np.zeros((6, 6, 3))
     probs[..., 1] = 1
@@ -102,7 +109,7 @@ def test_certainties_stay_finite():
     [
         ({"image": np.zeros((4, 5))}, r"got \(4, 5, 2\), \(4, 5\)"),
         ({"image": np.zeros((5, 4, 3))}, r"got \(4, 5, 2\), \(5, 4, 3\)"),
-        ({"image": np.full((4, 5, 3), np.nan)}, "no numbers"),
+        ({"image": np.full((4, 5, 3), np.nan)}, "from nan to nan"),
         ({"image": np.full((4, 5, 3), 0.5)}, "from 0.5 to 0.5; was it scaled to 0–1"),
         ({"image": np.full((4, 5, 3), -1.0)}, "from -1 to -1"),
         ({"image": np.full((4, 5, 3), 256.0)}, "wanted an image of 0–255"),
@@ -115,7 +122,11 @@ def test_certainties_stay_finite():
         ({"sigma_gamma": float("nan")}, "sigma_gamma must be above 0, got nan"),
         ({"w1": -1}, "w1 must be at least 0, got -1"),
         ({"iterations": -1}, "iterations must be at least 0"),
-        ({"sigma_beta": 1e-4, "image": 255 * np.random.default_rng(0).random((4, 5, 3))}, "a sigma is too small"),
+        ({"sigma_beta": 5e-3, "image": 255 * np.random.default_rng(0).random((4, 5, 3))}, "a sigma is too small"),
+        ({"sigma_alpha": 1e-9}, "sigma_alpha 1e-09 is too small .*give 5e-05"),
+        ({"sigma_gamma": 1e-45}, "sigma_gamma 1e-45 is too small"),
+        ({"sigma_gamma": 4e-5}, "sigma_gamma 4e-05 is too small"),
+        ({"sigma_beta": 1e-9}, "sigma_beta 1e-09 is too small .*give 0.00255"),
     ],
 )
 def test_what_cannot_be_refined_is_refused(change, message):

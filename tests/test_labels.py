@@ -39,8 +39,10 @@ def test_unknown_ids_and_colours_are_named():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"names": ()}, "different names"),
-        ({"names": ("a", "a")}, "different names"),
+        ({"names": ()}, "different strings"),
+        ({"names": ("a", "a")}, "different strings"),
+        ({"names": (0, 1)}, "different strings"),
+        ({"names": "abc"}, r"the string 'abc': give \['abc'\]"),
         ({"names": ("a", "b"), "ignore_id": 1}, "ignore_id"),
         ({"names": ("a", "b"), "ignore_id": 256}, "ignore_id"),
         ({"names": ("a", "b"), "colours": ((0, 0, 0),)}, "2 names need 2 colours"),
@@ -101,7 +103,9 @@ def test_known_names_stand_where_the_sources_count_them():
 
 def test_a_label_map_is_kept_as_json(tmp_path):
     path = tmp_path / "labels.json"
-    for labels_in in (LabelMap(("sky", "Straße"), ((1, 2, 3), (4, 5, 6)), 9, (7, 8, 9)), labels.CITYSCAPES):
+    numpys = LabelMap(np.array(["sky", "Straße"]), np.uint8([(1, 2, 3), (4, 5, 6)]), np.int64(9), np.uint8([7, 8, 9]))
+    assert numpys == LabelMap(("sky", "Straße"), ((1, 2, 3), (4, 5, 6)), 9, (7, 8, 9))
+    for labels_in in (numpys, labels.CITYSCAPES):
         path.unlink(missing_ok=True)
         labels_in.save(path)
         labels_in.save(path)  # the same again is no conflict

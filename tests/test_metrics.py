@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -57,11 +58,11 @@ def draw_case(data):
 
 
 @given(st.data())
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
 def test_scores_agree_with_scikit_learn(data):
     mask, pred, num_classes = draw_case(data)
-    matrix, keep = metrics.count(mask, pred, num_classes), mask != 255
+    matrix, keep = metrics.confusion_matrix(mask, pred, num_classes), mask != 255
     if not keep.any():
         scores = (metrics.mean_iou, metrics.accuracy, metrics.mean_accuracy, metrics.frequency_weighted_iou)
         assert matrix.sum() == 0
@@ -87,10 +88,10 @@ def test_scores_agree_with_scikit_learn(data):
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
-def test_the_metric_agrees_with_keras_and_with_count(data):
+@settings(max_examples=60, deadline=None)
+def test_the_metric_agrees_with_keras_and_with_the_array(data):
     mask, pred, num_classes = draw_case(data)
-    metric, matrix = score(mask, pred, num_classes), metrics.count(mask, pred, num_classes)
+    metric, matrix = score(mask, pred, num_classes), metrics.confusion_matrix(mask, pred, num_classes)
     np.testing.assert_array_equal(metric.matrix, matrix)
     theirs = keras.metrics.MeanIoU(num_classes, ignore_class=255)
     theirs.update_state(mask, pred)
@@ -102,27 +103,10 @@ def test_the_metric_agrees_with_keras_and_with_count(data):
         assert float(metric.result()) == pytest.approx(metrics.mean_iou(matrix), abs=1e-6)
 
 
-def test_agrees_with_torchmetrics(rng):
-    pytest.importorskip("torchmetrics", reason="torchmetrics, an oracle that needs PyTorch, is not installed")
-    import torch
-    from torchmetrics.functional import classification
-
-    mask, pred = rng.integers(0, 5, (3, 9, 9)), rng.integers(0, 5, (3, 9, 9))
-    mask[0, :3] = 255
-    matrix, pair = metrics.count(mask, pred, 5), (torch.tensor(pred), torch.tensor(mask), 5)
-    for ours, theirs in (
-        (metrics.iou, classification.multiclass_jaccard_index),
-        (metrics.dice, classification.multiclass_f1_score),
-        (metrics.precision, classification.multiclass_precision),
-        (metrics.recall, classification.multiclass_recall),
-    ):
-        np.testing.assert_allclose(ours(matrix), theirs(*pair, average=None, ignore_index=255), atol=1e-6)
-
-
 def test_camvid_protocol(rng):
     """Class 11 is void: dropped from the truth and from the predictions, one matrix over the whole set."""
     masks, preds = rng.integers(0, 12, (2, 5, 20, 30))
-    matrix = sum(metrics.count(*pair, 12) for pair in zip(masks, preds, strict=True))[:11, :11]
+    matrix = sum(metrics.confusion_matrix(*pair, 12) for pair in zip(masks, preds, strict=True))[:11, :11]
     keep = (masks != 11) & (preds != 11)
     theirs = oracle.jaccard_score(masks[keep], preds[keep], labels=range(11), average=None)
     np.testing.assert_allclose(metrics.iou(matrix), theirs, atol=1e-12)
@@ -132,16 +116,7 @@ def test_scores_of_stacked_matrices_are_those_of_each(rng):
     matrices = rng.integers(0, 50, (2, 3, 4, 4))
     matrices[0, 0] = 0
     matrices[1, 1, 2], matrices[1, 1, :, 2] = 0, 0
-    for name in (
-        "iou",
-        "dice",
-        "precision",
-        "recall",
-        "accuracy",
-        "mean_accuracy",
-        "mean_iou",
-        "frequency_weighted_iou",
-    ):
+    for name in "iou dice precision recall accuracy mean_accuracy mean_iou frequency_weighted_iou".split():
         score_of = getattr(metrics, name)
         each = [[score_of(matrix) for matrix in row] for row in matrices]
         np.testing.assert_array_equal(score_of(matrices), each)
@@ -227,26 +202,25 @@ def test_nan_in_any_channel_or_void_pixel():
         (np.zeros((2, 3)), np.zeros((2, 3), int), "mask must hold integer ids"),
     ],
 )
-def test_count_refuses_what_does_not_fit(mask, pred, message):
+def test_confusion_matrix_refuses_what_does_not_fit(mask, pred, message):
     with pytest.raises(ValueError, match=message):
-        metrics.count(mask, pred, 3)
+        metrics.confusion_matrix(mask, pred, 3)
 
 
-def test_class_as_ignore_id_and_what_is_no_matrix_are_refused():
-    with pytest.raises(ValueError, match="ignore_id must not be one of the classes 0–2, got 2"):
-        metrics.count(np.zeros((2, 3), int), np.zeros((2, 3), int), 3, ignore_id=2)
-    with pytest.raises(ValueError, match=r"num_classes, num_classes\), got \(2, 3\)"):
+def test_what_is_no_matrix_is_refused():
+    with pytest.raises(ValueError, match=r"got \(2, 3\)"):
         metrics.iou(np.zeros((2, 3)))
 
 
 @pytest.mark.parametrize(
     ("pred", "message"),
     [
-        (np.zeros((1, 2, 2, 4), np.float32), "4 channels; wanted one per class, 3"),
-        (np.zeros((1, 2, 2), np.float32), "integer ids"),
-        (np.zeros((1,), np.int32), "ids of the mask's shape"),
-        (np.zeros((1, 4, 1), np.int32), "pred has 4 along axis 1, where the mask has 2"),
-        (np.zeros((1, 1, 4, 3), np.float32), "pred has 1 along axis 1, where the mask has 2"),
+        (np.zeros((1, 2, 2, 4), np.float32), r"pred \(1, 2, 2, 4\) .* one channel per class, 3"),
+        (np.zeros((1, 2, 2), np.float32), "integer ids, got .*float32"),
+        (np.zeros((1,), np.int32), r"pred \(1,\) does not fit the mask \(1, 2, 2\)"),
+        (np.zeros((1, 4, 1), np.int32), r"pred \(1, 4, 1\) does not fit"),
+        (np.zeros((1, 1, 4, 3), np.float32), r"pred \(1, 1, 4, 3\) does not fit"),
+        (np.zeros((1, 2, 2, 3, 3), np.float32), r"pred \(1, 2, 2, 3, 3\) does not fit"),
     ],
 )
 def test_predictions_that_do_not_fit_are_refused(pred, message):
@@ -257,8 +231,10 @@ def test_predictions_that_do_not_fit_are_refused(pred, message):
 def test_sample_weight_and_class_as_ignore_id_are_refused():
     with pytest.raises(ValueError, match="sample_weight"):
         ConfusionMatrix(2).update_state([[0]], [[0]], sample_weight=[[1.0]])
-    with pytest.raises(ValueError, match="ignore_id"):
+    with pytest.raises(ValueError, match="ignore_id .* got 11"):
         ConfusionMatrix(12, ignore_id=11)
+    with pytest.raises(ValueError, match="ignore_id .* got 2"):
+        metrics.confusion_matrix(np.zeros((2, 3), int), np.zeros((2, 3), int), 3, ignore_id=2)
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
@@ -278,8 +254,8 @@ def test_works_inside_fit_compiled_or_not(rng, jit_compile):
 
 
 def test_config_round_trip():
-    metric = ConfusionMatrix(5, ignore_id=9, name="mine")
-    again = keras.metrics.deserialize(keras.metrics.serialize(metric))
+    metric = ConfusionMatrix(np.int64(5), ignore_id=np.uint8(9), name="mine")
+    again = keras.metrics.deserialize(json.loads(json.dumps(keras.metrics.serialize(metric))))
     assert (again.num_classes, again.ignore_id, again.name) == (5, 9, "mine")
 
 
@@ -299,10 +275,10 @@ with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
     inputs = keras.Input((6, 5, 3))
     model = keras.Model(inputs, keras.layers.Conv2D(3, 1)(inputs))
     metric = metrics.ConfusionMatrix(3)
-    model.compile("sgd", losses.Sum({"cross_entropy": 1}), metrics=[metric])
+    model.compile("sgd", losses.CompoundLoss({"cross_entropy": 1}), metrics=[metric])
 model.fit(images, mask, batch_size=4, verbose=0)
 reported = model.evaluate(images, mask, batch_size=4, verbose=0, return_dict=True)["miou"]
-matrix = metrics.count(mask, model.predict(images, verbose=0).argmax(-1), 3)
+matrix = metrics.confusion_matrix(mask, model.predict(images, verbose=0).argmax(-1), 3)
 assert (metric.matrix == matrix).all(), (metric.matrix, matrix)
 assert abs(reported - metrics.mean_iou(matrix)) < 1e-6, (reported, metrics.mean_iou(matrix))
 print("counted", matrix.sum())

@@ -41,7 +41,7 @@ def test_regions_hang_together_by_their_sides():
 
 
 def test_the_ring_around_one_pixel_by_hand():
-    (ring,) = regions.outline(regions.Region(0, 1, 3, 5, np.ones((1, 1), bool)))
+    (ring,) = regions.find_contours(regions.Region(0, 1, 3, 5, np.ones((1, 1), bool)))
     # The pixel's centre is x = 5.5, y = 3.5; its ring passes half-way to the centres of its four neighbours.
     assert {tuple(point) for point in ring} == {(6.0, 3.5), (5.5, 4.0), (5.0, 3.5), (5.5, 3.0)}
     assert tuple(ring[0]) == tuple(ring[-1]) and len(ring) == 5
@@ -55,7 +55,7 @@ def test_rings_filled_again_give_the_region():
             expected = np.zeros(size, bool)
             rows, columns = region.pixels.shape
             expected[region.top : region.top + rows, region.left : region.left + columns] = region.pixels
-            rings = regions.outline(region)
+            rings = regions.find_contours(region)
             np.testing.assert_array_equal(fill(rings, size), expected)
             turns = [np.sum(r[:-1, 0] * r[1:, 1] - r[1:, 0] * r[:-1, 1]) for r in rings]
             assert turns[0] > 0 and all(turn < 0 for turn in turns[1:]), "outer rings and holes turn opposite ways"
@@ -80,7 +80,7 @@ def test_void_has_no_name():
 
 def test_coco_is_read_back(tmp_path):
     Image.fromarray(np.zeros((*MASK.shape, 3), np.uint8)).save(tmp_path / "a.png")
-    written = regions.to_coco(regions.find_regions(MASK, range(3)), MAP, "a.png", MASK.shape)
+    written = regions.to_coco(regions.find_regions(MASK, range(3)), MAP, "a.png", np.array(MASK.shape))
     (tmp_path / "a.json").write_text(json.dumps(written))
     back = data.from_coco(tmp_path / "a.json", tmp_path, val=0, test=0)
     (pair,) = back.train.as_numpy_iterator()

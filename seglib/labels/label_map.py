@@ -1,4 +1,4 @@
-"""One label map, and the look-up tables that lead to it from other schemes."""
+"""The names and colours of classes, and look-up tables from other schemes of ids."""
 
 import json
 from collections.abc import Mapping
@@ -8,25 +8,18 @@ from pathlib import Path
 import numpy as np
 
 VOID = 255
-"""The id of pixels that nobody labelled: neither trained on nor scored."""
+"""The id of pixels without a label, which loss and metric ignore."""
 
 VOID_COLOUR = (221, 221, 221)
 
+
+def _from_hex(colours):
+    """``"ff0000 00ff00"`` as tuples ``(red, green, blue)`` in 0–255."""
+    return tuple(tuple(bytes.fromhex(colour)) for colour in colours.split())
+
+
 # Okabe & Ito (2008), "Color Universal Design", without black; then darker and lighter relatives of the same hues.
-PALETTE = (
-    (86, 180, 233),
-    (204, 121, 167),
-    (77, 77, 77),
-    (230, 159, 0),
-    (0, 158, 115),
-    (240, 228, 66),
-    (0, 114, 178),
-    (213, 94, 0),
-    (153, 153, 153),
-    (117, 60, 30),
-    (170, 220, 150),
-    (90, 40, 110),
-)
+PALETTE = _from_hex("56b4e9 cc79a7 4d4d4d e69f00 009e73 f0e442 0072b2 d55e00 999999 753c1e aadc96 5a286e")
 
 
 @dataclass(frozen=True)
@@ -36,13 +29,13 @@ class LabelMap:
     Args:
         names: one name per class, id 0 first.
         colours: one ``(red, green, blue)`` in 0–255 per class. Default: a palette that colour-blind readers can
-            tell apart (Okabe & Ito 2008), for up to 12 classes, and evenly turned hues beyond.
+            tell apart (Okabe & Ito 2008), for up to 12 classes, and evenly spaced hues beyond.
         ignore_id: the id of void pixels, 0–255. It must not be a class id.
         void_colour: the colour in which void is painted; light grey by default.
 
     Raises:
-        ValueError: no names, a name twice, a colour for each name missing or out of range, two classes with the same
-            colour, or an ``ignore_id`` that is also a class.
+        ValueError: no names, a string in place of names, a name twice, a colour missing or out of range, two classes
+            of one colour, or an ``ignore_id`` that is also a class.
 
     Example:
         >>> LabelMap(("sky", "road")).num_classes
@@ -55,9 +48,11 @@ class LabelMap:
     void_colour: tuple[int, int, int] = VOID_COLOUR
 
     def __post_init__(self):
+        if isinstance(self.names, str):
+            raise ValueError(f"names must be a list of names, got the string {self.names!r}: give [{self.names!r}]")
         names = tuple(self.names)
-        if not names or len(set(names)) != len(names):
-            raise ValueError(f"names must be one or more different names, got {names}")
+        if not names or len(set(names)) != len(names) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"names must be one or more different strings, got {names}")
         if not (len(names) <= self.ignore_id <= 255):
             raise ValueError(
                 f"ignore_id must lie outside the class ids 0–{len(names) - 1} and within 0–255, got {self.ignore_id}"
@@ -72,14 +67,15 @@ class LabelMap:
             raise ValueError(f"two classes share a colour, so a painted mask could not be read back: {colours}")
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "colours", colours)
-        object.__setattr__(self, "void_colour", tuple(self.void_colour))
+        object.__setattr__(self, "ignore_id", int(self.ignore_id))
+        object.__setattr__(self, "void_colour", tuple(int(value) for value in self.void_colour))
 
     @classmethod
     def load(cls, path):
         """Reads a label map that :meth:`save` wrote.
 
         Raises:
-            ValueError: there is no such file, it is no JSON, or what it says makes no label map; the file is named.
+            ValueError: there is no such file, it is no JSON, or it holds no label map; the file is named.
         """
         try:
             return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
@@ -89,7 +85,7 @@ class LabelMap:
             raise ValueError(f"{path}: no label map as LabelMap.save writes it: {error}") from error
 
     def save(self, path):
-        """Writes the label map as JSON, for whoever finds a model and asks what its classes are called.
+        """Writes the label map as JSON, to be kept beside a model.
 
         Raises:
             FileExistsError: the file is there and says something else.
@@ -139,13 +135,12 @@ class LabelMap:
         ids = np.array([*range(self.num_classes), self.ignore_id], np.uint8)
         # A class may be painted in the very colour that stands for void; the class, listed first, then wins.
         known, first = np.unique(known, return_index=True)
-        ids = ids[first]
         place = np.minimum(np.searchsorted(known, codes), len(known) - 1)
         strange = known[place] != codes
         if strange.any():
             colour = tuple(int(v) for v in rgb[strange][0])
             raise ValueError(f"colour {colour} belongs to no class ({int(strange.sum())} pixels are of unknown colour)")
-        return ids[place]
+        return ids[first][place]
 
     def check_ids(self, mask, name="mask"):
         """Returns ``mask`` as an array if all its ids are classes or void.
@@ -166,7 +161,7 @@ class LabelMap:
 
 
 def remap_table(ids, default=None):
-    """A look-up table for masks from another scheme: ``table[mask]`` is the mask in ours.
+    """A look-up table for masks from another scheme of ids: ``table[mask]`` holds class ids.
 
     Args:
         ids: mapping from the id in the file (0–255) to the class id wanted (0–255).
@@ -212,8 +207,8 @@ def _default_colours(count):
         return PALETTE[:count]
     import colorsys
 
-    turns = [colorsys.hsv_to_rgb(i / count, 0.9 - 0.4 * (i % 2), 0.95 - 0.25 * (i % 3)) for i in range(count)]
-    return tuple(tuple(round(255 * v) for v in colour) for colour in turns)
+    hues = [colorsys.hsv_to_rgb(i / count, 0.9 - 0.4 * (i % 2), 0.95 - 0.25 * (i % 3)) for i in range(count)]
+    return tuple(tuple(round(255 * v) for v in colour) for colour in hues)
 
 
 def _list_ids(values, most=8):

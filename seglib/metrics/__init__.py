@@ -1,16 +1,16 @@
-"""What a prediction is worth: scores of confusion matrices, outlines, and how sure we are.
+"""Scores of a prediction: confusion matrices, boundaries, confidence intervals and calibration.
 
-``count`` makes a confusion matrix, the functions beside it read scores off one, and :class:`ConfusionMatrix` is the
-same as a Keras metric. Outlines are measured by ``boundary_f1``, and within the band that ``trimap`` leaves;
-``bootstrap`` gives any score its interval.
+:func:`confusion_matrix` counts pixels, the functions beside it read scores off a matrix, and :class:`ConfusionMatrix`
+does both as a Keras metric. :func:`boundary_f1` scores boundaries, :func:`trimap` leaves only a band along them, and
+:func:`bootstrap` gives any score its confidence interval.
 """
 
 from seglib.metrics.boundary import boundary_f1, trimap
 from seglib.metrics.certainty import Calibration, bootstrap, calibration
-from seglib.metrics.confusion import ConfusionMatrix
-from seglib.metrics.scores import (
+from seglib.metrics.confusion import (
+    ConfusionMatrix,
     accuracy,
-    count,
+    confusion_matrix,
     dice,
     frequency_weighted_iou,
     iou,
@@ -19,21 +19,3 @@ from seglib.metrics.scores import (
     precision,
     recall,
 )
-
-__all__ = [
-    "Calibration",
-    "ConfusionMatrix",
-    "accuracy",
-    "bootstrap",
-    "boundary_f1",
-    "calibration",
-    "count",
-    "dice",
-    "frequency_weighted_iou",
-    "iou",
-    "mean_accuracy",
-    "mean_iou",
-    "precision",
-    "recall",
-    "trimap",
-]

@@ -1,27 +1,27 @@
-"""How well outlines are drawn: the boundary F1, and the band around outlines that a trimap is."""
+"""Scores at boundaries: the boundary F1, and the trimap, a band along the boundaries of a mask."""
 
 import math
 
 import numpy as np
 
-from seglib.metrics.scores import check_ids, ratio
+from seglib.metrics.confusion import check_ids, ratio
 
 
 def boundary_f1(mask, pred, num_classes, tolerance, ignore_id=255):
-    """How well the outlines of each class are drawn (Csurka et al. 2013, section 3).
+    """Boundary F1 of each class (Csurka et al. 2013, section 3).
 
-    A pixel is on its class's outline if one of its four neighbours is of another class. With the share P of the
-    predicted outline that has true outline of that class within ``tolerance``, and the share R of the true outline that
-    has predicted outline within it, ``F1 = 2 P R / (P + R)``.
+    A pixel is on its class's boundary if one of its four neighbours is of another class. Precision P is the fraction of
+    the predicted boundary with true boundary of that class within ``tolerance``, recall R the fraction of the true
+    boundary with predicted boundary within it, and ``F1 = 2 P R / (P + R)``.
 
     Args:
         mask, pred: (height, width) integer ids; with axes before these, the pixels of all images are counted together.
-        num_classes: how many classes there are.
-        tolerance: distance between the centres of two pixels, in pixels; below 1, as a share of the image's diagonal.
-        ignore_id: the id of void pixels, which are on no outline, nor make their neighbours be.
+        num_classes: number of classes.
+        tolerance: distance between the centres of two pixels, in pixels; below 1, a fraction of the image's diagonal.
+        ignore_id: the id of void pixels. They are on no boundary, and make no neighbour a boundary pixel.
 
     Returns:
-        (num_classes,) float64 in [0, 1]; NaN for classes without any outline, true or predicted.
+        (num_classes,) float64 in [0, 1]; NaN for classes without any boundary, true or predicted.
 
     Raises:
         ValueError: shapes that differ, an id that no class has, or a tolerance below 0.
@@ -41,32 +41,32 @@ def boundary_f1(mask, pred, num_classes, tolerance, ignore_id=255):
     if 0 < tolerance < 1:
         tolerance *= math.hypot(*mask.shape[-2:])
     pred = np.where(mask == ignore_id, ignore_id, pred)
-    true, predicted = _find_outlines(mask, ignore_id), _find_outlines(pred, ignore_id)
-    precision = _share_within(predicted, true, num_classes, tolerance)
-    recall = _share_within(true, predicted, num_classes, tolerance)
-    # The share of no outline at all is NaN: with the other one's, F1 is zero, and without, it is NaN too.
+    true, predicted = _find_boundaries(mask, ignore_id), _find_boundaries(pred, ignore_id)
+    precision = _fraction_within(predicted, true, num_classes, tolerance)
+    recall = _fraction_within(true, predicted, num_classes, tolerance)
+    # The fraction of no boundary is NaN. If only one of the two is NaN, F1 is 0; if both are, so is F1.
     either = np.where(np.isnan(precision), recall, precision)
     precision, recall = np.nan_to_num(precision), np.nan_to_num(recall)
     return np.where(np.isnan(either), np.nan, 2 * precision * recall / np.maximum(precision + recall, 1e-12))
 
 
 def trimap(mask, width, ignore_id=255):
-    """The mask with only a band along its outlines left; all else is void (Kohli et al. 2009, section 4).
+    """The mask with only a band along its boundaries left; all else is void (Kohli et al. 2009, section 4).
 
-    Scored with such a mask, a prediction is judged at the outlines alone: ``iou(count(trimap(mask, 2), pred, …))``.
-    Drawn over several widths that is the curve of Chen et al. 2018 (DeepLab), section 4.1.
+    Scored with such a mask, a prediction is judged at the boundaries alone: ``confusion_matrix(trimap(mask, 2), pred,
+    num_classes)``. Over several widths that is the curve of Chen et al. 2018 (DeepLab), section 4.1.
 
     Args:
         mask: (height, width) integer ids; axes before these are further images.
-        width: how many pixels of the band lie on either side of an outline, at least 1. Void is an outline's other
-            side, too: there are data sets whose masks have void wherever two classes meet.
+        width: of the band on either side of a boundary, in pixels, at least 1. Beside void there is a boundary too:
+            some datasets have void wherever two classes meet.
         ignore_id: the id of void pixels, and of those outside the band.
 
     Returns:
         A new mask of the same shape and dtype.
 
     Raises:
-        ValueError: a mask without height and width, or a width below 1.
+        ValueError: a mask without height and width, one whose dtype cannot hold ``ignore_id``, or a width below 1.
 
     Example:
         >>> trimap(np.array([[0, 0, 0, 1, 1, 1]]), 2).tolist()
@@ -76,13 +76,15 @@ def trimap(mask, width, ignore_id=255):
     if mask.ndim < 2:
         raise ValueError(f"wanted a mask of shape (height, width), got {mask.shape}")
     if not width >= 1:
-        raise ValueError(f"a band is at least 1 pixel wide on either side, got {width}")
-    outline = _find_outlines(mask, ignore_id=None) >= 0
-    return np.where(_spread(outline, width - 1), mask, np.array(ignore_id, mask.dtype))
+        raise ValueError(f"width must be at least 1 pixel on either side, got {width}")
+    if mask.dtype.kind not in "iu" or not np.iinfo(mask.dtype).min <= ignore_id <= np.iinfo(mask.dtype).max:
+        raise ValueError(f"a mask of {mask.dtype} cannot hold the ignore_id {ignore_id}; give mask.astype(np.uint8)")
+    boundary = _find_boundaries(mask, ignore_id=None) >= 0
+    return np.where(_spread(boundary, width - 1), mask, np.array(ignore_id, mask.dtype))
 
 
-def _find_outlines(ids, ignore_id):
-    """The ids on outlines, −1 elsewhere; beside void there is none, unless ``ignore_id`` is None."""
+def _find_boundaries(ids, ignore_id):
+    """The ids on boundaries, −1 elsewhere; beside void there is none, unless ``ignore_id`` is None."""
     at = np.zeros(ids.shape, bool)
     for axis in (-2, -1):
         here, there = np.moveaxis(ids, axis, 0), np.moveaxis(at, axis, 0)
@@ -94,17 +96,17 @@ def _find_outlines(ids, ignore_id):
     return np.where(at, ids.astype(np.int64), -1)
 
 
-def _share_within(own, other, num_classes, tolerance):
-    """Which share of each class's own outline has other outline of it within ``tolerance``: (num_classes,), or NaN."""
-    hit = np.zeros(own.shape, bool)
+def _fraction_within(own, other, num_classes, tolerance):
+    """The fraction of each class's own boundary with other boundary of it within ``tolerance``: (num_classes,)."""
+    near = np.zeros(own.shape, bool)
     for first in range(0, num_classes, 64):  # a bit a class, up to 64 at once
         count = min(num_classes - first, 64)
         of_class = np.append(np.uint64(1) << np.arange(count, dtype=np.uint64), np.uint64(0))
         of_class = of_class.astype(np.min_scalar_type(2**count - 1))
         mine, theirs = (of_class[np.where((i >= first) & (i < first + count), i - first, count)] for i in (own, other))
-        hit |= (mine & _spread(theirs, tolerance)) > 0
-    hits, length = (np.bincount(own[where], minlength=num_classes) for where in (hit, own >= 0))
-    return ratio(hits, length)
+        near |= (mine & _spread(theirs, tolerance)) > 0
+    found, length = (np.bincount(own[where], minlength=num_classes) for where in (near, own >= 0))
+    return ratio(found, length)
 
 
 def _spread(bits, tolerance):

@@ -1,30 +1,116 @@
-"""One confusion matrix, accumulated over the whole data set, as a Keras metric."""
+"""One confusion matrix over a whole dataset, as an array and as a Keras metric, and the scores that are read off it."""
 
 import keras
 import numpy as np
 from keras import ops
 
-from seglib.metrics import scores
-
-# Counts are kept as two int32 words, high · 2²⁴ + low, because 64-bit integers silently become 32-bit ones on JAX. Of
-# the low words, those of up to 128 replicas are added up when a distributed metric is read.
+# The metric keeps counts as two int32 words, high · 2²⁴ + low, because 64-bit integers silently become 32-bit ones on
+# JAX. The low words of up to 128 replicas are added up when a distributed metric is read.
 _WORD = 2**24
+
+
+def confusion_matrix(mask, pred, num_classes, ignore_id=255):
+    """Pixels by (true class, predicted class).
+
+    Args:
+        mask, pred: integer ids of one shape, any; (height, width) for one image.
+        num_classes: number of classes.
+        ignore_id: the true id of void pixels, which are not counted, whatever is predicted there.
+
+    Returns:
+        (num_classes, num_classes) int64, row: truth, column: prediction. Matrices add up: the sum over the images of a
+        dataset is the matrix of the dataset, from which its scores are read.
+
+    Raises:
+        ValueError: shapes that differ, ids that are not integers, or an id that no class has.
+
+    Example:
+        >>> confusion_matrix(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]), 2).tolist()
+        [[1, 1], [0, 2]]
+    """
+    mask, pred = check_ids(mask, pred, num_classes, ignore_id)
+    scored = mask != ignore_id
+    cell = mask[scored].astype(np.int64) * num_classes + pred[scored]
+    return np.bincount(cell, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def iou(matrix):
+    """Intersection over union of each class, also called the Jaccard index (Everingham et al. 2010, section 4).
+
+    ``IoU_c = M[c, c] / (Σ M[c, :] + Σ M[:, c] − M[c, c])``.
+
+    Args:
+        matrix: (…, num_classes, num_classes) pixel counts, row: truth, column: prediction.
+
+    Returns:
+        (…, num_classes) float64 in [0, 1]; NaN for classes that are neither present nor predicted.
+    """
+    tp, true, predicted = _marginals(matrix)
+    return ratio(tp, true + predicted - tp)
+
+
+def dice(matrix):
+    """Dice coefficient of each class, ``2 M[c, c] / (Σ M[c, :] + Σ M[:, c])``, also called F1 (Dice 1945).
+
+    It is ``2 IoU / (1 + IoU)``: never lower than the IoU, and in the same order.
+
+    Args:
+        matrix: (…, num_classes, num_classes) pixel counts, row: truth, column: prediction.
+
+    Returns:
+        (…, num_classes) float64 in [0, 1]; NaN for classes that are neither present nor predicted.
+    """
+    tp, true, predicted = _marginals(matrix)
+    return ratio(2 * tp, true + predicted)
+
+
+def precision(matrix):
+    """``M[c, c] / Σ M[:, c]`` of each class: (…, classes, classes) → (…, classes); NaN for classes never predicted."""
+    tp, _, predicted = _marginals(matrix)
+    return ratio(tp, predicted)
+
+
+def recall(matrix):
+    """``M[c, c] / Σ M[c, :]`` of each class: (…, classes, classes) → (…, classes); NaN for classes that never occur."""
+    tp, true, _ = _marginals(matrix)
+    return ratio(tp, true)
+
+
+def mean_iou(matrix):
+    """Mean of :func:`iou` over the classes that occur in truth or prediction: (…) float64, NaN without any pixel."""
+    return _mean(iou(matrix))
+
+
+def accuracy(matrix):
+    """Fraction of the scored pixels whose class is right: (…) float64 in [0, 1], NaN without any pixel."""
+    tp, true, _ = _marginals(matrix)
+    return ratio(tp.sum(-1), true.sum(-1))
+
+
+def mean_accuracy(matrix):
+    """Mean of :func:`recall` over the classes that occur in the truth (Long et al. 2015, section 5), (…) float64."""
+    return _mean(recall(matrix))
+
+
+def frequency_weighted_iou(matrix):
+    """Mean of :func:`iou` weighted by each class's share of the true pixels (Long et al. 2015, section 5), (…)."""
+    _, true, _ = _marginals(matrix)
+    return ratio((true * np.nan_to_num(iou(matrix))).sum(-1), true.sum(-1))
 
 
 @keras.saving.register_keras_serializable("seglib")
 class ConfusionMatrix(keras.metrics.Metric):
-    """Counts pixels by (true class, predicted class); its ``result()`` is the mean intersection over union.
+    """The confusion matrix of all batches as a Keras metric, whose ``result()`` is the mean IoU.
 
-    With the matrix ``M[truth, pred]``: ``IoU_c = M[c, c] / (Σ M[c, :] + Σ M[:, c] − M[c, c])``, and the result is
-    the mean over the classes that occur in the truth or in the predictions. (The measure is that of Everingham et al.
-    2010, who average over all classes; a class that never occurs would make that mean undefined.)
+    The mean is over the classes that occur in the truth or in the predictions. (Everingham et al. 2010 average over all
+    classes; with a class that never occurs that mean is undefined.)
 
     Args:
-        num_classes: how many classes there are.
-        ignore_id: the id of pixels that are not scored, whatever is predicted there.
+        num_classes: number of classes.
+        ignore_id: the true id of void pixels, which are not counted, whatever is predicted there.
 
     Example:
-        One pixel of class 0 found, one taken for class 1, and both of class 1 found: IoUs of ½ and ⅔.
+        One pixel of class 0 is right, one is taken for class 1, and both of class 1 are right: IoUs of ½ and ⅔.
 
         >>> metric = ConfusionMatrix(2)
         >>> metric.update_state([[0, 0, 1, 1]], [[0, 1, 1, 1]])
@@ -34,12 +120,10 @@ class ConfusionMatrix(keras.metrics.Metric):
 
     def __init__(self, num_classes, ignore_id=255, name="miou", **kwargs):
         super().__init__(name=name, **kwargs)
-        if 0 <= ignore_id < num_classes:
-            raise ValueError(f"ignore_id must not be one of the classes 0–{num_classes - 1}, got {ignore_id}")
-        self.num_classes = num_classes
-        self.ignore_id = ignore_id
+        self.num_classes, self.ignore_id = int(num_classes), int(ignore_id)
+        _check_ignore_id(self.ignore_id, self.num_classes)
         # The cells of the matrix, row by row, then the void pixels, then those of an id that no class has.
-        shape = (num_classes**2 + 2,)
+        shape = (self.num_classes**2 + 2,)
         self._low = self.add_variable(shape, initializer="zeros", dtype="int32", name="low")
         self._high = self.add_variable(shape, initializer="zeros", dtype="int32", name="high")
 
@@ -64,15 +148,15 @@ class ConfusionMatrix(keras.metrics.Metric):
         known = (mask >= 0) & (mask < num_classes) & (pred >= 0) & (pred < num_classes)
         cell = ops.where(known, mask * num_classes + pred, void + 1)
         cell = ops.where(mask == self.ignore_id, void, cell)
-        low = self._low + _count(cell, void + 2)
+        low = self._low + _bincount(cell, void + 2)
         self._high.assign(self._high + low // _WORD)
         self._low.assign(low % _WORD)
 
     def result(self):
         """Mean IoU in [0, 1], a float32 scalar; 0 before the first scored pixel.
 
-        Compiled functions cannot refuse what they are given: NaN means that there were ids, true or predicted, that no
-        class has, or logits that were NaN; :attr:`matrix`, and what is read off it, says so in words.
+        NaN means ids, true or predicted, that no class has, or logits that were NaN. A compiled function cannot raise;
+        :attr:`matrix`, and every score that is read off it, does.
         """
         counts = ops.cast(self._high, "float32") * _WORD + ops.cast(self._low, "float32")
         matrix = ops.reshape(counts[: self.num_classes**2], (self.num_classes, self.num_classes))
@@ -94,48 +178,84 @@ class ConfusionMatrix(keras.metrics.Metric):
         if counts[-1]:
             raise ValueError(
                 f"{counts[-1]} pixels had an id, true or predicted, outside the classes 0–{self.num_classes - 1} "
-                f"and not the void id {self.ignore_id}, or logits that were NaN"
+                f"and not the ignore_id {self.ignore_id}, or logits that were NaN"
             )
         return counts[:-2].reshape(self.num_classes, self.num_classes)
 
     def iou(self):
-        """(num_classes,) :func:`seglib.metrics.iou`, NaN for classes that are neither there nor predicted."""
-        return scores.iou(self.matrix)
+        """(num_classes,) :func:`seglib.metrics.iou`, NaN for classes that are neither present nor predicted."""
+        return iou(self.matrix)
 
     def dice(self):
-        """(num_classes,) :func:`seglib.metrics.dice`, NaN as in :meth:`iou`."""
-        return scores.dice(self.matrix)
+        """(num_classes,) :func:`seglib.metrics.dice`, NaN for classes that are neither present nor predicted."""
+        return dice(self.matrix)
 
     def mean_iou(self):
         """:func:`seglib.metrics.mean_iou`, a float64; NaN before the first scored pixel."""
-        return scores.mean_iou(self.matrix)
+        return mean_iou(self.matrix)
 
     def accuracy(self):
         """:func:`seglib.metrics.accuracy`, a float64; NaN before the first scored pixel."""
-        return scores.accuracy(self.matrix)
+        return accuracy(self.matrix)
 
     def get_config(self):
         return {**super().get_config(), "num_classes": self.num_classes, "ignore_id": self.ignore_id}
 
     def _to_ids(self, pred, mask):
-        for axis, (wanted, found) in enumerate(zip(mask.shape, pred.shape, strict=False)):
-            if None not in (wanted, found) and wanted != found:
-                raise ValueError(f"pred has {found} along axis {axis}, where the mask has {wanted}")
-        if len(pred.shape) == len(mask.shape) + 1:
-            if pred.shape[-1] != self.num_classes:
-                raise ValueError(f"pred has {pred.shape[-1]} channels; wanted one per class, {self.num_classes}")
+        shapes = f"pred {tuple(pred.shape)} does not fit the mask {tuple(mask.shape)}"
+        pairs = zip(mask.shape, pred.shape, strict=False)
+        channels = tuple(pred.shape)[len(mask.shape) :]
+        if len(pred.shape) < len(mask.shape) or any(a != b for a, b in pairs if None not in (a, b)):
+            raise ValueError(f"{shapes}; wanted ids of its shape, or logits with a last axis of {self.num_classes}")
+        if channels == (self.num_classes,):
             return _argmax(pred)
-        if len(pred.shape) != len(mask.shape):
-            raise ValueError(
-                f"pred must be ids of the mask's shape {tuple(mask.shape)}, or that with a last axis of "
-                f"{self.num_classes} logits; got {tuple(pred.shape)}"
-            )
+        if channels:
+            raise ValueError(f"{shapes}; logits need a last axis of one channel per class, {self.num_classes}")
         if "int" not in keras.backend.standardize_dtype(pred.dtype):
             raise ValueError(
                 f"pred of the mask's shape must hold integer ids, got {pred.dtype}; logits need a last axis of "
                 f"{self.num_classes} classes, and a mask (batch, height, width) without a channel axis"
             )
         return pred
+
+
+def check_ids(mask, pred, num_classes, ignore_id):
+    """Both as arrays of one shape, whose ids are classes, or void in the mask; else a ValueError says what is wrong."""
+    mask, pred = np.asarray(mask), np.asarray(pred)
+    if mask.shape != pred.shape:
+        raise ValueError(f"wanted mask and pred of one shape, got {mask.shape} and {pred.shape}")
+    _check_ignore_id(ignore_id, num_classes)
+    for name, ids in (("mask", mask), ("pred", pred)):
+        if ids.dtype.kind not in "iu":
+            raise ValueError(f"{name} must hold integer ids, got {ids.dtype}")
+        strange = ids[((ids < 0) | (ids >= num_classes)) & (mask != ignore_id)]
+        if strange.size:
+            raise ValueError(f"{name} has the id {strange[0]}, outside the classes 0–{num_classes - 1}")
+    return mask, pred
+
+
+def ratio(part, whole):
+    """``part / whole``, and NaN where ``whole`` is 0."""
+    part, whole = np.asarray(part), np.asarray(whole)
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)[()]
+
+
+def _check_ignore_id(ignore_id, num_classes):
+    if 0 <= ignore_id < num_classes:
+        raise ValueError(f"ignore_id must not be one of the classes 0–{num_classes - 1}, got {ignore_id}")
+
+
+def _marginals(matrix):
+    """True positives, true pixels and predicted pixels of each class: (…, classes) each."""
+    matrix = np.asarray(matrix)
+    if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
+        raise ValueError(f"a confusion matrix is (…, num_classes, num_classes), got {matrix.shape}")
+    return np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(-1), matrix.sum(-2)
+
+
+def _mean(scores):
+    """Mean over the last axis without its NaN; NaN where there is nothing else."""
+    return ratio(np.nansum(scores, axis=-1), np.isfinite(scores).sum(-1))
 
 
 def _argmax(scores):
@@ -151,7 +271,7 @@ def _argmax(scores):
     return ops.where(is_nan, -1, ids)
 
 
-def _count(cell, length):
+def _bincount(cell, length):
     """How often each of 0 … length − 1 occurs: by the form that the backend both compiles and runs fast."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf  # ops.bincount has no fixed length here, which XLA asks for

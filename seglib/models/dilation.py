@@ -1,4 +1,4 @@
-"""Stride turned into dilation: a classifier's layers and weights, on a finer grid."""
+"""Stride turned into dilation: a classifier's layers and weights, with finer feature maps."""
 
 import keras
 from keras import layers, ops, tree
@@ -9,15 +9,15 @@ CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
 def dilate(network, output_stride, momentum=None):
     """A network whose feature maps are never smaller than the image by more than ``output_stride``.
 
-    Where a layer's stride would pass it, the layer keeps stride 1, and all layers behind it look at every second
-    (fourth, …) pixel instead: they are dilated (Chen et al. 2018, DeepLab v2, section 3.1; "atrous" is French for *with
-    holes*). The weights are the same, and so are the features at the positions that the strided network computed, for
-    images whose sides are multiples of the network's whole stride. In between lie as many new ones.
+    A layer whose stride would exceed it gets stride 1, and all layers behind it are dilated by 2 (or 4): they read
+    every second (fourth) pixel (Chen et al. 2018, DeepLab v2, section 3.1; "atrous" is French for *with holes*). The
+    weights stay, and so do the features at the positions that the strided network computed, for images whose sides
+    are multiples of the network's whole stride. The positions in between are new.
 
     Args:
-        network: a functional ``keras.Model`` of convolutions with "same" padding, or of stride behind a padding layer
-            at the lower right, max-poolings and what works on each pixel alone: MobileNetV2, ResNet50 or Xception of
-            ``keras.applications`` without their tops.
+        network: a functional ``keras.Model`` of convolutions with "same" padding, strided convolutions behind a padding
+            layer at the lower right, max-pooling, and layers that work on each pixel alone: MobileNetV2, ResNet50 or
+            Xception of ``keras.applications`` without their tops.
         output_stride: 8, 16 or 32; 32 changes nothing.
         momentum: for all batch normalisations; None leaves theirs.
 
@@ -25,10 +25,11 @@ def dilate(network, output_stride, momentum=None):
         A ``keras.Model`` with a copy of the weights.
 
     Raises:
-        ValueError: another output stride, or a layer whose stride cannot be turned into dilation with equal features.
+        ValueError: another output stride, or a layer whose stride cannot become dilation with equal features.
     """
     if output_stride not in (8, 16, 32):
         raise ValueError(f"output_stride must be 8, 16 or 32, got {output_stride!r}")
+    output_stride = int(output_stride)
     before = _strides_before(network)
     padded = {parents(layer)[0]: layer for layer in network.layers if _is_padded_before(layer)}
 
@@ -42,14 +43,14 @@ def dilate(network, output_stride, momentum=None):
         if isinstance(layer, CONVOLUTIONS):
             if too_far and layer.padding == "same" and max(layer.kernel_size) > 1:
                 raise ValueError(
-                    f"{layer.name} has stride and padding at once; which pixels it sees depends on the size"
+                    f"{layer.name} has stride and padding at once; which pixels it reads depends on the image size"
                 )
             config["dilation_rate"] = tuple(dilation * rate for rate in layer.dilation_rate)
             config["strides"] = (1, 1) if too_far else layer.strides
         elif too_far and isinstance(layer, layers.MaxPooling2D) and layer.padding == "same":
             return DilatedMaxPooling(layer.pool_size[0], dilation, name=layer.name)
         elif too_far or (dilation > 1 and hasattr(layer, "pool_size")):
-            raise ValueError(f"{layer.name} ({type(layer).__name__}) has a stride that cannot be turned into dilation")
+            raise ValueError(f"{layer.name} ({type(layer).__name__}) has a stride that cannot become dilation")
         return type(layer).from_config(config)
 
     dilated = keras.models.clone_model(network, clone_function=change)
@@ -59,10 +60,10 @@ def dilate(network, output_stride, momentum=None):
 
 @keras.saving.register_keras_serializable("seglib")
 class DilatedMaxPooling(layers.Layer):
-    """The largest of ``size`` × ``size`` pixels from the pixel itself to the lower right, each ``dilation`` apart.
+    """Max-pooling with dilation: of ``size`` × ``size`` pixels, ``dilation`` apart, from the pixel to the lower right.
 
-    At every second pixel of a map of even sides it says what a "same" max-pooling of stride 2 says. Pixels beyond the
-    border count as −∞.
+    At every second pixel of a map of even sides it equals a "same" max-pooling of stride 2. Pixels beyond the border
+    count as −∞. (batch, height, width, channels) → the same shape.
     """
 
     def __init__(self, size, dilation, **kwargs):
@@ -95,7 +96,7 @@ def _stride(layer):
 
 
 def _strides_before(network):
-    """For each layer, by how much the maps that it takes are smaller than the image."""
+    """The factor by which each layer's input is smaller than the image."""
     before, behind = {}, {}
     for layer in network.layers:  # each behind those that it takes from
         before[layer] = 1 if isinstance(layer, layers.InputLayer) else max(behind[parent] for parent in parents(layer))
@@ -108,8 +109,8 @@ def _is_padded_before(layer):
 
 
 def _pad_more(layer, config, convolution, dilation):
-    """The padding layer for a convolution that loses its stride: at the lower right, as far as the kernel reaches."""
+    """The padding layer before a convolution that loses its stride: at the lower right, by the kernel's extent."""
     if any(before for before, _ in layer.padding):
-        raise ValueError(f"{layer.name} pads at the upper left, too; which pixels are seen would change")
+        raise ValueError(f"{layer.name} pads at the upper left, too; dilation would change which pixels it reads")
     reach = [dilation * (side - 1) for side in convolution.kernel_size]
     return layers.ZeroPadding2D.from_config({**config, "padding": tuple((0, far) for far in reach)})

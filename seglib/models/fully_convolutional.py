@@ -1,4 +1,4 @@
-"""FCN: a classifier whose dense layers are convolutions, and skips that add the scores of finer maps."""
+"""FCN: a classifier whose dense layers are convolutions, and skip fusion that adds the scores of finer maps."""
 
 from dataclasses import dataclass
 
@@ -7,19 +7,19 @@ import numpy as np
 from keras import layers
 
 from seglib.layers import CropLike, PadToMultiple, conv_block, upsample
-from seglib.models.pretrained import fetch_imagenet
+from seglib.models.encoders import fetch_imagenet
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """What an FCN sees with: blocks of 3×3 convolutions, each ended by a 2×2 pooling, and a classifier on top.
+    """The encoder of an FCN: blocks of 3×3 convolutions, each followed by 2×2 max-pooling, and a classifier on top.
 
     Attributes:
         blocks: ``(filters, repeats)`` of each block.
         head: channels of the two convolutions that were a classifier's dense layers.
         kernel: side of the first of these.
-        norm: as in :func:`seglib.layers.conv_block`.
-        dropout: the share of the head's channels that is dropped in training.
+        norm: ``"batch"``, ``"group"`` or None, the normalisation after each convolution.
+        dropout: the fraction of the head's channels that is dropped in training.
     """
 
     blocks: tuple[tuple[int, int], ...]
@@ -39,33 +39,26 @@ VGG_MEAN = (123.68, 116.779, 103.939)  # red, green, blue of ImageNet, as VGG wa
 def fcn(input_shape, num_classes, stride=8, backbone="vgg16", weights=None):
     """Fully convolutional network FCN-32s, 16s or 8s (Long, Shelhamer & Darrell 2015, sections 3 and 4).
 
-    The last feature map is scored per class at a 32nd of the size; scores of finer maps are added on the way up.
-    All enlargements are learnt and start as bilinear interpolation; the scores of the finer maps start at zero, so that
-    training begins with the coarse network's answer (section 4.2).
+    The last feature map is scored per class at a 32nd of the size; in the decoder the scores of finer maps are added.
+    All upsampling is learnt and starts as bilinear interpolation. The scores of the finer maps start at zero, so that
+    training begins with the prediction of FCN-32s (section 4.2).
 
     Args:
         input_shape: ``(height, width, 3)``, of any size; None lets one model take every size.
         num_classes: channels of the logits, at least 2: the background is a class.
         stride: 32, 16 or 8: how much smaller than the image the finest scored map is.
-        backbone: ``"vgg16"``, the paper's (134 million parameters), or ``"small"`` (0.8 to 1.0 million), which
-            learns streets on two processor cores.
+        backbone: ``"vgg16"``, the paper's (134 million parameters), or ``"small"`` (0.8 to 1.0 million), for
+            training without a GPU.
         weights: None, or for VGG16 ``"imagenet"``: its classifier with the dense layers turned into convolutions.
 
     Returns:
         A ``keras.Model``: (batch, height, width, 3) in 0–255 → (batch, height, width, num_classes) logits.
 
     Raises:
-        ValueError: fewer than 2 classes, another stride or backbone, weights that there are none of.
-        OSError: ImageNet's weights can not be fetched; the message says where to put the file.
+        ValueError: fewer than 2 classes, an unknown stride or backbone, or weights that do not exist.
+        OSError: ImageNet's weights cannot be fetched; the message says where to put the file.
     """
-    if num_classes < 2:
-        raise ValueError(f"num_classes must be at least 2, the background is a class; got {num_classes}")
-    if stride not in (32, 16, 8):
-        raise ValueError(f"stride must be 32, 16 or 8, got {stride!r}")
-    if backbone not in BACKBONES:
-        raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {backbone!r}")
-    if weights not in (None, "imagenet") or (weights and backbone != "vgg16"):
-        raise ValueError(f"weights must be None, or 'imagenet' for vgg16; got {weights!r} for {backbone}")
+    _check(num_classes, stride, backbone, weights)
     classifier = fetch_imagenet("VGG16") if weights else None
     plan = BACKBONES[backbone]
     inputs = keras.Input(input_shape, name="image")
@@ -85,19 +78,27 @@ def fcn(input_shape, num_classes, stride=8, backbone="vgg16", weights=None):
         x = layers.Dropout(plan.dropout)(x)
 
     x = layers.Conv2D(num_classes, 1, name="score_32")(x)
-    finest = 32
-    for skip in reversed(features[:-1]):
-        if finest == stride:
-            break
-        finest //= 2
-        score = layers.Conv2D(num_classes, 1, kernel_initializer="zeros", name=f"score_{finest}")(skip)
-        x = layers.Add()([upsample(x, 2, name=f"upsample_to_{finest}"), score])
+    for at, feature in ((16, features[-2]), (8, features[-3])):
+        if at >= stride:
+            score = layers.Conv2D(num_classes, 1, kernel_initializer="zeros", name=f"score_{at}")(feature)
+            x = layers.Add()([upsample(x, 2, name=f"upsample_to_{at}"), score])
     # float32 also under a mixed-precision policy: the softmax of the loss needs the digits.
     x = upsample(x, stride, dtype="float32", name="logits")
     model = keras.Model(inputs, CropLike("end", dtype="float32")(x, inputs), name=f"fcn_{stride}s")
     if classifier:
         _convolutionise(classifier, model)
     return model
+
+
+def _check(num_classes, stride, backbone, weights):
+    if num_classes < 2:
+        raise ValueError(f"num_classes must be at least 2, the background is a class; got {num_classes}")
+    if stride not in (32, 16, 8):
+        raise ValueError(f"stride must be 32, 16 or 8, got {stride!r}")
+    if backbone not in BACKBONES:
+        raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {backbone!r}")
+    if weights not in (None, "imagenet") or (weights and backbone != "vgg16"):
+        raise ValueError(f"weights must be None, or 'imagenet' for vgg16; got {weights!r} for {backbone}")
 
 
 def _convolutionise(classifier, model):

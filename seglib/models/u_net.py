@@ -1,4 +1,4 @@
-"""U-Net: down with twice the channels, up with half, and a skip at every level."""
+"""U-Net: an encoder, a decoder, and a skip connection at every level."""
 
 import keras
 from keras import layers
@@ -7,17 +7,17 @@ from seglib.layers import CropLike, PadToMultiple, conv_block
 
 
 def unet(input_shape, num_classes, filters=64, depth=5, padding="same", norm="batch", skips=None):
-    """U-Net (Ronneberger, Fischer & Brox 2015): a contracting path, an expanding path, and a skip at every level.
+    """U-Net (Ronneberger, Fischer & Brox 2015): an encoder and a decoder with a skip connection at every level.
 
     Args:
-        input_shape: ``(height, width, channels)``. With ``padding="same"`` any height and width will do, multiples
-            of nothing; None lets one model take every size.
+        input_shape: ``(height, width, channels)``. With ``padding="same"`` any height and width will do; None lets one
+            model take every size.
         num_classes: channels of the logits, at least 2: the background is a class.
         filters: channels of the first level; each level below has twice as many.
-        depth: number of levels, the bottleneck counted; the paper's figure 1 has 5.
+        depth: number of levels with the bottleneck; 5 in the paper.
         padding: ``"same"`` keeps the size; ``"valid"`` is the paper's, whose output is smaller than its input.
         norm: ``"batch"``, ``"group"`` or None, the paper's.
-        skips: the levels, 0 the finest, whose map is laid beside what comes up; None is all, the paper's.
+        skips: the levels, 0 the finest, whose encoder features are concatenated in the decoder; None is all.
 
     Returns:
         A ``keras.Model``: (batch, height, width, channels) in 0–255 → (batch, height, width, num_classes) logits.
@@ -25,9 +25,11 @@ def unet(input_shape, num_classes, filters=64, depth=5, padding="same", norm="ba
         which turns 572×572 pixels into 388×388.
 
     Raises:
-        ValueError: fewer than 2 classes; a skip at a level that there is none of; with ``padding="valid"``, a size
-            that cannot be halved evenly on its way down, or is too small.
+        ValueError: fewer than 2 classes, an unknown padding, a skip at a level that does not exist, or, with
+            ``padding="valid"``, a size that cannot be downsampled evenly at each level, or is too small.
     """
+    if padding not in ("same", "valid"):
+        raise ValueError(f"padding must be 'same' or 'valid', got {padding!r}")
     if num_classes < 2:
         raise ValueError(f"num_classes must be at least 2, the background is a class; got {num_classes}")
     levels = range(depth - 1)
@@ -41,16 +43,16 @@ def unet(input_shape, num_classes, filters=64, depth=5, padding="same", norm="ba
     else:
         check_valid_size(input_shape, depth)
 
-    maps = []
+    features = []
     for level in levels:
         x = conv_block(x, filters * 2**level, padding, norm)
-        maps.append(x)
+        features.append(x)
         x = layers.MaxPooling2D(2)(x)
     x = conv_block(x, filters * 2 ** (depth - 1), padding, norm)
     for level in reversed(levels):
         x = layers.Conv2DTranspose(filters * 2**level, 2, strides=2)(x)
         if level in kept:
-            skip = maps[level] if padding == "same" else CropLike("centre")(maps[level], x)
+            skip = features[level] if padding == "same" else CropLike("centre")(features[level], x)
             x = layers.Concatenate()([skip, x])
         x = conv_block(x, filters * 2**level, padding, norm)
 
@@ -62,7 +64,11 @@ def unet(input_shape, num_classes, filters=64, depth=5, padding="same", norm="ba
 
 
 def check_valid_size(input_shape, depth):
-    """Checks that an image survives a U-Net of unpadded convolutions (Ronneberger et al. 2015, end of section 2).
+    """Checks that an image size works with unpadded convolutions (Ronneberger et al. 2015, end of section 2).
+
+    Args:
+        input_shape: ``(height, width, …)``.
+        depth: number of levels with the bottleneck.
 
     Raises:
         ValueError: at some level the size is odd, so that 2×2 pooling would lose a row, or nothing is left.
@@ -75,7 +81,7 @@ def check_valid_size(input_shape, depth):
             left -= 4
             if left < 2 or left % 2:
                 raise ValueError(
-                    f'padding="valid": {size} pixels become {left} at level {level + 1}, which cannot be halved '
+                    f'padding="valid": {size} pixels become {left} at level {level}, which cannot be downsampled '
                     "evenly; the paper uses 572"
                 )
             left //= 2

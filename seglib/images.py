@@ -1,0 +1,395 @@
+"""Image and mask files of every kind: read, checked, resized, and written without loss."""
+
+import contextlib
+import io
+import os
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, PngImagePlugin, TiffImagePlugin
+
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm")
+
+MAX_PIXELS = 178_956_970
+"""Files of more pixels, some 13,000 × 13,000, are refused as decompression bombs, whatever Pillow's own limit."""
+
+_RAISE_LIMITS = "If you trust it, raise seglib.images.MAX_PIXELS and PIL.Image.MAX_IMAGE_PIXELS"
+_SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+
+
+class ImageError(ValueError):
+    """A file that cannot be used; the message names the file, what was found and what was wanted."""
+
+
+def open_image(source):
+    """Reads a photograph (a path, bytes or a ``PIL.Image``) as an upright RGB ``PIL.Image``.
+
+    Raises:
+        ImageError: missing, unreadable or truncated, of more than ``MAX_PIXELS``, or of a mode that is no photograph.
+    """
+    picture = _open(source)
+    if picture.mode in _SIXTEEN_BITS or (picture.mode, picture.format) == ("I", "PPM"):
+        grey = np.asarray(picture).astype(np.float64)
+        return Image.fromarray((grey / 257).round().astype(np.uint8)).convert("RGB")
+    if picture.mode in ("I", "F"):
+        raise ImageError(
+            f"{_name(source)}: a {picture.mode!r} image of 32-bit values has no agreed range; wanted 8 or 16 bits"
+        )
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+    return picture.convert("RGB")
+
+
+def read_image(source):
+    """Reads a photograph in the orientation in which it is meant to be seen.
+
+    Args:
+        source: a file of any kind in ``EXTENSIONS``, as its path, its bytes or the ``PIL.Image`` that was opened from
+            it. EXIF orientation is applied, an alpha channel dropped, a palette looked up, grey repeated to three
+            channels, 16 bits scaled to 8 by ``value / 257``; of an animation the first frame is read.
+
+    Returns:
+        (height, width, 3) uint8.
+
+    Raises:
+        ImageError: missing, unreadable or truncated, of more than ``MAX_PIXELS``, or of a mode that is no photograph
+            (32-bit and float files have no agreed range).
+    """
+    return np.asarray(open_image(source))
+
+
+def read_mask(path):
+    """Reads a mask of ids: grey or palette indices, as they are stored; never colours.
+
+    Args:
+        path: a lossless grey or palette file of 1, 2, 4 or 8 bits, or of 16 bits with values up to 255. EXIF
+            orientation is applied.
+
+    Returns:
+        (height, width) uint8.
+
+    Raises:
+        ImageError: missing, unreadable, stored with loss (JPEG would invent ids), 16-bit ids over 255, or
+            RGB: only ``LabelMap.from_rgb`` knows which colour is which class.
+    """
+    picture = _open(path)
+    if picture.info["lossy"]:
+        raise ImageError(f"{path}: a mask stored with loss, like JPEG, has invented ids; save it as PNG")
+    if picture.mode not in ("1", "L", "P", *_SIXTEEN_BITS, "I"):
+        raise ImageError(
+            f"{path}: a mask holds one id per pixel, found mode {picture.mode}; "
+            "wanted a grey or palette file (a painted mask is converted with LabelMap.from_rgb)"
+        )
+    ids = _unstretch(np.asarray(picture), picture)
+    if ids.size and (ids.min() < 0 or ids.max() > 255):
+        raise ImageError(f"{path}: a mask holds ids 0–255, found {int(ids.min())}–{int(ids.max())}")
+    return ids.astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Values:
+    """What a mask file holds, before its values are given a meaning.
+
+    Attributes:
+        pixels: (height, width) uint8 or uint16 grey values or palette indices, or (height, width, 3) uint8 colours.
+        palette: (n, 3) uint8 colours of the indices; None if the pixels are no indices.
+        lossy: whether it was stored with loss (JPEG, and WebP and TIFF of that kind).
+    """
+
+    pixels: np.ndarray
+    palette: np.ndarray | None
+    lossy: bool
+
+    def in_colour(self):
+        """(height, width, 3) uint8: indices looked up, grey repeated (16 bits: only values up to 255)."""
+        if self.palette is not None:
+            return self.palette[self.pixels]
+        return self.pixels if self.pixels.ndim == 3 else np.repeat(self.pixels.astype(np.uint8)[..., None], 3, axis=-1)
+
+
+def read_values(path):
+    """Reads whatever a mask file holds, without judging it.
+
+    A palette of PNG or TIFF numbers the classes, so its indices are the values. Writers of GIF and BMP order the
+    palette as they like, so there the colours are the values. Colours that are all grey become grey values. Alpha is
+    dropped, unless there is a single colour, so that only alpha can be the mask. EXIF orientation is applied.
+
+    Returns:
+        :class:`Values`.
+
+    Raises:
+        ImageError: missing, unreadable or truncated, or values that are no whole numbers in 0–65535.
+    """
+    picture, palette = _open(path), None
+    lossy = picture.info["lossy"]
+    if picture.mode == "P" and picture.info["format"] in ("PNG", "TIFF"):
+        palette = np.zeros((256, 3), np.uint8)
+        colours = np.reshape(picture.getpalette("RGB"), (-1, 3))
+        palette[: len(colours)] = colours
+    elif picture.mode not in ("1", "L", "I", "F", *_SIXTEEN_BITS):
+        picture = _drop_alpha(picture)
+    pixels = _unstretch(np.asarray(picture), picture)
+    if pixels.dtype.kind == "f" or pixels.dtype.itemsize > 2:
+        pixels = _to_uint16(pixels, path)
+    elif pixels.dtype == bool:
+        pixels = pixels.astype(np.uint8)
+    if pixels.ndim == 3 and np.ptp(pixels, axis=-1).max(initial=0) <= (16 if lossy else 0):
+        pixels = pixels[..., 1]
+    return Values(pixels, palette, lossy)
+
+
+def read_size(path):
+    """``(height, width)`` of an image file after its EXIF orientation, from the header alone.
+
+    Raises:
+        ImageError: missing or no image.
+    """
+    with _opened(path) as picture:
+        width, height = picture.size
+        try:  # a PNG's own method would decode the picture; of a TIFF Pillow tells the upright size
+            turned = picture.format != "TIFF" and Image.Image.getexif(picture).get(0x0112, 1) in (5, 6, 7, 8)
+        except Exception as error:
+            raise ImageError(f"{path}: damaged or truncated: {error}") from error
+    return (width, height) if turned else (height, width)
+
+
+def resize_image(image, size):
+    """Resizes an image bilinearly with antialiasing: a new pixel averages all the pixels that fall into it.
+
+    Args:
+        image: (h, w, 3) uint8, or what :func:`open_image` gives.
+        size: ``(height, width)`` wanted.
+
+    Returns:
+        (height, width, 3) uint8.
+    """
+    height, width = size
+    picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+
+
+def resize_mask(mask, size):
+    """Resizes a mask by nearest neighbour, so that every id of the result stood in it.
+
+    Args:
+        mask: (h, w) uint8.
+        size: ``(height, width)`` wanted.
+
+    Returns:
+        (height, width) uint8.
+    """
+    height, width = size
+    return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+
+
+def write_mask(path, mask, labels, notes=None):
+    """Writes ids as a palette PNG: viewers show the classes' colours, programs read the ids, nothing is lost.
+
+    The file is written beside its place and then moved there, so that what is found under ``path`` is complete.
+
+    Args:
+        path: where to; ``.png``.
+        mask: (height, width) uint8 ids.
+        labels: a :class:`~seglib.labels.LabelMap`, whose colours become the palette.
+        notes: mapping from names to texts that are kept in the file; Pillow gives them as ``Image.open(path).text``.
+
+    Raises:
+        FileExistsError: there is a file already. It is left as it is.
+        ImageError: another ending, or ids that are not uint8.
+    """
+    path, mask = Path(path), np.asarray(mask)
+    if path.suffix.lower() != ".png":
+        raise ImageError(f"{path}: a mask is written as .png, which loses nothing; got {path.suffix or 'no ending'!r}")
+    if mask.dtype != np.uint8 or mask.ndim != 2:
+        raise ImageError(f"{path}: a mask is (height, width) uint8, got {mask.shape} {mask.dtype}")
+    picture = Image.fromarray(mask)
+    picture.putpalette(labels.palette.tobytes())
+    texts = PngImagePlugin.PngInfo()
+    for name, text in (notes or {}).items():
+        texts.add_text(name, text)
+    with written_whole(path) as beside:
+        picture.save(beside, format="PNG", pnginfo=texts)
+
+
+def write_tiff(path, strips, size, labels):
+    """Writes ids as an uncompressed palette TIFF, strip by strip, so that a mask need not fit into memory.
+
+    Args:
+        path: where to; ``.tif`` or ``.tiff``.
+        strips: iterable of (rows, width) uint8 ids, from top to bottom, which make up ``size``.
+        size: ``(height, width)`` of the mask.
+        labels: a :class:`~seglib.labels.LabelMap`, whose colours become the palette.
+
+    Returns:
+        (height, width) uint8, the ids in the file, mapped into memory for reading.
+
+    Raises:
+        FileExistsError: there is a file already. It is left as it is.
+        ImageError: another ending, or over 4 GiB, which the format cannot hold.
+        OSError: it cannot be written, as on a full disk.
+    """
+    path, (height, width) = Path(path), size
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        raise ImageError(f"{path}: a mask is written strip by strip as .tif, got {path.suffix or 'no ending'!r}")
+    if height * width >= 2**32 - 2**16:
+        raise ImageError(f"{path}: {height}×{width} ids are over 4 GiB, more than a TIFF holds")
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[256], tags[257], tags[258] = width, height, 8
+    tags[259], tags[262], tags[277] = 1, 3, 1  # not compressed, with a palette, one value a pixel
+    tags[278], tags[279] = height, height * width  # one strip: its rows and bytes
+    tags[273] = 0  # which lie right behind these tags
+    tags[320] = tuple(int(value) * 257 for value in labels.palette.T.ravel())
+    with written_whole(path) as beside, open(beside, "wb") as file:
+        offset = tags.save(file)
+        for strip in strips:
+            if strip.dtype != np.uint8:
+                raise ImageError(f"{path}: a mask is uint8, got {strip.dtype}")
+            file.write(np.ascontiguousarray(strip).data)
+    return np.memmap(path, np.uint8, "r", offset, (height, width))
+
+
+@contextlib.contextmanager
+def written_whole(path):
+    """Gives a path beside ``path`` to write to, and moves what was written there when the block ends well.
+
+    What is found under ``path`` is complete, whenever the program ends. If the block fails, nothing is left behind.
+
+    Raises:
+        FileExistsError: ``path`` is there already. It is left as it is.
+        OSError: it cannot be written, as on a full disk.
+    """
+    path = Path(path)
+    # The same name the next time, so that nothing piles up; short, as names end at 255 bytes.
+    beside = path.with_name(f".{zlib.crc32(os.fsencode(path.name)):08x}.part{path.suffix}")
+    if path.exists():
+        raise FileExistsError(f"{path} is there already, and nothing is overwritten; delete it, or write elsewhere")
+    try:
+        yield beside
+        os.replace(beside, path)
+    except OSError as error:
+        raise OSError(error.errno, f"{path} could not be written: {error.strerror or error}") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _opened(source):
+    """The ``PIL.Image`` of a path or bytes, of which only the header is read."""
+    name, file = _name(source), io.BytesIO(source) if isinstance(source, bytes) else Path(source)
+    if isinstance(file, Path) and not file.is_file():
+        raise ImageError(f"{name}: no such file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # from half of Pillow's limit on
+            picture = Image.open(file)
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name}: {error} {_RAISE_LIMITS}") from error
+    except Exception as error:
+        size = len(source) if isinstance(source, bytes) else file.stat().st_size
+        raise ImageError(f"{name}: not an image that can be read ({size} bytes): {error}") from error
+    return _refuse_bomb(picture, name)
+
+
+def _open(source):
+    """The upright ``PIL.Image`` of a path, bytes or an opened one; its ``info`` tells how its values were stored."""
+    if isinstance(source, Image.Image):  # somebody has opened it, and may want it as it was
+        picture = _upright(_refuse_bomb(source, _name(source)), source)
+        picture.format = source.format  # of which a copy knows nothing
+        return picture
+    with _opened(source) as picture:
+        info = {"format": picture.format, "lossy": _is_lossy(picture, source), "stretch": _stretch(picture)}
+        picture = _upright(picture, source)
+    picture.info.update(info)
+    return picture
+
+
+def _upright(picture, source):
+    """The picture's first frame, decoded, turned as EXIF says."""
+    try:
+        _refuse_stack(picture, source)
+        picture.load()
+        # In place gives None, and saves a copy of every file that is read; what somebody else opened stays as it is.
+        return ImageOps.exif_transpose(picture, in_place=picture is not source) or picture
+    except ImageError:
+        raise
+    except Exception as error:
+        raise ImageError(f"{_name(source)}: damaged or truncated: {error}") from error
+
+
+def _name(source):
+    if isinstance(source, bytes):
+        return f"an image of {len(source)} bytes"
+    return "the image" if isinstance(source, Image.Image) else source
+
+
+def _refuse_bomb(picture, name):
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"{name}: {width}×{height} pixels are more than {MAX_PIXELS}: a likely bomb. {_RAISE_LIMITS}")
+    return picture
+
+
+def _refuse_stack(picture, source):
+    """Refuses a TIFF of several pages of one size; a smaller second page is a preview and harmless."""
+    if picture.format == "TIFF" and picture.n_frames > 1:
+        size = picture.size
+        picture.seek(1)
+        second = picture.size
+        picture.seek(0)
+        if second == size:
+            raise ImageError(f"{_name(source)}: a stack of {picture.n_frames} pages; wanted one picture a file")
+
+
+def _is_lossy(picture, source):
+    if picture.format == "WEBP":
+        with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
+            return not _is_lossless_webp(file)
+    return picture.format in ("JPEG", "MPO") or "jpeg" in str(picture.info.get("compression"))
+
+
+def _is_lossless_webp(file):
+    """Whether the first frame is in a chunk called VP8L; a lossy one is in "VP8 ". Colour profiles may come before."""
+    file.seek(12)
+    while len(head := file.read(8)) == 8:
+        kind, size = struct.unpack("<4sI", head)
+        if kind in (b"VP8L", b"VP8 "):
+            return kind == b"VP8L"
+        file.seek(16 if kind == b"ANMF" else size + size % 2, io.SEEK_CUR)  # in a frame its chunks follow 16 bytes
+    return False
+
+
+def _stretch(picture):
+    """``(highest value read, highest value stored)``: Pillow spreads the grey values of some files; None for others."""
+    mode = picture.tile[0][3] if picture.tile else None
+    if picture.format == "PNG":
+        return {"L;2": (255, 3), "L;4": (255, 15)}.get(mode)
+    if picture.format == "PPM" and picture.mode in ("L", "I") and isinstance(mode, tuple):
+        return (255 if picture.mode == "L" else 65535), mode[1]
+    return None
+
+
+def _unstretch(values, picture):
+    if picture.info["stretch"] is None:
+        return values
+    high, stored = picture.info["stretch"]
+    return np.rint(values * (stored / high)).astype(values.dtype)
+
+
+def _drop_alpha(picture):
+    colours = picture.convert("RGB")
+    if picture.mode in ("RGBA", "LA", "PA") and colours.getcolors(1):
+        alpha = picture.convert("RGBA").getchannel("A")
+        if not alpha.getcolors(1):
+            return alpha
+    return colours
+
+
+def _to_uint16(pixels, path):
+    if pixels.size and 0 <= pixels.min() and pixels.max() <= 65535:
+        whole = pixels.astype(np.uint16)
+        if np.array_equal(whole, pixels):
+            return whole
+    raise ImageError(f"{path}: values {pixels.min():g}–{pixels.max():g}; wanted whole numbers in 0–65535")
