@@ -28,7 +28,6 @@ CSV = Path(__file__).with_suffix(".csv")
 def measure(setting):
     """Prints batch size, seconds and MiB of steps, one a line."""
     import keras
-    import memory
     import numpy as np
 
     from seglib import losses, models, train

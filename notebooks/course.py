@@ -5,7 +5,7 @@
     python notebooks/course.py --walk      # two training steps of the GPU settings, on any machine; no pages
     python notebooks/course.py --save      # writes the outputs into the notebooks themselves, ready to commit
 
-A lesson states its result by printing ``claim: <text> · wanted <text> · measured <text>`` (``seglib.lesson.claim``).
+A lesson states its result by printing ``claim: <text> · wanted <text> · measured <text>`` (``lesson.claim``).
 """
 
 import argparse

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import keras
-import lesson
 import numpy as np
 import pytest
 from PIL import Image
 
-from seglib import data, labels, lesson, models
+import lesson
+from seglib import data, labels, models
 from seglib.data import dataset
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -342,7 +342,8 @@ for replicas in (1, 2):
     train.seed(0)
     with tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(replicas)]).scope():  # the one line
         model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3, padding="same")])
-        model.compile(keras.optimizers.SGD(0.1), losses.CompoundLoss({"cross_entropy": 1}), metrics=[metrics.ConfusionMatrix(2)])
+        model.compile(keras.optimizers.SGD(0.1), losses.CompoundLoss({"cross_entropy": 1}),
+            metrics=[metrics.ConfusionMatrix(2)])
     train.resume(model, sys.argv[1], {"replicas": replicas})
     more = train.callbacks(model, sys.argv[1])
     seen = model.fit(batches, validation_data=batches, epochs=2, shuffle=False, verbose=0, callbacks=more).history
