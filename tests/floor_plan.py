@@ -42,11 +42,11 @@ ROOMS = {
     "augment": Room(1, "one transform for image and mask", "bridge", "keras"),
     "models": Room(1, "FCN, U-Net, DeepLabV3+", "layers", "keras"),
     "viz": Room(1, "overlays, errors, curves", "labels", "matplotlib"),
-    "data": Room(2, "any source: pairs, splits, batches", "labels images datasets", "tensorflow tensorflow_datasets"),
+    "data": Room(2, "any source: pairs, splits, batches", "labels images datasets", "tensorflow tensorflow_datasets scipy"),
     "train": Room(2, "callbacks, resume, learning rates", "runs", "keras"),
     "predict": Room(2, "any image, tiles, views, folders", "labels images layers runs", "keras PIL"),
     "export": Room(2, "SavedModel, LiteRT, ONNX; parity", "metrics", "keras"),
-    "doctor": Room(3, "what is wrong with a dataset", "labels images viz data", "PIL scipy matplotlib"),
+    "doctor": Room(3, "what is wrong with a dataset", "images viz data", "scipy matplotlib"),
     "demo": Room(3, "a page in the browser", "labels images viz predict", "keras PIL"),
     "__main__": Room(4, "the command line", "images augment losses metrics models crf runs data train predict doctor"),
 }
