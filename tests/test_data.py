@@ -196,13 +196,6 @@ class TestBadPairs:
         (note,) = (note for note in notes if note.startswith("3 of 10 pairs cannot be used"))
         assert "masks/02.png" in note and note in capsys.readouterr().out
 
-    def test_beyond_the_sample_are_refused_when_they_are_read(self, folders, monkeypatch):
-        monkeypatch.setattr(encoding, "SAMPLE", 2)
-        self.spoil(folders, "ids")
-        dataset = data.from_folder(*folders, val=0, test=0)
-        with pytest.raises(tf.errors.OpError, match=r"masks/03\.png: .*: 3 "):
-            list(dataset.train)
-
 
 class TestBatches:
     def test_shapes_types_and_order(self, folders):
@@ -288,18 +281,6 @@ class TestBatches:
 
         with pytest.raises(TypeError, match="uint8, got float32"):
             pairs.batches("train", SIZE, **{how: blur})
-
-    def test_augment_may_branch(self, pairs):
-        """Conditions on tensors in plain Python, as AutoGraph understands them."""
-
-        def blacken(pair, seed):
-            images = pair["images"]
-            if seed[0] % 2 == 0:
-                images = images * 0
-            return {**pair, "images": images}
-
-        images, _ = next(pairs.batches("train", SIZE, 10, augment=blacken).as_numpy_iterator())
-        assert 0 < (images.max(axis=(1, 2, 3)) == 0).sum() < 10
 
     def test_augmenting_what_is_measured_is_refused(self, folders):
         dataset = data.from_folder(*folders, MAP)

@@ -86,10 +86,6 @@ class TestMasks:
             picture.save(tmp_path / name / "masks" / name)
         assert masks_of(tmp_path) == [(A // 255).tolist()] * len(pictures)
 
-    def test_an_instance_of_no_pixel_adds_nothing(self, nuclei):
-        save(nuclei / "two" / "masks" / "empty.png", np.zeros((4, 6)))
-        assert masks_of(nuclei)[1] == (C // 255).tolist()
-
 
 PAINTED = photo()
 PAINTED[0, 0], PAINTED[0, 1] = (255, 0, 0), (0, 255, 0)

@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -204,9 +203,3 @@ class TestLists:
     def test_without_a_pair_to_train_on_are_refused(self, lists):
         with pytest.raises(DataError, match="test.txt: no pair for train"):
             split_names(self.NAMES, lists=lists(test="day/0001"))
-
-
-def test_a_large_folder_is_dealt_in_a_moment():
-    names = [f"{i}.png" for i in range(100_000)]
-    split_of, _ = assign_splits(names)
-    assert np.array_equal(np.sort(np.concatenate(list(split_of.values()))), np.arange(len(names)))

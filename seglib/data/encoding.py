@@ -39,8 +39,7 @@ class Encoding:
         """Reads a mask: (height, width) uint8 class ids.
 
         Raises:
-            ImageError: a file that cannot be read.
-            ValueError: values that the table, or ids that the label map does not know; they are listed.
+            ValueError: a file that cannot be read, or values (they are listed) that stand for no class.
         """
         values = read_values(path)
         if values.pixels.ndim == 3 and not self.in_colour:
@@ -176,7 +175,7 @@ def _infer_colours(found, labels):
     """``(table, label map, note)`` of painted masks."""
     if labels is not None:
         table = {labels.void_colour: labels.ignore_id, **{c: i for i, c in enumerate(labels.colours)}}
-        return table, labels, "colours of the label map"
+        return table, labels, "painted in the colours of the label map"
     rare = sum(pixels < found.total() / 2000 for pixels in found.values())
     if len(found) > MAX_CLASSES or rare > max(6, len(found) / 2):
         return None, None, _describe_hopeless(found, "colours")

@@ -34,14 +34,14 @@ def from_instances(root, labels=None, void=(), val=None, test=None, seed=0, grou
     Args:
         root: the folder.
         labels: a :class:`~seglib.labels.LabelMap` of two classes. Default: background and object.
-        void: what becomes void: ``"overlap"``, the pixels of two or more instances; ``"touch"``, the pixels within one
-            pixel (diagonals count) of two or more instances, which includes their overlaps and gaps one pixel wide.
+        void: ``"overlap"``: the pixels of two or more instances become void; ``"touch"``: those within one pixel
+            (diagonals count) of two or more instances, which includes their overlaps and gaps one pixel wide.
         val, test: shares of the images, in [0, 1); None for both: folders called for the splits decide, or else 0.15.
         seed: decides which image, or which group, goes where.
         groups: what keeps images together: a regular expression, or a function, from the name to the group. Names are
             ``<image>.png`` in the first layout and ``images/<image>.png`` in the other.
         lists: a folder with ``train.txt``, ``val.txt``, ``test.txt``, or a mapping from split to such a file.
-        name: for messages and titles. Default: what the folder is called.
+        name: for messages; by default that of the folder.
 
     Returns:
         A :class:`~seglib.data.Dataset`. Reading a pair raises an error that names the mask's file if it has another

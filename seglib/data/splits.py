@@ -35,8 +35,7 @@ def assign_splits(names, val=None, test=None, seed=0, groups=None, lists=None):
 
     Raises:
         DataError: shares that leave a split empty, groups that do not match a name, a line that fits no pair or
-            several, or a pair on two lists.
-        FileNotFoundError: a list that is not there.
+            several, or a pair on two lists. FileNotFoundError: a list that is not there.
     """
     if lists is not None:
         if (val, test, groups) != (None, None, None):
@@ -122,11 +121,9 @@ def _from_lists(names, lists):
     for split, path in lists.items():
         for number, line in enumerate(Path(path).read_text("utf-8-sig", errors="replace").splitlines(), 1):
             found = _look_up(line.strip(), places)
-            if not line.strip():
-                continue
-            if len(found) != 1:
+            if line.strip() and len(found) != 1:
                 wrong.append(f"{path}, line {number}: {line.strip()!r} is the name of {len(found)} pairs, wanted 1")
-            elif split_at.setdefault(found[0], split) != split:
+            elif found and split_at.setdefault(found[0], split) != split:
                 wrong.append(f"{path}, line {number}: {names[found[0]]} is in {split_at[found[0]]!r} already")
     refuse(wrong, "lines in split lists that do not fit the pairs")
     split_of = {split: sorted(i for i, its in split_at.items() if its == split) for split in SPLITS}
