@@ -86,10 +86,6 @@ class TestMasks:
             picture.save(tmp_path / name / "masks" / name)
         assert masks_of(tmp_path) == [(A // 255).tolist()] * len(pictures)
 
-    def test_an_instance_of_no_pixel_adds_nothing(self, nuclei):
-        save(nuclei / "two" / "masks" / "empty.png", np.zeros((4, 6)))
-        assert masks_of(nuclei)[1] == (C // 255).tolist()
-
 
 PAINTED = photo()
 PAINTED[0, 0], PAINTED[0, 1] = (255, 0, 0), (0, 255, 0)
@@ -98,9 +94,9 @@ PAINTED[0, 0], PAINTED[0, 1] = (255, 0, 0), (0, 255, 0)
 @pytest.mark.parametrize(
     ("name", "pixels", "words"),
     [
-        ("soft.png", np.arange(24).reshape(4, 6), r"24 values \(0, 1, 2, 3, …\), wanted two"),
-        ("ids.png", A // 255 + 1, r"2 values \(1, 2, …\), wanted two"),
-        ("painted.png", PAINTED, "3 colours, wanted two"),
+        ("soft.png", np.arange(24).reshape(4, 6), "24 values, wanted two"),
+        ("ids.png", A // 255 + 1, "2 values, wanted two: 0 outside"),
+        ("painted.png", PAINTED, "3 values, wanted two"),
         ("lossy.jpg", A, "JPEG"),
         ("small.png", A[:3], r"3×6 .*two\.png is 4×6"),
         ("broken.png", None, "not an image"),
@@ -142,17 +138,6 @@ class TestLayouts:
         assert self.cases(tmp_path) == (["images/a.png", "images/a_1.png", "images/b.png"], 3)
         assert masks_of(tmp_path) == [((A | B) // 255).tolist(), (C // 255).tolist(), np.zeros((4, 6)).tolist()]
 
-    def test_masks_numbered_after_their_image(self, tmp_path):
-        for value, name in enumerate(("cell", "cell_10", "b")):
-            save(tmp_path / "images" / f"{name}.png", photo(value))
-        for name, mask in {"cell_1": A, "cell-2": B, "cell_10_1": C, "cell_10_02": C}.items():
-            save(tmp_path / "masks" / f"{name}.png", mask)
-        assert self.cases(tmp_path) == (["images/b.png", "images/cell.png", "images/cell_10.png"], 4)
-        assert masks_of(tmp_path) == [((A | B) // 255).tolist(), (C // 255).tolist(), np.zeros((4, 6)).tolist()]
-        save(tmp_path / "masks" / "cell_10.png", A)  # the tenth of cell, or the one of cell_10?
-        with pytest.raises(DataError, match=r"\(1\):\n.*masks/cell_10\.png"):
-            from_instances(tmp_path)
-
     def test_folders_called_for_splits_decide_and_may_be_links(self, nuclei, tmp_path):
         for split, name in {"train": "one", "val": "two", "test": "zero"}.items():
             (tmp_path / "all" / split).mkdir(parents=True)
@@ -170,35 +155,19 @@ class TestLayouts:
         after = from_instances(nuclei, **ALL)
         assert (after.files, after.notes, after.unpaired) == (before.files, before.notes, ())
 
-    def test_other_files_are_reported(self, nuclei):
-        (nuclei / "one" / "masks" / "readme.txt").write_text("hello")
-        dataset = from_instances(nuclei, **ALL)
-        assert dataset.unpaired == (str(nuclei / "one/masks/readme.txt"),)
-        assert "left out: 1 files" in dataset.notes[-1] and "readme.txt" in dataset.notes[-1]
-
 
 class TestReport:
     def test_notes_are_printed_before_a_pixel_is_read(self, nuclei, capsys):
         save(nuclei / "one" / "masks" / "small.png", A[:3])
         (nuclei / "two" / "images" / "two.png").write_bytes(b"no picture")
-        dataset = from_instances(nuclei, void=("touch",), **ALL)
-        assert dataset.notes == (
-            "3 images, 5 masks of instances, the first one/images/one.png with one/masks",
-            "masks: 0 → background, anything else → object",
-            "pixels of two or more instances become void",
-            "pixels within one pixel of two or more instances become void",
-            "1 images without any mask are all background, the first zero/images/zero.png",
-        )
-        assert capsys.readouterr().out.splitlines() == [f"stage1: {note}" for note in dataset.notes]
-
-    def test_overlaps_are_stated(self, nuclei):
-        assert "pixels of two or more instances become object" in from_instances(nuclei, **ALL).notes
-        assert "pixels of two or more instances become void" in from_instances(nuclei, void="overlap", **ALL).notes
-
-    def test_splits_are_noted_and_a_name_can_be_given(self, nuclei, capsys):
         dataset = from_instances(nuclei, val=0.3, test=0.3, groups="^(.)", name="mine")
         assert dataset.counts == {"train": 1, "val": 1, "test": 1}
-        assert "mine: splits: drawn with seed 0" in capsys.readouterr().out
+        assert dataset.notes == (
+            "3 images, 5 masks of instances, the first one/images/one.png with one/masks",
+            "1 images without any mask are all background, the first zero/images/zero.png",
+            "splits: drawn with seed 0, train 1, val 1, test 1, of 3 groups none in two",
+        )
+        assert capsys.readouterr().out.splitlines() == [f"mine: {note}" for note in dataset.notes]
 
     def test_official_lists_name_the_folders(self, nuclei, tmp_path):
         (tmp_path / "train.txt").write_text("one\n")
@@ -214,7 +183,7 @@ class TestRefused:
     def test_folders_without_a_layout(self, tmp_path):
         self.refused(tmp_path / "nowhere", "nowhere: no such folder")
         save(tmp_path / "photos" / "a.png", photo())
-        self.refused(tmp_path, r"found: photos, a\.png\); wanted <image>/images")
+        self.refused(tmp_path, "wanted <image>/images")
 
     def test_an_image_without_a_folder_of_masks_and_the_reverse(self, nuclei):
         (nuclei / "zero" / "masks").rmdir()
@@ -224,13 +193,13 @@ class TestRefused:
 
     def test_several_images_or_none_in_one_folder(self, nuclei):
         save(nuclei / "two" / "images" / "again.png", photo())
-        self.refused(nuclei, r"\(1\):\n.*stage1/two/masks/0f3a0\.png: .*<image>_1\.png")
+        self.refused(nuclei, r"\(3\):\n(.|\n)*stage1/two/masks/0f3a0\.png: .*masks/<image>/\*\.png")
         for path in (nuclei / "two" / "images").iterdir():
             path.unlink()
         self.refused(nuclei, r"stage1/two/images: no image")
 
     def test_one_mask_per_image_is_for_from_folder(self, folders):
-        self.refused(folders[0].parent, r"masks/00\.png: .*data\.from_folder")
+        self.refused(folders[0].parent, r"data\.from_folder(.|\n)*masks/00")
 
     def test_an_image_without_and_masks_without_an_image(self, tmp_path):
         for name in ("images/a.png", "images/b.png", "masks/a/1.png", "masks/c/1.png"):

@@ -3,20 +3,16 @@
 import numpy as np
 import tensorflow as tf
 
-from seglib.data.epochs import call_python, draw_batch_seed, draw_epochs
+from seglib.bridge import call_python
+from seglib.data.epochs import draw_batch_seed, draw_epochs
 from seglib.images import ImageError, open_image, read_size, resize_image, resize_mask
 from seglib.labels import LabelMap
 
 SPLITS = ("train", "val", "test")
 
-# Decoded pairs (4 bytes a pixel) are kept in memory up to this size; beyond it they are read anew in every epoch.
-CACHE_BYTES = 512 * 2**20
-
-# Of up to so many pairs of files the sizes are read from the headers; larger splits would not be cached anyway.
-MAX_HEADERS = 4096
-
-# So many encoded examples (some 100 kilobytes each) are held to draw the next one from.
-MAX_HELD = 4096
+CACHE_BYTES = 512 * 2**20  # up to this, decoded pairs (4 bytes a pixel) are kept in memory; beyond, read every epoch
+MAX_HEADERS = 4096  # of up to so many pairs of files the sizes are read from the headers; more would not be cached
+MAX_HELD = 4096  # encoded examples (some 100 kilobytes each) held to draw the next one from
 
 
 class DataError(ValueError):
@@ -50,8 +46,7 @@ class Dataset:
     """Pairs of image and mask with their label map, the same whatever the source.
 
     Attributes:
-        name: for messages and titles.
-        labels: the :class:`~seglib.labels.LabelMap`.
+        name, labels: the name for messages and titles, and the :class:`~seglib.labels.LabelMap`.
         train, val, test: ``tf.data.Dataset`` of ``{"image": (height, width, 3) uint8, "mask": (height, width) uint8}``
             in a fixed order, one pair at a time. Asking for a split that the source lacks raises :class:`DataError`.
         counts: how many pairs each split has.
@@ -59,8 +54,7 @@ class Dataset:
         files: per split a list of ``(image, mask)``, for pairs that lie in files: the image's path, and what
             ``read_mask`` reads the mask from (a path too, but for COCO). Empty for the other sources.
         read_mask: ``read_mask(mask)`` → (height, width) uint8 class ids, or raises ``ValueError``; None without files.
-        notes: what was inferred about the source, one sentence each.
-        unpaired: files that found no partner and were left out.
+        notes, unpaired: what was inferred about the source, one sentence each; files that found no partner.
     """
 
     def __init__(self, name, labels, splits, counts, sizes, files=None, read_mask=None, notes=(), unpaired=()):
@@ -91,9 +85,8 @@ class Dataset:
         and of the pair (wherever it stands in the order), what ``mix`` draws one of these and of the batch's number.
 
         Args:
-            split: ``"train"`` is shuffled anew in every epoch and loses an incomplete last batch, so that all
-                batches have one shape (a split smaller than a batch is one batch); ``"val"`` and ``"test"`` keep
-                their order and every pair.
+            split: ``"train"`` is shuffled anew in every epoch and loses an incomplete last batch (a split smaller than
+                a batch is one batch); ``"val"`` and ``"test"`` keep their order and every pair.
             size: ``(height, width)`` that every pair is resized to as it is read, before all else: images bilinearly
                 (with antialiasing), masks by nearest neighbour. None, only with an ``augment``: as they are.
             batch_size: pairs in a batch.
@@ -102,23 +95,22 @@ class Dataset:
                 uint8}``, ``seed`` two int32 from 0 for ``tf.random.stateless_uniform`` and the like. The images it
                 returns may be float32, and of another size, which then is the batch's.
             mix: ``(batch, seed) -> batch``, the same for a whole batch, whose pairs come from ``augment``.
-            repeats: (pairs,) how often each training pair is wanted in an epoch, in the order of the split and on any
-                scale (see :func:`seglib.class_balance.rare_class_repeats`): an epoch has as many pairs as ever, some
-                of them several times, drawn anew each time, and others not at all. None: each once.
+            repeats: (pairs,) how often each training pair is wanted in an epoch, on any scale, as from
+                :func:`seglib.class_balance.rare_class_repeats`: an epoch has as many pairs as ever, some of them
+                several times, drawn anew each time, and others not at all. None: each once.
             seed: another one gives another order and other draws; the same gives the same batches in every run.
             epoch: the number of the first epoch. Each further iteration over these batches is the next epoch, a
                 ``.take(1)`` too, but not the batch that ``fit`` builds a model from beforehand (JAX, torch). A run
-                that is resumed after n epochs asks for ``epoch=n`` and gets the very batches it would have seen. With
-                ``steps_per_epoch`` ``fit`` goes on within an epoch of these, with ``.take(steps)`` it begins a new one.
+                that is resumed after n epochs asks for ``epoch=n`` and gets the very batches it would have seen.
 
         Returns:
             A ``tf.data.Dataset`` of ``(images, masks)``: (batch, height, width, 3) float32 in 0–255 and
             (batch, height, width) uint8.
 
         Raises:
-            ValueError: ``augment``, ``mix`` or ``repeats`` for what is to be measured, ``repeats`` that are no
-                numbers of the pairs, a ``size`` that is not two whole numbers, or none without an ``augment``.
-            TypeError: an ``augment`` or ``mix`` that gives no uint8 masks, or that cannot take tensors of TensorFlow.
+            ValueError: ``augment``, ``mix`` or ``repeats`` for ``"val"`` or ``"test"``, ``repeats`` that do not fit the
+                pairs, a ``size`` that is not two whole numbers, or none without an ``augment``.
+            TypeError: an ``augment`` or ``mix`` that gives no uint8 masks.
         """
         if split != "train" and not (augment is mix is repeats is None):
             raise ValueError(f"augment, mix and repeats are for the train split; {split!r} is to be measured as it is")
@@ -172,19 +164,15 @@ class Dataset:
 
 
 def from_pairs(name, labels, pairs, split_of, read_mask, notes=(), unpaired=(), sizes=None):
-    """The dataset of pairs that lie in files: nothing is read but, of up to ``MAX_HEADERS`` images, the headers.
+    """The :class:`Dataset` of pairs in files: nothing is read but, of up to ``MAX_HEADERS`` images, the headers.
 
     Args:
-        name: for messages and titles.
-        labels: the :class:`~seglib.labels.LabelMap`.
+        name, labels: the name for messages, and the :class:`~seglib.labels.LabelMap`.
         pairs: list of ``(image, mask)``: the image's path, and what ``read_mask`` reads the mask from.
         split_of: mapping from a split to the indices of its pairs, as from :func:`~seglib.data.splits.assign_splits`.
         read_mask: ``read_mask(mask)`` → (height, width) uint8 class ids, or raises ``ValueError``.
         notes, unpaired: what was inferred about the source, and the files that were left out.
         sizes: the ``(height, width)`` of every pair where the source tells them; None: the headers do.
-
-    Returns:
-        A :class:`Dataset`. Reading a pair that is damaged or does not fit raises an error that names its files.
     """
     if sizes is None and len(pairs) <= MAX_HEADERS:
         sizes = [read_size_or_none(image) for image, _ in pairs]
@@ -202,7 +190,7 @@ def read_pair(image, mask, read_mask, size=None):
     Args:
         image: the image's path.
         mask: what ``read_mask(mask)`` → (height, width) uint8 reads the mask from.
-        size: ``(height, width)`` to resize both to, as :func:`resize_pair` does; None leaves them as they are.
+        size: ``(height, width)`` to resize both to; None leaves them as they are.
 
     Returns:
         (height, width, 3) uint8 and (height, width) uint8.
@@ -228,14 +216,10 @@ def resize_pair(pair, size):
     Returns:
         The pair. Every id of the result stood in the mask.
     """
-    size = _to_size(size)
-
-    def resize(image, mask):
-        return resize_image(image, size), resize_mask(mask, size)
-
+    size, inputs = _to_size(size), [pair["image"], pair["mask"]]
     if tuple(pair["image"].shape[:2]) == size:
         return {"image": pair["image"], "mask": pair["mask"]}
-    return _call_for_pair(resize, [pair["image"], pair["mask"]], size)
+    return _call_for_pair(lambda image, mask: (resize_image(image, size), resize_mask(mask, size)), inputs, size)
 
 
 def read_size_or_none(image):
@@ -262,13 +246,8 @@ def _tf_pairs(files, sizes, read_mask):
 
 def _call_for_pair(function, inputs, size):
     """The pair that ``function(*inputs)`` makes in Python; its height and width may be None: not known."""
-    height, width = size
-
-    def empty():
-        return np.zeros((height or 1, width or 1, 3), np.uint8), np.zeros((height or 1, width or 1), np.uint8)
-
-    image, mask = call_python(function, inputs, (tf.uint8, tf.uint8), empty)
-    return {"image": tf.ensure_shape(image, (height, width, 3)), "mask": tf.ensure_shape(mask, (height, width))}
+    specs = [tf.TensorSpec((*size, 3), tf.uint8), tf.TensorSpec(size, tf.uint8)]
+    return dict(zip(("image", "mask"), call_python(function, inputs, specs), strict=True))
 
 
 def _to_size(size):
@@ -279,15 +258,7 @@ def _to_size(size):
 
 
 def _map(dataset, function):
-    try:
-        return dataset.map(function, num_parallel_calls=tf.data.AUTOTUNE)
-    except Exception as error:
-        if "symbolic" not in str(error).lower():
-            raise
-        raise TypeError(
-            "augment and mix are called inside tf.data, with symbolic tensors of TensorFlow: use a layer of "
-            "seglib.augment, or tf functions (keras.ops only under the TensorFlow backend)"
-        ) from error
+    return dataset.map(function, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def _to_fit(pair, *_):

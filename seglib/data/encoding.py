@@ -14,16 +14,16 @@ from seglib.labels import LabelMap
 
 SAMPLE = 200  # masks that are read to infer an encoding, spread evenly over the set
 MAX_CLASSES = 64  # more values or colours than that, in most files, are not taken for classes
-NEAR = 32  # how far from 0 and 255 loss and antialiasing may take most pixels of a black and white mask
 BINARY = ("background", "foreground")
+CUT = "of masks that should be black and white, ids={v: int(v >= 128) for v in range(256)} cuts them in the middle"
 
 
 class Encoding:
     """Reads mask files that keep to one encoding.
 
     Args:
-        table: mapping from the values in the files to class ids 0–255: whole numbers 0–65535, or colours
-            ``(red, green, blue)``. None: the values are the ids.
+        table: mapping from values 0–65535 in the files, or colours ``(red, green, blue)``, to class ids 0–255. None:
+            the values are the ids.
         labels: the :class:`~seglib.labels.LabelMap` that the ids must keep to.
     """
 
@@ -39,8 +39,7 @@ class Encoding:
         """Reads a mask: (height, width) uint8 class ids.
 
         Raises:
-            ImageError: a file that cannot be read.
-            ValueError: values that the table, or ids that the label map does not know; they are listed.
+            ValueError: a file that cannot be read, or values (they are listed) that stand for no class.
         """
         values = read_values(path)
         if values.pixels.ndim == 3 and not self.in_colour:
@@ -50,15 +49,14 @@ class Encoding:
             )
         if self.table is None:
             if values.lossy:
-                raise DataError(f"{path}: stored with loss, as JPEG is, which invents ids; wanted PNG or the like")
+                raise DataError(f"{path}: stored with loss, as JPEG is, which invents ids; wanted PNG. Or {CUT}")
             return self.labels.check_ids(values.pixels, name=path).astype(np.uint8)
         codes = _codes(values) if self.in_colour else values.pixels.astype(np.int64)
         place = np.minimum(np.searchsorted(self._keys, codes), len(self._keys) - 1)
         strange = self._keys[place] != codes
         if strange.any():
             lossy = "; it is stored with loss, as JPEG is, which invents values" if values.lossy else ""
-            binary = not self.in_colour and self._keys.tolist() == [0, 255]
-            cut = " (to cut in the middle: ids={v: int(v >= 128) for v in range(256)})" if binary else ""
+            cut = f"; {CUT}" if self._keys.tolist() == [0, 255] else ""
             raise DataError(
                 f"{path}: {strange.mean():.2%} of the pixels have values without a class, such as "
                 f"{self._list(np.unique(codes[strange]))}{lossy}; wanted one of {self._list(self._keys)}{cut}"
@@ -101,25 +99,22 @@ def infer_encoding(masks, labels=None, ids=None):
         mapping from the paths that were read to what they hold, for :meth:`Encoding.knows`; None if unreadable.
 
     Raises:
-        DataError: ``ids`` that are no such mapping or point outside ``labels``; without ``labels``, masks that hold
-            too many values to be classes.
+        DataError: ``ids`` that are no such mapping or that ``labels`` lacks; values that cannot be classes.
     """
     chosen = np.unique(np.linspace(0, len(masks) - 1, SAMPLE).astype(int))
     with ThreadPoolExecutor() as pool:
         seen = dict(pool.map(lambda i: (masks[i], _read_mask_values(masks[i])), chosen))
     if ids is not None:
-        table = _check_table(ids)
-        labels = labels or _name_classes(table)
-        strange = sorted(set(table.values()) - {*range(labels.num_classes), labels.ignore_id})
-        if strange:
+        _check_table(ids)
+        labels = labels or _name_classes(ids)
+        if strange := sorted(set(ids.values()) - {*range(labels.num_classes), labels.ignore_id}):
             raise DataError(f"ids= point to classes {strange} that the label map lacks: {', '.join(labels.names)}")
-        return Encoding(table, labels), labels, [], seen
+        return Encoding(ids, labels), labels, [], seen
     table, found, note = _infer([values for values in seen.values() if values], labels)
-    labels = labels or found
-    if labels is None:
+    if found is None:
         raise DataError(f"{os.path.dirname(masks[0])}: {note}")
     part = "" if len(seen) == len(masks) else f" (seen in {len(seen)} of {len(masks)})"
-    return Encoding(table, labels), labels, [f"masks: {note}{part}"], seen
+    return Encoding(table, found), found, [f"masks: {note}{part}"], seen
 
 
 def _read_mask_values(path):
@@ -147,22 +142,18 @@ def _check_table(ids):
         limit = {1: 65535, 3: 255}.get(len(numbers), -1)
         if not whole or len(kinds) > 1 or not all(0 <= v <= limit for v in numbers) or not 0 <= target <= 255:
             raise DataError(f"ids= maps values 0–65535 or colours (r, g, b) to class ids 0–255, got {key}: {target}")
-    return dict(ids)
 
 
-def _name_classes(table):
-    """``class 0``, … for the ids of a table; 255 is void. Colours are kept where each class has one of its own."""
-    count = max((target for target in table.values() if target != 255), default=0) + 1
-    names = BINARY if count == 2 else tuple(f"class {i}" for i in range(count))
-    colours = {target: key for key, target in table.items() if isinstance(key, tuple)}
-    whole = set(range(count)) <= set(colours)
-    return LabelMap(names, tuple(colours[i] for i in range(count)) if whole else None)
+def _name_classes(ids):
+    """``class 0``, … for the ids of a table; 255 is void."""
+    count = max((target for target in ids.values() if target != 255), default=0) + 1
+    return LabelMap(BINARY if count == 2 else tuple(f"class {i}" for i in range(count)))
 
 
 def _infer(masks, labels):
     """``(table, label map, note)``, whatever a few odd masks hold; the label map is None if nothing fits."""
     if not masks:
-        return None, labels or LabelMap(BINARY), "none can be read"
+        return None, None, "not one of the masks can be read; wanted image files of ids, grey levels or colours"
     telling = [mask for mask in masks if len(mask.colours) > 1] or masks
     kind = Counter(map(_kind, telling)).most_common(1)[0][0]
     masks = [mask for mask in masks if _kind(mask) == kind or len(mask.colours) == 1]
@@ -170,10 +161,9 @@ def _infer(masks, labels):
     indices = {(index, colour) for mask in masks for index, colour in mask.palette.items()}
     palettes_differ = len(indices) > len({index for index, _ in indices})
     painted, lossy, smooth = kind
-    if not painted and not palettes_differ:
-        return _infer_grey(values, lossy, smooth, labels)
-    why = ", as their palettes differ from file to file" if palettes_differ else ""
-    return _list_colours(colours, why) if labels is None else _match_colours(colours, labels, why)
+    if painted or palettes_differ:  # from file to file: then the indices are no ids
+        return _infer_colours(colours, labels)
+    return _infer_grey(values, lossy, smooth, labels)
 
 
 def _kind(mask):
@@ -181,82 +171,46 @@ def _kind(mask):
     return not mask.values, mask.lossy, max(len(mask.values), len(mask.colours)) > MAX_CLASSES
 
 
-def _match_colours(found, labels, why):
-    known = {labels.void_colour: labels.ignore_id, **dict(zip(labels.colours, range(labels.num_classes), strict=True))}
-    strange = found - Counter({int(_pack(colour)): found.total() for colour in known})
-    if 2 * strange.total() <= found.total():
-        return known, labels, f"painted in the colours of the label map{why}"
-    shown = ", ".join(f"#{code:06x}" for code, _ in strange.most_common(8))
-    note = f"painted, but not in the colours of the label map; found {shown}: give it its colours, or say ids="
-    return known, labels, note
-
-
-def _list_colours(found, why):
-    tiny = sum(pixels < found.total() / 2000 for pixels in found.values())
-    if len(found) > MAX_CLASSES or tiny > max(6, len(found) / 2):
+def _infer_colours(found, labels):
+    """``(table, label map, note)`` of painted masks."""
+    if labels is not None:
+        table = {labels.void_colour: labels.ignore_id, **{c: i for i, c in enumerate(labels.colours)}}
+        return table, labels, "painted in the colours of the label map"
+    rare = sum(pixels < found.total() / 2000 for pixels in found.values())
+    if len(found) > MAX_CLASSES or rare > max(6, len(found) / 2):
         return None, None, _describe_hopeless(found, "colours")
     names = tuple(f"#{code:06x}" for code in sorted(found))
     colours = tuple(tuple((code & 0xFFFFFF).to_bytes(3, "big")) for code in sorted(found))
     void = next((v, v, v) for v in range(221, 0, -1) if (v, v, v) not in colours)
-    note = f"painted, a class for each of {len(names)} colours: {', '.join(names)}{why}"
+    note = f"painted, a class for each of {len(names)} colours: {', '.join(names)}"
     return {colour: i for i, colour in enumerate(colours)}, LabelMap(names, colours, void_colour=void), note
 
 
 def _infer_grey(values, lossy, smooth, labels):
     """``(table, label map, note)`` of masks in grey or with a palette."""
     found = sorted(values)
-    if labels is None or labels.num_classes == 2:
-        if lossy and _is_binary_with_loss(values):
-            note = "black and white, stored with loss: below 128 → class 0, from 128 → class 1"
-            return {value: int(value >= 128) for value in range(256)}, LabelMap(BINARY), note
-        if set(found) <= {0, 255}:
-            only = f", but only {found[0]} occurs" if len(found) == 1 else ""
-            return {0: 0, 255: 1}, LabelMap(BINARY), f"black and white, 0 → class 0, 255 → class 1{only}"
+    if set(found) <= {0, 255} and (labels is None or labels.num_classes == 2):
+        return {0: 0, 255: 1}, labels or LabelMap(BINARY), "black and white, 0 → class 0, 255 → class 1"
     if labels is not None:
-        return None, labels, _describe_ids(found, labels)
-    if lossy:
-        return None, None, _describe_hopeless(values, "grey values")
-    ids = [value for value in found if value != 255]
-    black_and_white = {value for value, _ in values.most_common(2)} == {0, 255}
-    between = len(found) > 3 and black_and_white and (values[0] + values[255]) / values.total() > 0.75
-    few = not smooth and not (between and len(found) > MAX_CLASSES)
-    if few and max(ids) < 255 and max(ids) < 2 * len(ids) + 8:
-        names = tuple(f"class {i}" for i in range(max(ids) + 1))
-        return None, LabelMap(names), f"ids {min(ids)}–{max(ids)}" + (", and 255 for void" if 255 in found else "")
-    if not between and len(found) <= MAX_CLASSES:
-        names = tuple(f"grey {value}" for value in found)
+        void = f", and {labels.ignore_id} for void" if labels.ignore_id in found else ""
+        return None, labels, f"ids of the label map{void}"
+    ends = {value for value, _ in values.most_common(2)} == {0, 255} and values[0] + values[255] > 0.75 * values.total()
+    between = ends and len(found) > 3  # as in black and white that was resized smoothly
+    largest, few = max(value for value in found if value != 255), len(found) <= MAX_CLASSES
+    if not (lossy or smooth) and (few or not between) and largest < min(255, 2 * len(found) + 6):
+        note = f"ids {found[0]}–{largest}" + (", and 255 for void" if 255 in found else "")
+        return None, LabelMap(tuple(f"class {i}" for i in range(largest + 1))), note
+    if few and not (lossy or between):
         note = f"a class for each of {len(found)} grey levels: {', '.join(map(str, found))}"
-        return {value: i for i, value in enumerate(found)}, LabelMap(names), note
-    if between or (max(found) <= 255 and _share_near_ends(values) > 0.9):
-        note = f"but with {len(found) - 2} values in between: interpolated?"
-        return {0: 0, 255: 1}, LabelMap(BINARY), f"black and white, 0 → class 0, 255 → class 1, {note}"
+        return {value: i for i, value in enumerate(found)}, LabelMap(tuple(f"grey {v}" for v in found)), note
     return None, None, _describe_hopeless(values, "grey values")
-
-
-def _is_binary_with_loss(values):
-    """Of black with loss most is still 0; ids with loss are small too, but spread."""
-    low = sum(pixels for value, pixels in values.items() if value <= NEAR)
-    return 128 <= max(values) <= 255 and _share_near_ends(values) > 0.9 and values[0] >= 0.45 * low
-
-
-def _share_near_ends(values):
-    return sum(pixels for value, pixels in values.items() if value <= NEAR or value >= 255 - NEAR) / values.total()
-
-
-def _describe_ids(found, labels):
-    """How values fit the ids of a label map that was given."""
-    if not set(found) <= {*range(labels.num_classes), labels.ignore_id}:
-        table = f"; a level for each class would be ids={dict(zip(found, range(len(found)), strict=True))}"
-        return "taken as ids of the label map" + (table if len(found) == labels.num_classes else "")
-    if found == [0, 255]:
-        return "ids of the label map: 0 and 255, which is void. If it is the foreground, give two names"
-    return "ids of the label map" + (f", and {labels.ignore_id} for void" if labels.ignore_id in found else "")
 
 
 def _describe_hopeless(counts, what):
     return (
         f"the masks hold {len(counts)} {what}, too many or too rare for classes: are images and masks swapped, or the "
-        "masks resized smoothly or stored with loss, as JPEG is? Make them anew, by nearest neighbour and as PNG"
+        "masks resized smoothly or stored with loss, as JPEG is? Make them anew, by nearest neighbour and as PNG, or "
+        f"say what the values mean by ids=; {CUT}"
     )
 
 

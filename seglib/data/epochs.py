@@ -1,20 +1,15 @@
-"""What is drawn for training, a function of seed and epoch alone, and Python inside ``tf.data``."""
+"""What is drawn for training: a function of seed and epoch alone."""
 
-import atexit
 import sys
-import threading
-import time
 import traceback
 
 import numpy as np
 import tensorflow as tf
 
+from seglib.bridge import call_python
+
 # What is drawn in an epoch: the order of the pairs, what ``augment`` draws, what ``mix`` draws, which pairs come twice.
 ORDER, PAIRS, BATCHES, REPEATS = range(4)
-
-_ending = threading.Event()
-_running = set()
-_last_call = [0.0]
 
 
 def draw_epochs(items, count, held, seed, epoch, repeats=None):
@@ -25,10 +20,9 @@ def draw_epochs(items, count, held, seed, epoch, repeats=None):
         count: how many items there are.
         held: from how many of them the next one is drawn.
         seed: another one gives other orders and draws.
-        epoch: the number of the first iteration; each further one counts one on, but not the one from which Keras
-            only builds a model.
-        repeats: (count,) how often each item is wanted, on any scale; None: each once. A random grid of distance 1
-            decides (systematic sampling): an item wanted 2.3 times comes twice or three times.
+        epoch: the number of the first iteration; each further one is the next, but for one that only builds a model.
+        repeats: (count,) how often each item is wanted, on any scale; None: each once. By systematic sampling an item
+            wanted 2.3 times comes twice or three times.
 
     Returns:
         A ``tf.data.Dataset`` of ``(item, (2,) int32 seed of its draws, int64 number of the epoch)``.
@@ -38,7 +32,7 @@ def draw_epochs(items, count, held, seed, epoch, repeats=None):
     def next_epoch():
         nonlocal epoch
         number, epoch = epoch, epoch + (not _is_building())
-        return np.int64(number)
+        return [np.int64(number)]
 
     def draw_epoch(number):
         # Every shuffle mixes in a seed of the graph: the program's, unless this function's own graph gets one.
@@ -56,48 +50,14 @@ def draw_epochs(items, count, held, seed, epoch, repeats=None):
             )
         return tf.data.Dataset.zip(chosen, draws, numbers).shuffle(held, seed=order, reshuffle_each_iteration=False)
 
-    epochs = tf.data.Dataset.from_tensors(0).map(
-        lambda _: tf.ensure_shape(call_python(next_epoch, [], tf.int64, lambda: np.int64(0)), ())
-    )
+    number = tf.TensorSpec((), tf.int64)
+    epochs = tf.data.Dataset.from_tensors(0).map(lambda _: call_python(next_epoch, [], [number])[0])
     return epochs.flat_map(draw_epoch).apply(tf.data.experimental.assert_cardinality(count))
 
 
 def draw_batch_seed(seed, epoch, number):
     """The (2,) int32 seed of what is drawn for the batch of this number in this epoch."""
     return _draw_seeds(1, seed, epoch, BATCHES, number)[0]
-
-
-def call_python(function, inputs, outputs, empty):
-    """``tf.numpy_function``, but a ``ValueError`` of it is one line, and a loop left early lets the program end.
-
-    TensorFlow would print the whole chain of an error's causes. And it reads ahead in threads of its own: if Python
-    ended while one of them calls it, both would wait for each other for ever. So when the program ends, calls give
-    ``empty()`` from then on, and Python waits until nobody calls any more.
-
-    Args:
-        function: called with NumPy arrays (and bytes for strings), gives NumPy arrays.
-        inputs: list of tensors.
-        outputs: the dtype, or tuple of dtypes, of what it gives.
-        empty: a function without arguments that gives arrays of the right shapes at once.
-
-    Returns:
-        A tensor, or a list of them, of unknown shape.
-    """
-
-    def call(*arrays):
-        if _ending.is_set():
-            return empty()
-        token = object()
-        _running.add(token)
-        try:
-            return function(*arrays)
-        except ValueError as error:
-            raise type(error)(str(error)) from None
-        finally:
-            _last_call[0] = time.monotonic()
-            _running.discard(token)
-
-    return tf.numpy_function(call, inputs, outputs)
 
 
 def _count_before(repeats, count):
@@ -130,11 +90,3 @@ def _draw_seeds(count, seed, epoch, *numbers):
     for number in numbers:
         folded = tf.random.fold_in(folded, tf.cast(number, tf.int64))
     return tf.random.stateless_uniform((count, 2), folded, 0, tf.int32.max, tf.int32)
-
-
-@atexit.register
-def _come_to_rest(quiet=0.3, limit=10.0):
-    _ending.set()
-    end = time.monotonic() + limit
-    while time.monotonic() < end and (_running or time.monotonic() < _last_call[0] + quiet):
-        time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""Which mask belongs to which image: the names agree, but for words that all images or all masks share."""
+"""``from_folder``: a folder of images and a folder of masks, paired by their names."""
 
 import glob
 import os
@@ -9,7 +9,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
-from seglib.data.dataset import DataError, refuse
+from seglib.data.dataset import DataError, from_pairs, read_pair, read_size_or_none, refuse, report, to_label_map
+from seglib.data.encoding import infer_encoding
+from seglib.data.splits import assign_splits
 from seglib.images import EXTENSIONS
 
 JUNK = ("__macosx", "thumbs.db", "desktop.ini")  # of operating systems; and all that starts with a dot
@@ -26,42 +28,61 @@ class File(NamedTuple):
     stem: str
 
 
-class Pairing(NamedTuple):
-    """Images and their masks.
+def from_folder(
+    images, masks=None, labels=None, ids=None, val=None, test=None, seed=0, groups=None, lists=None, name=None
+):
+    """Pairs of files: an image and a mask that belong together by their names.
 
-    Attributes:
-        pairs: list of ``(image, mask)``, both :class:`File`, in the order of the images' names.
-        unpaired: paths of the images and masks that found no partner.
-        notes: how the files were paired and what was left out, in words.
+    How the names were paired and what the values of the masks mean, inferred from up to 200 of them, is printed. Files
+    are otherwise read when they are needed; :func:`seglib.doctor.check` reads them all and says what is wrong.
+
+    Args:
+        images: folder of images, searched with the folders in it, or a pattern such as ``"scans/*_t1.tif"``, whose
+            ``*`` stands for folders too. PNG, JPEG, TIFF, BMP, GIF, WebP, PPM and PGM are read.
+        masks: likewise; None: they lie among the images, with a word such as *mask* or *annot* in their folder or name.
+            Names must agree but for words that all images or all masks share (:func:`find_pairs`).
+        labels: a :class:`~seglib.labels.LabelMap` or a list of names; None names the classes after the ids or colours
+            found.
+        ids: what the values in the files mean: mapping from values, as in ``{0: 0, 255: 1}``, or from colours, as in
+            ``{(0, 0, 0): 0, (128, 0, 0): 1}``, to class ids. None infers it: ids, black and white, levels of grey, a
+            palette, or painted colours (those of ``labels``, if given).
+        val, test: shares of the pairs, in [0, 1); None for both: folders called for the splits decide, or else 0.15.
+        seed: decides which pair, or which group, goes where.
+        groups: what keeps pairs together: a regular expression, as in ``"^([^_]+)_"`` for frames ``drive1_0007.png``,
+            or a function from the name of an image to its group.
+        lists: a folder with ``train.txt``, ``val.txt``, ``test.txt``, or a mapping from split to such a file.
+        name: for messages; by default that of the image folder.
+
+    Returns:
+        A :class:`~seglib.data.Dataset`. Reading a pair that is damaged or does not fit raises an error that names it.
+
+    Raises:
+        DataError: an empty or missing folder, names or numbers that do not agree, several masks for an image, two
+            images of one name, masks that hold too many values to be classes, or splits that cannot be made.
     """
-
-    pairs: list
-    unpaired: list
-    notes: list
+    labels = to_label_map(labels)
+    name = name or os.path.basename(os.path.abspath(_root_and_pattern(images)[0]))
+    pairs, unpaired, notes = find_pairs(images, masks)
+    paths = [(image.path, mask.path) for image, mask in pairs]
+    encoding, labels, inferred, seen = infer_encoding([mask for _, mask in paths], labels, ids)
+    places = [image.stem + os.path.splitext(image.path)[1] for image, _ in pairs]
+    split_of, dealt = assign_splits(places, val, test, seed, groups, lists)
+    notes += [*inferred, *_find_bad(paths, seen, encoding), *dealt]
+    report(name, notes)
+    return from_pairs(name, labels, paths, split_of, encoding.read, notes, unpaired)
 
 
 def find_pairs(images, masks=None):
-    """Finds images and masks and pairs them by their names; no file is opened.
+    """Finds images and masks, given as to :func:`from_folder`, and pairs them by their names; no file is opened.
 
     Names are compared in three ways, and that which pairs most files is taken, the first of equals: the whole name,
     with the folders below the one that was given (``night/007``); word by word, but for the words that all images and
     few or no masks have, or the reverse (``img3.jpg`` and ``label_3.png``, ``x_leftImg8bit.png`` and
     ``x_gtFine_labelIds.png``); and likewise without the folders. Numbers must agree with their leading zeros.
 
-    Args:
-        images: a folder, searched with all folders and linked folders in it, or a pattern such as ``"scans/*_t1.tif"``,
-            whose ``*`` stands for folders too.
-        masks: likewise. A file that is found as both counts for the smaller set, if that lies in the other, and as a
-            mask otherwise. None: masks lie among the images and are told apart by words such as *mask* or *annot* in
-            their folder or name; or else JPEG files are the images; or else masks have a word more (``1_L.png``).
-
     Returns:
-        A :class:`Pairing`.
-
-    Raises:
-        DataError: a folder that is missing or without images; no pair at all; two images of one name; several masks for
-            an image, with patterns that choose one kind of them; or numbers that agree more often without leading
-            zeros, or if one side is counted from another start.
+        ``(pairs, unpaired, notes)``: a list of ``(image, mask)``, both :class:`File`, in the order of the images; the
+        paths that found no partner; how the files were paired and what was left out, in words.
     """
     sides = _find_files(images, masks)
     words = [_to_words(sides, folders=True), _to_words(sides, folders=False)]
@@ -71,7 +92,7 @@ def find_pairs(images, masks=None):
     used = {file.path for pair in pairs for file in pair}
     alone = [[file for file in files if file.path not in used] for files in sides]
     if alone[1]:
-        _refuse_several(sides, pairs, words, root_and_pattern(masks or images)[0])
+        _refuse_several(sides, pairs, words)
     twice = [files for of in agreed.values() for files in of if len(files) > 1]
     refuse(
         [f"{a.path} and {os.path.relpath(b.path, os.path.dirname(a.path))}: one name, two files" for a, b, *_ in twice],
@@ -84,60 +105,15 @@ def find_pairs(images, masks=None):
             f"no image of {images} and mask of {masks or images} have names that agree: {_example(sides[0])}, "
             f"{_example(sides[1])}; name them alike, or give patterns such as images='…/*_rgb.png'"
         )
-    rule = "by the same name" if pairs[0][0].stem == pairs[0][1].stem else "by the words of their names"
-    return Pairing(pairs, [file.path for files in alone for file in files], _describe(pairs, rule, alone))
-
-
-def list_files(where):
-    """The image files in a folder and below, or those that fit a pattern.
-
-    Args:
-        where: a folder or a pattern; ``*`` stands for folders too.
-
-    Returns:
-        List of :class:`File`, in the order of their names.
-
-    Raises:
-        DataError: no such folder, or no image file in it.
-    """
-    root, pattern = root_and_pattern(where)
-    if not os.path.isdir(root):
-        what = "a file" if os.path.isfile(root) else "no such folder"
-        raise DataError(f"{root}: {what}; wanted a folder, or a pattern such as '*.png'")
-    pattern = pattern.replace("**/", "*")
-    places = [(path, path.relative_to(root).as_posix()) for path in list_below(root)]
-    places = [(path, place) for path, place in places if fnmatch(place, pattern) or fnmatch(place, f"{pattern}/*")]
-    files = [
-        File(str(path), unicodedata.normalize("NFC", os.path.splitext(place)[0]))
-        for path, place in places
-        if path.suffix.lower() in EXTENSIONS and not path.is_dir()
-    ]
-    if not files:
-        endings = Counter(path.suffix.lower() for path, _ in places if not path.is_dir())
-        there = ", ".join(f"{count} {ending or 'without ending'}" for ending, count in endings.most_common(5))
-        raise DataError(f"{where}: no image files in it (found: {there or 'nothing'}); wanted {' '.join(EXTENSIONS)}")
-    return sorted(files, key=lambda file: (file.stem, file.path))
-
-
-def root_and_pattern(where):
-    """Parts ``"a/b/*.png"`` into ``("a/b", "*.png")``; of a folder the pattern is ``"*"``, which fits all below it."""
-    where = os.path.expanduser(os.fspath(where))
-    if os.path.isdir(where) or not glob.has_magic(where):
-        return where, "*"
-    parts = re.split(r"[/\\]", where)
-    first = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-    return "/".join(parts[:first]) or ("/" if where.startswith("/") else "."), "/".join(parts[first:])
+    return pairs, [file.path for files in alone for file in files], _describe(pairs, alone)
 
 
 def list_below(folder, pattern="*"):
     """What lies in a folder and below, in linked folders too, without the junk of operating systems.
 
-    Args:
-        folder: path of the folder. A link back to a folder that it lies in is not followed.
-        pattern: what the last part of a path must fit.
-
     Returns:
-        List of ``pathlib.Path``, files and folders, each folder before what is in it.
+        List of ``pathlib.Path`` whose last part fits the pattern, files and folders, a folder before what is in it. A
+        link back to a folder that it lies in is not followed.
     """
     return [path for path in _walk(folder, ()) if fnmatch(path.name, pattern)]
 
@@ -153,34 +129,56 @@ def _walk(folder, above):
                 yield from _walk(entry.path, (*above, real))
 
 
+def _root_and_pattern(where):
+    """Parts ``"a/b/*.png"`` into ``("a/b", "*.png")``; of a folder the pattern is ``"*"``, which fits all below it."""
+    where = os.path.expanduser(os.fspath(where))
+    if os.path.isdir(where) or not glob.has_magic(where):
+        return where, "*"
+    parts = re.split(r"[/\\]", where)
+    first = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    return "/".join(parts[:first]) or ("/" if where.startswith("/") else "."), "/".join(parts[first:])
+
+
+def _list_files(where):
+    """The image files in a folder and below, or those that fit a pattern: :class:`File`, in order."""
+    root, pattern = _root_and_pattern(where)
+    if not os.path.isdir(root):
+        what = "a file" if os.path.isfile(root) else "no such folder"
+        raise DataError(f"{root}: {what}; wanted a folder, or a pattern such as '*.png'")
+    pattern = pattern.replace("**/", "*")
+    files = []
+    for path in list_below(root):
+        place = path.relative_to(root).as_posix()
+        fits = fnmatch(place, pattern) or fnmatch(place, f"{pattern}/*")
+        if fits and path.suffix.lower() in EXTENSIONS and not path.is_dir():
+            files.append(File(str(path), unicodedata.normalize("NFC", os.path.splitext(place)[0])))
+    if not files:
+        raise DataError(f"{where}: no image files in it; wanted {' '.join(EXTENSIONS)}")
+    return sorted(files, key=lambda file: (file.stem, file.path))
+
+
 def _find_files(images, masks):
     """The image files and the mask files, none of them both."""
-    if masks is None:
-        return _part(list_files(images), images)
-    found = [{os.path.abspath(file.path): file for file in list_files(where)} for where in (images, masks)]
-    if found[0].keys() == found[1].keys():
-        return _part(list(found[0].values()), images)
-    smaller, larger = (0, 1) if found[0].keys() <= found[1].keys() else (1, 0)
-    found[larger] = {path: file for path, file in found[larger].items() if path not in found[smaller]}
-    return [list(files.values()) for files in found]
+    found = [_list_files(images), [] if masks is None else _list_files(masks)]
+    paths = [{os.path.abspath(file.path) for file in files} for files in found]
+    if masks is None or paths[0] == paths[1]:
+        return _part(found[0], images)
+    smaller = 0 if paths[0] < paths[1] else 1
+    found[1 - smaller] = [file for file in found[1 - smaller] if os.path.abspath(file.path) not in paths[smaller]]
+    return found
 
 
 def _part(files, where):
     """Parts the files of one tree into images and masks."""
-    words = [tuple(_WORD.findall(file.stem.lower())) for file in files]
-    known = set(words)
-    for is_mask in (
-        [bool(re.search(_MASK, file.stem.lower())) for file in files],
-        [not file.path.lower().endswith((".jpg", ".jpeg")) for file in files],
-        [these[:-1] in known for these in words],
-    ):
-        if any(is_mask) and not all(is_mask):
-            marked = list(zip(files, is_mask, strict=True))
-            return [file for file, it_is in marked if not it_is], [file for file, it_is in marked if it_is]
-    raise DataError(
-        f"{os.fspath(where)}: cannot tell images from masks by their names, as in {_example(files)}; "
-        "give two folders or two patterns, as in from_folder('data/*.jpg', 'data/*_mask.png')"
-    )
+    sides = [], []
+    for file in files:
+        sides[bool(re.search(_MASK, file.stem.lower()))].append(file)
+    if not all(sides):
+        raise DataError(
+            f"{os.fspath(where)}: cannot tell images from masks by their names, as in {_example(files)}; "
+            "give two folders or two patterns, as in from_folder('data/*.jpg', 'data/*_mask.png')"
+        )
+    return sides
 
 
 def _to_words(sides, folders):
@@ -192,12 +190,7 @@ def _to_words(sides, folders):
         for word in set(these[0]).intersection(*these):
             if sum(word in name for name in others) < (1 if word.isdecimal() else len(others) / 10):
                 constant.add(word)
-    keys = [[tuple(word for word in name if word not in constant) for name in side] for side in (images, masks)]
-    for side in (0, 1):  # the number of an annotator or a version, as in 7_manual1
-        ends, others = {name[-1:] for name in keys[side]}, keys[1 - side]
-        if len(ends) == 1 and sum(set(name).issuperset(*ends) for name in others) < len(others) / 2:
-            keys[side] = [name[:-1] for name in keys[side]]
-    return keys
+    return [[tuple(word for word in name if word not in constant) for name in side] for side in (images, masks)]
 
 
 def _agree(sides, keys):
@@ -209,69 +202,59 @@ def _agree(sides, keys):
     return {key: of for key, of in named.items() if key and of[0] and of[1]}
 
 
-def _refuse_several(sides, pairs, words, root):
-    """Refuses masks that are one of several for their image, and gives the patterns that choose a kind of them."""
+def _refuse_several(sides, pairs, words):
+    """Refuses masks that are one of several for their image: their names hold all the words of its name in a row."""
     image_of, image_named = {mask.path: image for image, mask in pairs}, {}
     for image_keys, _ in words:
         counts = Counter(image_keys)
         image_named |= {key: file for key, file in zip(image_keys, sides[0], strict=True) if key and counts[key] == 1}
     masks_of = defaultdict(list)
     for mask in sides[1]:
-        key = _find_within(_WORD.findall(mask.stem.lower()), image_named)
-        if image := image_of.get(mask.path) or image_named.get(key):
-            masks_of[image].append((mask, key or ()))
+        image = image_of.get(mask.path) or _find_within(_WORD.findall(mask.stem.lower()), image_named)
+        masks_of[image].append(mask)
+    masks_of.pop(None, None)
     several = {image: found for image, found in masks_of.items() if len(found) > 1}
     if several:
         image, found = next(iter(several.items()))
-        shown = ", ".join(os.path.basename(mask.path) for mask, _ in found[:3]) + ", …" * (len(found) > 3)
-        patterns = {_to_pattern(mask, key, root): None for mask, key in found[:3]}
-        if len(patterns) == 1:
-            patterns = {f"{root}/{os.path.dirname(mask.stem)}/*": None for mask, _ in found[:3]}
         raise DataError(
-            f"{len(several)} images have several masks, as {image.path} has {shown}; choose one kind by a pattern, "
-            f"such as {' or '.join(f'masks={pattern!r}' for pattern in patterns)}; if each mask is one object: "
+            f"{len(several)} images have several masks, as {image.path} has {found[0].path} and {found[1].path}; "
+            "choose a kind by a pattern, as in masks='gtFine/*_labelIds.png', or, if each is one object, call "
             "data.from_instances"
         )
 
 
-def _find_within(words, keys):
-    """The longest run of these words that is one of the keys, or None."""
-    sizes = range(len(words), 0, -1)
-    runs = (tuple(words[start : start + size]) for size in sizes for start in range(len(words) - size + 1))
-    return next((run for run in runs if run in keys), None)
-
-
-def _to_pattern(mask, key, root):
-    """The pattern for all masks that are called like this one beyond the name of the image, whose words are the key."""
-    (folder, _, name), ending = mask.stem.rpartition("/"), os.path.splitext(mask.path)[1]
-    found = next(filter(None, (re.search(r"[\W_]*".join(key[k:]), name, re.I) for k in range(len(key)))), None)
-    before, after = (glob.escape(part) for part in (name[: found.start()], name[found.end() :])) if found else ("", "")
-    return f"{root}/{'**/' if before and folder else ''}{before}*{after}{ending}"
+def _find_within(words, named):
+    """The value of the longest run of these words that is a key, or None."""
+    for size in range(len(words), 0, -1):
+        for start in range(len(words) - size + 1):
+            if found := named.get(tuple(words[start : start + size])):
+                return found
+    return None
 
 
 def _refuse_numbers(sides, count, words):
     """Refuses names that agree more often without leading zeros, or if one side is counted from another start."""
-    for image_keys, mask_keys in words:
-        masks = {_renumber(key, 0) for key in mask_keys if key}
-        if any(len({_renumber(key, offset) for key in image_keys} & masks) > count for offset in (-1, 0, 1)):
-            names = [f"{_example(files)} … {_example(files[-1:])}" for files in sides]
+    for images, masks in words:
+        masks = {_renumber(key, 0) for key in masks if key}
+        if any(len({_renumber(key, shift) for key in images} & masks) > count for shift in (-1, 0, 1)):
             raise DataError(
-                f"the numbers of images ({names[0]}) and masks ({names[1]}) do not correspond one to one: other "
+                f"the numbers of images ({_example(sides[0])}, …) and masks ({_example(sides[1])}, …) differ: other "
                 "leading zeros, or counted from 0 and from 1? Rename one side, as in img_007 and 007_mask"
             )
 
 
-def _renumber(words, offset):
-    """``("a", "01", "0007")`` → ``("a", "1", "8")`` for an offset of 1: it is added to the last number."""
-    words = [str(int(word)) if word.isdecimal() else word for word in words]
-    last = max((k for k, word in enumerate(words) if word.isdecimal()), default=None)
-    if last is not None:
-        words[last] = str(int(words[last]) + offset)
+def _renumber(words, shift):
+    """``("a", "01", "0007")`` → ``("a", 1, 8)`` for a shift of 1: it is added to the last number."""
+    words = [int(word) if word.isdecimal() else word for word in words]
+    numbers = [place for place, word in enumerate(words) if isinstance(word, int)]
+    if numbers:
+        words[numbers[-1]] += shift
     return tuple(words)
 
 
-def _describe(pairs, rule, alone):
+def _describe(pairs, alone):
     """How the files were paired, and what was left out, in words."""
+    rule = "by the same name" if pairs[0][0].stem == pairs[0][1].stem else "by the words of their names"
     first = " and ".join(os.path.basename(file.path) for file in pairs[0])
     notes = [f"{len(pairs)} pairs {rule}, the first {first}"]
     for files, what, partner in zip(alone, ("image", "mask"), ("a mask", "an image"), strict=True):
@@ -283,3 +266,17 @@ def _describe(pairs, rule, alone):
 
 def _example(files):
     return files[0].stem + os.path.splitext(files[0].path)[1]
+
+
+def _find_bad(paths, seen, encoding):
+    """A note on the pairs that cannot be used, of those whose masks were read."""
+    bad = []
+    for image, mask in paths:
+        values = seen.get(mask)
+        if mask in seen and not (values and encoding.knows(values) and values.shape == read_size_or_none(image)):
+            try:
+                read_pair(image, mask, encoding.read)
+            except ValueError as error:
+                bad.append(str(error))
+    told = f"{len(bad)} of {len(seen)} pairs cannot be used (doctor.check names them), the first: "
+    return [told + bad[0]] if bad else []

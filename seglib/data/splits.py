@@ -1,14 +1,13 @@
 """Pairs are dealt into train, val and test: by share, by group, by folder or by official list."""
 
 import re
-from collections import Counter
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from seglib.data.dataset import SPLITS, DataError, refuse
 
-# What folders and list files are called, lower case.
+# What the folders of a split are called, lower case.
 SPLIT_NAMES = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation", "dev"),
@@ -22,30 +21,27 @@ def assign_splits(names, val=None, test=None, seed=0, groups=None, lists=None):
 
     Args:
         names: one relative path per pair, with ``/`` between folders, as in ``"aachen/0001.png"``; all different.
-        val, test: shares of the pairs, in [0, 1), drawn by ``seed``; the rest is ``train``, 0 leaves a split out. None
-            for both: folders called ``train``, ``val`` and ``test`` decide if every name lies in one of them,
-            and not all in ``train``; 0.15 each otherwise.
+        val, test: shares of the pairs, in [0, 1); the rest is ``train``, 0 leaves a split out. None for both: folders
+            called for the splits decide, if every name lies in one and not all in ``train``; 0.15 each otherwise.
         seed: decides which pair, or which group, goes where.
         groups: what keeps pairs together: a regular expression searched in each name, whose first group (or, without
-            one, whose match) is the pair's group, as in ``"^([^_]+)_"`` for frames called ``drive1_0007``; or a
-            function from the name to the group. None: every pair for itself.
-        lists: official lists in place of drawing: a folder that holds ``train.txt``, ``val.txt``, ``test.txt`` (or some
-            of them), or a mapping from split to such a file. A line names a pair by its image: a path or a bare name,
-            with or without the ending; further columns are not read. Pairs on no list are left out.
+            one, whose match) is the pair's group; or a function from the name to the group. None: each for itself.
+        lists: in place of drawing: a folder that holds ``train.txt``, ``val.txt``, ``test.txt`` (or some of them), or a
+            mapping from split to such a file, in UTF-8. A line names a pair by its image: a path or a bare name, with
+            or without the ending; further columns are not read. Pairs on no list are left out.
 
     Returns:
         ``(split_of, notes)``: a mapping from split to sorted indices into ``names``, and what was inferred, in words.
 
     Raises:
         DataError: shares that leave a split empty, groups that do not match a name, a line that fits no pair or
-            several, or a pair on two lists.
+            several, or a pair on two lists. FileNotFoundError: a list that is not there.
     """
     if lists is not None:
         if (val, test, groups) != (None, None, None):
             raise DataError("lists= already say which pair goes where; leave val=, test= and groups= out")
         return _from_lists(names, lists)
-    by_folder = _from_folders(names)
-    if by_folder and (val, test, groups) == (None, None, None):
+    if (val, test, groups) == (None, None, None) and (by_folder := _from_folders(names)):
         return by_folder
     val, test = (SHARE if share is None else share for share in (val, test))
     if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
@@ -58,10 +54,8 @@ def assign_splits(names, val=None, test=None, seed=0, groups=None, lists=None):
             raise DataError(f"of {what} the {split!r} split would get none; change val= and test= (0: no such split)")
     if not val and not test:
         return split_of, []
-    dealt = ", ".join(f"{split} {len(indices)}" for split, indices in split_of.items() if indices)
     whole = "" if groups is None else f", of {len(members)} groups none in two"
-    hint = "; not by the folders that are called for splits" if by_folder else ""
-    return split_of, [f"splits: drawn with seed {seed}, {dealt}{whole}{hint}"]
+    return split_of, [f"splits: drawn with seed {seed}, {_describe(split_of)}{whole}"]
 
 
 def _group(names, groups):
@@ -94,83 +88,61 @@ def _draw(members, total, shares, seed):
 
 
 def _from_folders(names):
-    """The splits that the folders are named for (``"train_img"``, ``"testset"``, ``"Validation"``), or None."""
-    split_of, folders = {split: [] for split in SPLITS}, Counter()
+    """The splits that the folders are named for (``"train"``, ``"test_images"``, ``"Validation"``), or None."""
+    split_of = {split: [] for split in SPLITS}
     for i, name in enumerate(names):
-        found = {}
-        for folder in PurePosixPath(name).parts[:-1]:
-            words = {re.sub("(set|crop|data|images?|imgs?)$", "", word) for word in re.split(r"[\W_]+", folder.lower())}
-            found.update({split: folder for split in SPLITS if words.intersection(SPLIT_NAMES[split])})
+        words = set(re.split(r"[\W_]+", str(PurePosixPath(name).parent).lower()))
+        found = [split for split in SPLITS if words.intersection(SPLIT_NAMES[split])]
         if len(found) != 1:
             return None
-        ((split, folder),) = found.items()
-        split_of[split].append(i)
-        folders[folder] += 1
+        split_of[found[0]].append(i)
     if not 0 < len(split_of["train"]) < len(names):
         return None
-    told = ", ".join(f"{folder}/ ({count})" for folder, count in folders.items())
-    return split_of, [f"splits: as the folders say, {told}"]
+    return split_of, [f"splits: as the folders say, {_describe(split_of)}"]
+
+
+def _describe(split_of):
+    return ", ".join(f"{split} {len(indices)}" for split, indices in split_of.items() if indices)
 
 
 def _from_lists(names, lists):
     """The splits that the lines of list files name."""
+    if not isinstance(lists, dict):
+        paths = {split: Path(lists, f"{split}.txt") for split in SPLITS}
+        lists = {split: path for split, path in paths.items() if path.is_file()} or paths
+    if strange := sorted(set(lists) - set(SPLITS)):
+        raise DataError(f"lists= has the splits {', '.join(strange)}; wanted {', '.join(SPLITS)}")
     places = {}  # from a path, or its end, without the ending to the pairs of that name
     for i, name in enumerate(names):
         parts = PurePosixPath(name).with_suffix("").parts
         for start in range(len(parts)):
             places.setdefault("/".join(parts[start:]), []).append(i)
-    files, wrong, split_at = _find_lists(lists), [], {}
-    for split, path in files.items():
-        for number, line in enumerate(_read_lines(path), 1):
-            found = _look_up(line, places)
-            if not line.strip():
-                continue
-            if len(found) != 1:
+    wrong, split_at = [], {}
+    for split, path in lists.items():
+        for number, line in enumerate(Path(path).read_text("utf-8-sig", errors="replace").splitlines(), 1):
+            found = _look_up(line.strip(), places)
+            if line.strip() and len(found) != 1:
                 wrong.append(f"{path}, line {number}: {line.strip()!r} is the name of {len(found)} pairs, wanted 1")
-            elif split_at.setdefault(found[0], split) != split:
+            elif found and split_at.setdefault(found[0], split) != split:
                 wrong.append(f"{path}, line {number}: {names[found[0]]} is in {split_at[found[0]]!r} already")
     refuse(wrong, "lines in split lists that do not fit the pairs")
     split_of = {split: sorted(i for i, its in split_at.items() if its == split) for split in SPLITS}
     if not split_of["train"]:
-        raise DataError(f"{', '.join(map(str, files.values()))}: no pair for train; wanted a train.txt that names some")
-    notes = [f"splits: from {', '.join(path.name for path in files.values())}"]
+        raise DataError(f"{', '.join(map(str, lists.values()))}: no pair for train; wanted a train.txt that names some")
+    notes = [f"splits: from lists, {_describe(split_of)}"]
     if rest := [name for i, name in enumerate(names) if i not in split_at]:
         notes.append(f"left out: {len(rest)} pairs on no list, the first {rest[0]}")
     return split_of, notes
 
 
 def _look_up(line, places):
-    """The pairs that a line means: of what stands before a separator, or the whole line, the longest path known."""
+    """The pairs that a line means: of its first column, or the whole line, the longest path known."""
     best, deepest = [], 0
-    for end in (*(match.start() for match in re.finditer(r"[\s,;]+", line)), len(line)):
-        path = PurePosixPath(line[:end].replace("\\", "/").strip())
-        for parts in (path.parts[:-1] + (path.stem,), path.parts):
+    for text in (re.split(r"[\s,;]", line)[0], line):
+        path = PurePosixPath(text.replace("\\", "/"))
+        for parts in ((*path.parts[:-1], path.stem), path.parts):
             for start in range(len(parts)):
                 found = places.get("/".join(parts[start:]))
                 if found and len(parts) - start >= deepest:
                     best, deepest = found, len(parts) - start
     return best
-
-
-def _read_lines(path):
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not a text in UTF-8 ({error.reason}); save it as such") from None
-
-
-def _find_lists(lists):
-    """From each split to its list file."""
-    if not isinstance(lists, dict):
-        known = {**SPLIT_NAMES, "train": (*SPLIT_NAMES["train"], "trainval")}
-        paths = {split: [Path(lists, f"{name}.txt") for name in known[split]] for split in SPLITS}
-        found = {split: [path for path in paths[split] if path.is_file()] for split in SPLITS}
-        if not any(found.values()):
-            raise DataError(f"{lists}: no train.txt, val.txt or test.txt in it")
-        lists = {split: these[0] for split, these in found.items() if these}
-    strange = sorted(set(lists) - set(SPLITS))
-    if strange:
-        raise DataError(f"lists= has the splits {', '.join(strange)}; wanted {', '.join(SPLITS)}")
-    files = {split: Path(path) for split, path in lists.items()}
-    refuse([f"{path}: no such file" for path in files.values() if not path.is_file()], "split lists that are missing")
-    return files
