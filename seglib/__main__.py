@@ -51,10 +51,10 @@ def train(options):
 
     dataset = _load_data(options)
     labels, size = dataset.labels, tuple(options.size)
-    named = ("model", "filters", "size", "epochs", "batch_size", "rate", "augment", "seed")
     recipe = {"data": dataset.name, "classes": labels.names, "pairs": dataset.counts}
     recipe |= {f"{split} files": runs.sign_names(itertools.chain(*pairs)) for split, pairs in dataset.files.items()}
-    recipe |= {name: getattr(options, name) for name in named}
+    for name in ("model", "filters", "size", "epochs", "batch_size", "rate", "augment", "seed"):
+        recipe[name] = getattr(options, name)
     runs.check_recipe(options.out, recipe, "state-*", "*.keras")
     runs.note_recipe(options.out, recipe)
     labels.save(options.out / predict.LABELS)
@@ -182,11 +182,11 @@ def _build_parser():
     parser = argparse.ArgumentParser("python -m seglib", description="Semantic segmentation of images.", epilog=EXIT)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(run, what, example):
+    def command(run, example):
         """Adds a command, and returns the function that adds its arguments."""
         added = commands.add_parser(
             run.__name__,
-            help=what,
+            help=run.__doc__,
             description=f"{run.__doc__}\n\n{DATA if run is not predict else ''}",
             epilog=f"example: python -m seglib {run.__name__} {example}\n\n{EXIT}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -194,19 +194,19 @@ def _build_parser():
         added.set_defaults(run=run)
         return added.add_argument
 
-    _add_data(command(check, "say what is wrong with a dataset", "photos masks --classes background,crack"))
+    _add_data(command(check, "photos masks --classes background,crack"))
 
-    add = command(train, "train a model on a dataset", "streets/tiny --out build/runs/mine --size 64 96 --epochs 10")
+    add = command(train, "streets/tiny --out build/runs/mine --size 64 96 --epochs 10")
     _add_data(add)
     _add_training(add)
 
-    add = command(evaluate, "score a model on a dataset", "build/runs/mine/best.keras streets/tiny --size 64 96")
+    add = command(evaluate, "build/runs/mine/best.keras streets/tiny --size 64 96")
     add("model", type=Path, metavar="MODEL", help="a .keras file")
     _add_data(add)
     add("--split", choices=("train", "val", "test"), default="test", help="(test)")
     _add_inference(add)
 
-    add = command(predict, "segment images", "build/runs/mine/best.keras photos --out masks --size 64 96")
+    add = command(predict, "build/runs/mine/best.keras photos --out masks --size 64 96")
     add("model", type=Path, metavar="MODEL", help="a .keras file; labels.json beside it names the classes")
     add("images", nargs="+", metavar="IMAGE", help="image files, and folders of them (not those inside)")
     add("--out", type=Path, required=True, metavar="DIR", help="for masks as PNG; run again, it resumes")

@@ -1,6 +1,7 @@
 """A trained model for other runtimes: SavedModel, LiteRT and ONNX files, run and compared with the Keras model."""
 
 import contextlib
+import functools
 import importlib
 import logging
 import os
@@ -39,10 +40,10 @@ def save(model, path, format, representative=None, size=None):
             precision is written with its float32 weights and computes in float32.
         path: where to; nothing may be there. Folders above it are made.
         format: one of the table's.
-        representative: for ``litert_int8``, an iterable of (height, width, 3) images in 0–255, some 100 of the training
-            split, of the size that the file will see: the range of every feature map is measured on them.
-        size: ``(height, width)`` of the images that the file will take. None: as the model, whose height and width may
-            be unknown: then the file takes any size. A known size is smaller, starts faster, and is what phones want.
+        representative: for ``litert_int8``, some 100 (height, width, 3) images in 0–255 of the training split, of the
+            size that the file will see: the range of every feature map is measured on them.
+        size: ``(height, width)`` of the images that the file will take, as phones want it. None: as the model, whose
+            height and width may be unknown: then the file takes any size.
 
     Returns:
         The path. A LiteRT file takes one image at a time, the others a batch of any number.
@@ -263,19 +264,15 @@ def parity(model, paths, batches, ignore_id=255):
             score.update_state(masks, logits)
     if not len(images):
         raise ValueError("batches holds no images; files are compared on at least one")
-    weights, rows = 4 * model.count_params(), []
+    weights, image, rows = 4 * model.count_params(), np.asarray(images[:1]), []
     sizes = [weights, *map(_size_of, paths)]
     for runner, score, difference, size in zip(runners, scores, largest, sizes, strict=True):
         format, miou = getattr(runner, "format", "keras"), float(score.mean_iou())
         change = miou - rows[0].miou if rows else 0.0
-        milliseconds = _milliseconds(runner, np.asarray(images[:1]))
+        seconds = timeit.repeat(functools.partial(runner.predict_on_batch, image), number=1, repeat=13)
+        milliseconds = 1000 * float(np.median(seconds[3:]))
         rows.append(Parity(format, miou, change, float(difference), size, size / weights, milliseconds))
     return rows
-
-
-def _milliseconds(runner, image):
-    seconds = timeit.repeat(lambda: runner.predict_on_batch(image), number=1, repeat=13)
-    return 1000 * float(np.median(seconds[3:]))
 
 
 def table(rows):

@@ -35,11 +35,8 @@ def callbacks(model, run_dir, lines=8):
     - When training ends, ``best.keras`` holds the model of the epoch with the highest ``val_miou``.
     - If :func:`resume` was called for this model, the state of the run is saved after every epoch.
     - A loss that is NaN or infinite ends the training with the likely reason.
-    - At most ``lines`` lines of progress are printed.
     - Where the optimizer keeps a moving average of the weights (``use_ema=True``), the average is what is validated
       and saved as the best model.
-
-    Add others beside them: ``[*train.callbacks(model, run_dir), keras.callbacks.EarlyStopping(…)]``.
 
     Args:
         model: the compiled model, with a metric named ``miou`` (:class:`seglib.metrics.ConfusionMatrix`).
@@ -50,20 +47,16 @@ def callbacks(model, run_dir, lines=8):
         A list of ``keras.callbacks.Callback``.
 
     Raises:
-        ValueError: a ``run_dir`` other than the one that :func:`resume` got; later, in training: a damaged state, a
-            loss or ``val_miou`` of NaN.
+        ValueError: in training, a loss or ``val_miou`` of NaN, or no ``val_miou``.
         OSError: the folder cannot be made.
     """
     # An optimizer without variables would make them in the first step, and TensorFlow would trace that step twice.
     build_optimizer(model)
     path, best = _states.get(model.optimizer, (None, -1.0))
-    if path and path.parent != Path(run_dir).resolve():
-        raise ValueError(f"this model resumes in {path.parent}, not in {run_dir}: give resume the same folder")
     return [RefuseNaN(), SwapAverage(), Checkpoint(run_dir, path, best), Progress(lines)]
 
 
-# Per optimizer: the path of the state of its run with the best score so far, and its model as first described (a
-# callback may change the rate).
+# Per optimizer: (path of its run's state, best score), and its model as first described (a callback may set the rate).
 _states, _descriptions = weakref.WeakKeyDictionary(), weakref.WeakKeyDictionary()
 
 
@@ -88,8 +81,7 @@ def resume(model, run_dir, recipe):
             Another recipe, architecture, loss, optimizer or schedule is another run, which begins at 0.
 
     Returns:
-        How many epochs the run has finished: 0 if there is no state of this very run, all if it has ended. To begin
-        anew, delete the folder.
+        How many epochs the run has finished: 0 if there is no state of this very run, all if it has ended.
 
     Raises:
         ValueError: the state is damaged; the model is left as it was.
@@ -117,11 +109,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     Until the last epoch the model is in ``best-so-far….keras``: a folder with ``best.keras`` holds a finished training.
     Every file is written beside its place and then moved there, so that what is found after a kill is whole.
-
-    Args:
-        run_dir: the folder.
-        path: the file of the state, ``state-….npz`` in the same folder; None saves no state.
-        best: the highest ``val_miou`` of the run so far, below 0 if it has just begun.
+    ``path`` is that of the state (None saves none), ``best`` the score so far, below 0 for a run that has just begun.
     """
 
     def __init__(self, run_dir, path, best):
@@ -257,7 +245,7 @@ class Warmup(schedules.LearningRateSchedule):
         Warmup(PolynomialDecay(rate, total, end_learning_rate=0.0, power=0.9), warmup)
         Warmup(CosineDecay(rate, total), warmup)
 
-    A warm-up of a third of a cosine's steps is close to "one cycle" (Smith & Topin 2018).
+    A third of a cosine's steps is close to "one cycle" (Smith & Topin 2018).
 
     Args:
         schedule: a ``keras.optimizers.schedules.LearningRateSchedule``.
@@ -313,11 +301,10 @@ def lr_range_test(model, batches, low=1e-6, high=1.0, steps=60):
         ``(rates, losses)``, float64 arrays of up to ``steps``: each rate, and the loss of its batch before the step.
 
     Raises:
-        ValueError: an optimizer with a schedule or a function for a rate, or no batch at all.
+        TypeError: an optimizer with a schedule for a rate.
+        ValueError: no batch at all.
     """
     optimizer = optimizer_of(model)
-    if callable(optimizer._learning_rate):
-        raise ValueError("the optimizer has a schedule or a function: compile with a number, which this test replaces")
     rates, losses, stream = np.geomspace(low, high, steps), [], _repeat(batches)
     with unchanged(model):
         for rate in rates:

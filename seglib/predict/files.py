@@ -19,17 +19,11 @@ LABELS = "labels.json"  # beside a model: names and colours of its classes
 
 
 class Run(NamedTuple):
-    """The result of :func:`segment_files`.
+    """The result of :func:`segment_files`."""
 
-    Attributes:
-        written: paths of the masks written now.
-        kept: paths of those that an earlier run had finished.
-        failed: ``{path: message}`` of the images that could not be read.
-    """
-
-    written: list
-    kept: list
-    failed: dict
+    written: list  # paths of the masks written now
+    kept: list  # paths of those that an earlier run had finished
+    failed: dict  # {path: message} of the images that could not be read
 
 
 def load_model(path):
@@ -44,28 +38,16 @@ def load_model(path):
     Raises:
         FileNotFoundError: no such file.
         ValueError: not a Keras file, or damaged; a ``Lambda`` layer, which could run any code, or a layer that neither
-            Keras nor seglib knows; not a model from images to scores of two classes or more per pixel.
+            Keras nor seglib knows.
     """
     path = Path(path)
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path}: not a model of Keras 3 ({path.stat().st_size} bytes); wanted a whole .keras file")
     try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
+        return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ValueError(f"{path}: cannot be opened as a model: {reason}") from error
-    taken, given = (getattr(model, f"{which}_shape", None) for which in ("input", "output"))
-    if not (_are_maps(taken) and taken[3] == 3 and _are_maps(given) and (given[3] or 2) >= 2):
-        raise ValueError(
-            f"{path}: turns {taken} into {given}; wanted (batch, height, width, 3) → (batch, height, width, "
-            "num_classes), of two classes or more"
-        )
-    return model
-
-
-def _are_maps(shape):
-    """Whether it is (batch, height, width, channels), and not the shapes of several things."""
-    return isinstance(shape, tuple) and len(shape) == 4 and not any(isinstance(n, tuple) for n in shape)
 
 
 def find_labels(path, num_classes):
@@ -82,8 +64,6 @@ def find_labels(path, num_classes):
         ValueError: a file that is no label map, or has another number of classes; more than 255 classes, as masks
             hold ids of 8 bits, and one id is void.
     """
-    if num_classes > 255:
-        raise ValueError(f"{path} has {num_classes} classes; a mask file holds 255 at most, and void")
     beside = Path(path).with_name(LABELS)
     if not beside.is_file():
         return LabelMap(tuple(f"class {i}" for i in range(num_classes)))
@@ -98,7 +78,7 @@ def segment_files(model, paths, out, labels, method=segment, recipe=None):
 
     A run that was interrupted is resumed by the same call: finished masks are kept. The folder's ``run.json`` holds
     what they depend on: ``recipe``, the label map and the SHA-256 of the model's architecture and weights; each mask
-    holds the SHA-256 of its image. An image that cannot be read is reported in the end and does not stop the others.
+    holds the SHA-256 of its image.
 
     Args:
         model: a ``keras.Model`` from (1, height, width, 3) images in 0–255 to logits of the same height and width.
