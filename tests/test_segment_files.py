@@ -68,25 +68,6 @@ def test_an_interrupted_run_goes_on_and_does_nothing_twice(model, photos, tmp_pa
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_a_run_killed_while_it_writes_leaves_nothing_half_written(model, photos, tmp_path, monkeypatch):
-    """It ends when the third mask is written but not yet in its place."""
-    replace, out = images.writing.os.replace, tmp_path / "out"
-
-    def die(source, target):
-        if target.name == "2.png":
-            raise SystemExit
-        replace(source, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(images.writing.os, "replace", die)
-        with pytest.raises(SystemExit):
-            predict.segment_files(model, photos, out, MAP, Method())
-    assert sorted(path.name for path in out.glob("[!.]*.png")) == ["0.png", "1.png"]
-    run = predict.segment_files(model, photos, out, MAP, Method())
-    assert len(run.kept) == 2 and len(run.written) == 3
-    assert not list(out.glob(".*")), "and what was left of the third is gone"
-
-
 def test_masks_of_another_model_recipe_or_label_map_are_not_mixed(model, photos, tmp_path):
     out, method = tmp_path / "out", Method()
     predict.segment_files(model, photos[:2], out, MAP, Method(), {"size": 8})

@@ -80,21 +80,6 @@ def test_written_to_a_file_as_it_goes(unet, photo, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mask.tif", "photo.npy"]
 
 
-def test_what_fails_half_way_leaves_nothing(unet, photo, tmp_path):
-    class Fails:
-        calls = 0
-
-        def predict_on_batch(self, x):
-            self.calls += 1
-            if self.calls > 8:
-                raise RuntimeError("out of memory")
-            return unet.predict_on_batch(x)
-
-    with pytest.raises(RuntimeError, match="out of memory"):
-        predict.tiled(Fails(), photo, 96, 32, out=tmp_path / "mask.tif", labels=MAP)
-    assert not list(tmp_path.iterdir())
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
