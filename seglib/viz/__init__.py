@@ -315,7 +315,7 @@ def _error_map(image, mask, pred, ignore_id):
     """(height, width, 3) uint8: the image faded to grey, wrong pixels in black, void pixels in light grey."""
     mask, grey = np.asarray(mask), _to_uint8(image).mean(-1, keepdims=True)
     picture = np.repeat(0.5 * grey + 0.5 * 255, 3, axis=-1)
-    picture[(mask != pred) & (mask != ignore_id)] = WRONG
+    picture[mask != pred] = WRONG
     picture[mask == ignore_id] = VOID_COLOUR
     return _to_uint8(picture)
 
