@@ -16,28 +16,11 @@ DATA = """DATA is a name, such as streets/tiny or oxford_iiit_pet; or two folder
 same names; or one folder of both. Folders are split by chance, the same way each time; what is inferred is printed."""
 
 
-def _whole(lowest):
-    def convert(text):
-        if not (text.isdecimal() and lowest <= int(text) < 2**31):
-            raise argparse.ArgumentTypeError(f"wanted a whole number of at least {lowest}, below 2³¹, got {text!r}")
-        return int(text)
-
-    return convert
-
-
-SIZE = dict(type=_whole(1), nargs=2, metavar=("HEIGHT", "WIDTH"))
-
-
 def main(arguments=None):
     """Runs a command, and returns its exit code; what goes wrong is said in a line, without a stack trace."""
     options = _build_parser().parse_args(arguments)
     try:
-        code = options.run(options)
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:  # as of `… | head`, which has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python, on its way out, would try again
-        return 141
+        return options.run(options)
     except KeyboardInterrupt:
         goes_on = "; run it again, and it goes on" if options.command in ("train", "predict") else ""
         print(f"seglib {options.command}: interrupted{goes_on}", file=sys.stderr)
@@ -68,16 +51,16 @@ def train(options):
 
     dataset = _load_data(options)
     labels, size = dataset.labels, tuple(options.size)
-    named = ("model", "filters", "size", "epochs", "batch_size", "rate", "augment", "seed")
     recipe = {"data": dataset.name, "classes": labels.names, "pairs": dataset.counts}
     recipe |= {f"{split} files": runs.sign_names(itertools.chain(*pairs)) for split, pairs in dataset.files.items()}
-    recipe |= {name: getattr(options, name) for name in named}
+    for name in ("model", "filters", "size", "epochs", "batch_size", "rate", "augment", "seed"):
+        recipe[name] = getattr(options, name)
     runs.check_recipe(options.out, recipe, "state-*", "*.keras")
     runs.note_recipe(options.out, recipe)
     labels.save(options.out / predict.LABELS)
     views = None if options.augment == "none" else getattr(augment, options.augment)(size, ignore_id=labels.ignore_id)
     choice = dict(batch_size=options.batch_size, augment=views, seed=options.seed)
-    model = _make_model(options, labels, len(dataset.batches("train", size, **choice)))
+    model = _make_model(options, labels, steps=options.epochs * len(dataset.batches("train", size, **choice)))
     done = training.resume(model, options.out, recipe)
     if done:
         print(f"{options.out}: {done} of {options.epochs} epochs are done")
@@ -94,7 +77,7 @@ def train(options):
     return 0
 
 
-def _make_model(options, labels, steps_per_epoch):
+def _make_model(options, labels, steps):
     import keras
 
     from seglib import losses, metrics, models
@@ -103,7 +86,6 @@ def _make_model(options, labels, steps_per_epoch):
     training.seed(options.seed)
     settings = MODELS[options.model] | ({"filters": options.filters} if options.model == "unet" else {})
     model = getattr(models, options.model)((None, None, 3), labels.num_classes, **settings)
-    steps = options.epochs * steps_per_epoch
     poly = keras.optimizers.schedules.PolynomialDecay(options.rate, steps, end_learning_rate=0.0, power=0.9)
     optimizer = keras.optimizers.AdamW(training.Warmup(poly, min(50, steps // 10)), weight_decay=1e-2)
     loss = losses.CompoundLoss({"cross_entropy": 1, "dice": 1}, ignore_id=labels.ignore_id)
@@ -138,7 +120,7 @@ def predict(options):
 
     paths = _find_images(options.images)
     model = predicting.load_model(options.model)
-    labels = predicting.find_labels(options.model, model.output_shape[-1], options.labels)
+    labels = predicting.find_labels(options.model, model.output_shape[-1])
     recipe = {name: getattr(options, name) for name in ("size", "tta", "crf", "tile")}
     run = predicting.segment_files(model, paths, options.out, labels, _make_method(options), recipe)
     for message in run.failed.values():
@@ -151,7 +133,7 @@ def _load_data(options):
     from seglib import data
 
     if len(options.data) > 2:
-        raise ValueError(f"DATA is a name, or one or two folders; got {len(options.data)}: {' '.join(options.data)}")
+        raise ValueError(f"DATA is a name, or one or two folders; got {' '.join(options.data)}")
     if len(options.data) == 1 and not Path(options.data[0]).is_dir():
         if options.classes:
             raise ValueError(f"--classes names the classes of folders; {options.data[0]} is none")
@@ -166,11 +148,10 @@ def _find_images(sources):
 
     found = []
     for source in map(Path, sources):
-        if not source.is_dir():
-            found.append(source)
-            continue
-        shown = (path for path in source.iterdir() if path.is_file() and not path.name.startswith("."))
-        inside = sorted(path for path in shown if path.suffix.lower() in EXTENSIONS)
+        inside = [source]
+        if source.is_dir():
+            files = sorted(path for path in source.glob("[!.]*") if path.is_file())
+            inside = [path for path in files if path.suffix.lower() in EXTENSIONS]
         if not inside:
             raise ValueError(f"{source}: no image in this folder; wanted {', '.join(EXTENSIONS)}")
         found += inside
@@ -201,62 +182,70 @@ def _build_parser():
     parser = argparse.ArgumentParser("python -m seglib", description="Semantic segmentation of images.", epilog=EXIT)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(run, what, example):
+    def command(run, example):
+        """Adds a command, and returns the function that adds its arguments."""
         added = commands.add_parser(
             run.__name__,
-            help=what,
-            description=run.__doc__,
+            help=run.__doc__,
+            description=f"{run.__doc__}\n\n{DATA if run is not predict else ''}",
             epilog=f"example: python -m seglib {run.__name__} {example}\n\n{EXIT}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         added.set_defaults(run=run)
-        return added
+        return added.add_argument
 
-    _add_data(command(check, "say what is wrong with a dataset", "photos masks --classes background,crack"))
+    _add_data(command(check, "photos masks --classes background,crack"))
 
-    added = command(train, "train a model on a dataset", "streets/tiny --out build/runs/mine --size 64 96 --epochs 10")
-    _add_data(added)
-    _add_training(added.add_argument)
+    add = command(train, "streets/tiny --out build/runs/mine --size 64 96 --epochs 10")
+    _add_data(add)
+    _add_training(add)
 
-    added = command(evaluate, "score a model on a dataset", "build/runs/mine/best.keras streets/tiny --size 64 96")
-    added.add_argument("model", type=Path, metavar="MODEL", help="a .keras file")
-    _add_data(added)
-    added.add_argument("--split", choices=("train", "val", "test"), default="test", help="(test)")
-    _add_inference(added.add_argument)
+    add = command(evaluate, "build/runs/mine/best.keras streets/tiny --size 64 96")
+    add("model", type=Path, metavar="MODEL", help="a .keras file")
+    _add_data(add)
+    add("--split", choices=("train", "val", "test"), default="test", help="(test)")
+    _add_inference(add)
 
-    added = command(predict, "segment images", "build/runs/mine/best.keras photos --out masks --size 64 96")
-    added.add_argument("model", type=Path, metavar="MODEL", help="a .keras file")
-    added.add_argument("images", nargs="+", metavar="IMAGE", help="image files, and folders of them (not those inside)")
-    added.add_argument("--out", type=Path, required=True, metavar="DIR", help="for masks as PNG; run again, it resumes")
-    added.add_argument("--labels", type=Path, metavar="FILE", help="names and colours (labels.json beside the model)")
-    _add_inference(added.add_argument)
+    add = command(predict, "build/runs/mine/best.keras photos --out masks --size 64 96")
+    add("model", type=Path, metavar="MODEL", help="a .keras file; labels.json beside it names the classes")
+    add("images", nargs="+", metavar="IMAGE", help="image files, and folders of them (not those inside)")
+    add("--out", type=Path, required=True, metavar="DIR", help="for masks as PNG; run again, it resumes")
+    _add_inference(add)
     return parser
 
 
-def _add_data(parser):
-    parser.add_argument("data", nargs="+", metavar="DATA", help="a name, or a folder of images and one of masks")
-    parser.add_argument("--classes", metavar="A,B,…", help="the names of a folder's classes, id 0 first")
-    parser.description += "\n\n" + DATA
+def _add_data(add):
+    add("data", nargs="+", metavar="DATA", help="a name, or a folder of images and one of masks")
+    add("--classes", metavar="A,B,…", help="the names of a folder's classes, id 0 first")
 
 
 def _add_training(add):
     add("--out", type=Path, required=True, metavar="DIR", help="for best.keras; run again, it resumes")
     add("--model", choices=tuple(MODELS), default="unet", help="(unet)")
-    add("--filters", type=_whole(1), default=32, metavar="N", help="of the U-Net's first level (32)")
+    add("--filters", type=_whole_number, default=32, metavar="N", help="of the U-Net's first level (32)")
     add("--size", **SIZE, default=(256, 256), help="(256 256)")
-    add("--epochs", type=_whole(1), default=40, help="how often each training pair is used (40)")
-    add("--batch-size", type=_whole(1), default=8, metavar="N", help="images in a step (8)")
+    add("--epochs", type=_whole_number, default=40, help="how often each training pair is used (40)")
+    add("--batch-size", type=_whole_number, default=8, metavar="N", help="images in a step (8)")
     add("--rate", type=float, default=2e-3, help="the highest learning rate (0.002)")
     add("--augment", choices=AUGMENTATIONS, default="light", help="(light)")
-    add("--seed", type=_whole(0), default=0, metavar="N", help="of weights, order and augmentation (0)")
+    add("--seed", type=int, default=0, metavar="N", help="of weights, order and augmentation (0)")
 
 
 def _add_inference(add):
     add("--size", **SIZE, help="to resize images to for the model; best that of its training (none)")
     add("--tta", action="store_true", help="average with the flipped view: twice the time")
     add("--crf", action="store_true", help="refine boundaries by a fully connected CRF")
-    add("--tile", type=_whole(1), metavar="N", help="predict large images in overlapping tiles of N pixels")
+    add("--tile", type=_whole_number, metavar="N", help="predict large images in overlapping tiles of N pixels")
 
+
+def _whole_number(text):
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"wanted 1 or more, got {text}")
+    return number
+
+
+SIZE = {"type": _whole_number, "nargs": 2, "metavar": ("HEIGHT", "WIDTH")}
 
 if __name__ == "__main__":
     sys.stdout.reconfigure(errors="replace")  # names of classes and files, on a terminal that has only ASCII

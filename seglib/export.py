@@ -1,6 +1,7 @@
 """A trained model for other runtimes: SavedModel, LiteRT and ONNX files, run and compared with the Keras model."""
 
 import contextlib
+import functools
 import importlib
 import logging
 import os
@@ -16,7 +17,6 @@ import numpy as np
 from seglib.metrics import ConfusionMatrix
 
 LITERT = ("litert", "litert_float16", "litert_int8")
-INSTALL = 'pip install "seglib[export]"'
 # What the name of each format's file ends in; a SavedModel is a folder.
 ENDINGS = {"saved_model": "", "onnx": ".onnx", **dict.fromkeys(LITERT, ".tflite")}
 
@@ -40,37 +40,29 @@ def save(model, path, format, representative=None, size=None):
             precision is written with its float32 weights and computes in float32.
         path: where to; nothing may be there. Folders above it are made.
         format: one of the table's.
-        representative: for ``litert_int8``, an iterable of (height, width, 3) images in 0–255, some 100 of the training
-            split, of the size that the file will see: the range of every feature map is measured on them.
-        size: ``(height, width)`` of the images that the file will take. None: as the model, whose height and width may
-            be unknown: then the file takes any size. A known size is smaller, starts faster, and is what phones want.
+        representative: for ``litert_int8``, some 100 (height, width, 3) images in 0–255 of the training split, of the
+            size that the file will see: the range of every feature map is measured on them.
+        size: ``(height, width)`` of the images that the file will take, as phones want it. None: as the model, whose
+            height and width may be unknown: then the file takes any size.
 
     Returns:
         The path. A LiteRT file takes one image at a time, the others a batch of any number.
 
     Raises:
-        ValueError: a format, ending, model, size or images other than described.
+        ValueError: a format, ending, size or images other than described.
         FileExistsError: something is at the path.
-        OSError: the file could not be written; then nothing is left behind.
         ImportError: a library is missing; the message says what to install.
         RuntimeError: Keras runs on another backend than TensorFlow, which does the exporting.
     """
     path = Path(path)
     _check_target(path, format)
-    shape = (1 if format in LITERT else None, *_image_size(model, size), 3)
+    shape = (1 if format in LITERT else None, *(size or model.input_shape[1:3]), 3)
     images = _to_images(representative, shape[1:]) if format == "litert_int8" else None
-    import tensorflow as tf
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder, _quiet():
-            beside = Path(folder) / path.name
-            _write(_fix_input(model, shape), str(beside), format, images)
-            os.replace(beside, path)
-    except ImportError as error:
-        raise ImportError(f"{path} wants a library that is missing: {INSTALL} ({error})") from error
-    except (OSError, tf.errors.OpError, RuntimeError) as error:  # the last from Keras 3.13, whatever the cause
-        raise OSError(f"{path} could not be written, and nothing is left of it: {error}") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder, _quiet(path):
+        beside = Path(folder) / path.name
+        _write(_fix_input(model, shape), str(beside), format, images)
+        os.replace(beside, path)
     return path
 
 
@@ -80,25 +72,10 @@ def _check_target(path, format):
     backend = keras.backend.backend()
     if backend != "tensorflow":
         raise RuntimeError(f"TensorFlow exports models: load this one under KERAS_BACKEND=tensorflow, not {backend}")
-    ending = path.suffix if path.suffix in (".tflite", ".onnx", ".keras") else ""  # a folder's name may hold dots
-    if ending != ENDINGS[format]:
-        raise ValueError(f"{path}: format {format!r} wants {ENDINGS[format] or 'a folder, no'} at the end of the name")
-    if format == "saved_model" and set(str(path.absolute())) & set("[]*?"):
-        raise ValueError(f"{path}: TensorFlow reads [ ] * ? in a folder's name as a pattern; choose another name")
+    if not path.name.endswith(ENDINGS[format]):
+        raise ValueError(f"{path}: format {format!r} wants {ENDINGS[format]} at the end of the name")
     if os.path.lexists(path):
         raise FileExistsError(f"{path} is there already; delete it, or choose another name")
-
-
-def _image_size(model, size):
-    """``(height, width)`` of the file's images, None where unknown."""
-    if len(model.inputs) != 1 or len(model.outputs) != 1 or model.input_shape[3:] != (3,):
-        shapes = f"{model.input_shape} → {model.output_shape}"
-        raise ValueError(f"wanted a model from (batch, height, width, 3) to one output; got {shapes}")
-    own = model.input_shape[1:3]
-    size = own if size is None else tuple(size)
-    if not _fits(size, own) or any(n is not None and n < 1 for n in size):
-        raise ValueError(f"size is (height, width), 1 pixel or more each; the model takes {own}, got {size}")
-    return size
 
 
 def _fits(shape, wanted):
@@ -108,7 +85,7 @@ def _fits(shape, wanted):
 
 def _to_images(representative, shape):
     """The images that an int8 model is calibrated on, each (1, height, width, 3) float32."""
-    images = [np.asarray(image, np.float32)[None] for image in (() if representative is None else representative)]
+    images = [np.asarray(image, np.float32)[None] for image in ([] if representative is None else representative)]
     if not images or not all(_fits(image.shape[1:], shape) for image in images):
         found = {image.shape[1:] for image in images} or "none"
         raise ValueError(f"litert_int8 wants representative=, images of shape {shape}; got {found}")
@@ -118,16 +95,16 @@ def _to_images(representative, shape):
     return images
 
 
-def _to_float32(layer):
-    return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
-
-
 def _fix_input(model, shape):
     """The model with an input of this shape (Keras 3.13 ignores the signature), computing in float32."""
+
+    def to_float32(layer):
+        return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+
     layers = [inner for layer in model.layers for inner in getattr(layer, "layers", [layer])]
     if any(layer.compute_dtype != "float32" for layer in layers):  # the converters do not take mixed precision
         weights = model.get_weights()
-        model = keras.models.clone_model(model, clone_function=_to_float32, recursive=True)
+        model = keras.models.clone_model(model, clone_function=to_float32, recursive=True)
         model.set_weights(weights)
     image = keras.Input(batch_shape=shape, name="image")
     return keras.Model(image, model(image, training=False))
@@ -159,9 +136,9 @@ def _write(model, path, format, images):
 
 
 class Runner:
-    """An exported model in its own runtime: ``runner(images)`` are its logits. :func:`load` makes it.
+    """An exported model in its own runtime, in place of a Keras model; :func:`load` makes it.
 
-    It can take the place of a Keras model in ``predict``: ``predict.segment(export.load("unet.tflite"), image)``.
+    ``predict.segment(export.load("unet.tflite"), image)``.
 
     Attributes:
         path: of the file.
@@ -173,19 +150,17 @@ class Runner:
         self.path, self.format, self._run = path, format, run
         self.input_shape = tuple(n if isinstance(n, int) and n > 0 else None for n in input_shape)
 
-    def __call__(self, images):
+    def predict_on_batch(self, images):
         """The logits, (batch, height, width, num_classes) float32, of (batch, height, width, 3) images in 0–255.
 
         Raises:
-            ValueError: no image, or images of another shape than the file takes.
+            ValueError: images of another shape than the file takes.
         """
-        images = np.asarray(images, np.float32)
-        if not _fits(images.shape, (None, *self.input_shape[1:])) or 0 in images.shape:
-            raise ValueError(f"{self.path} takes images {(None, *self.input_shape[1:])}, got {images.shape}")
+        images, wanted = np.asarray(images, np.float32), (None, *self.input_shape[1:])
+        if not _fits(images.shape, wanted):
+            raise ValueError(f"{self.path} takes images {wanted}, got {images.shape}")
         step = self.input_shape[0] or len(images)
         return np.concatenate([self._run(images[i : i + step]) for i in range(0, len(images), step)])
-
-    predict_on_batch = __call__
 
 
 def load(path):
@@ -198,25 +173,12 @@ def load(path):
         A :class:`Runner`.
 
     Raises:
-        FileNotFoundError: nothing is there.
-        ValueError: another ending, or a file that is not what its ending says.
         ImportError: the runtime is missing; the message says what to install.
+        Exception: whatever the runtime raises for a file that is missing or is not what its name says.
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is not there")
-    openers = {"": _open_saved_model, ".tflite": _open_litert, ".onnx": _open_onnx}
-    ending = "" if path.is_dir() else path.suffix
-    if ending not in openers:
-        raise ValueError(f"{path}: exported models are folders, or end in .tflite or .onnx")
-    try:
-        with _quiet():
-            return Runner(path, *openers[ending](str(path)))
-    except ImportError as error:
-        raise ImportError(f"{path} wants a library that is missing: {INSTALL} ({error})") from error
-    except Exception as error:  # each runtime has its own
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path} is not an exported model that can be run: {reason}") from None
+    openers = {".tflite": _open_litert, ".onnx": _open_onnx}
+    with _quiet(path):
+        return Runner(path, *openers.get(Path(path).suffix, _open_saved_model)(str(path)))
 
 
 def _open_saved_model(path):
@@ -290,7 +252,7 @@ def parity(model, paths, batches, ignore_id=255):
         A list of :class:`Parity`, the Keras model first; :func:`table` makes a text of it.
 
     Raises:
-        ValueError: a path that is no exported model, or one that does not take images of this size; no batch.
+        ValueError: a file that takes images of another size; no batch.
     """
     runners = [model, *map(load, paths)]
     scores = [ConfusionMatrix(model.output_shape[-1], ignore_id) for _ in runners]
@@ -302,19 +264,15 @@ def parity(model, paths, batches, ignore_id=255):
             score.update_state(masks, logits)
     if not len(images):
         raise ValueError("batches holds no images; files are compared on at least one")
-    weights, rows = 4 * model.count_params(), []
+    weights, image, rows = 4 * model.count_params(), np.asarray(images[:1]), []
     sizes = [weights, *map(_size_of, paths)]
     for runner, score, difference, size in zip(runners, scores, largest, sizes, strict=True):
         format, miou = getattr(runner, "format", "keras"), float(score.mean_iou())
         change = miou - rows[0].miou if rows else 0.0
-        milliseconds = _milliseconds(runner, np.asarray(images[:1]))
+        seconds = timeit.repeat(functools.partial(runner.predict_on_batch, image), number=1, repeat=13)
+        milliseconds = 1000 * float(np.median(seconds[3:]))
         rows.append(Parity(format, miou, change, float(difference), size, size / weights, milliseconds))
     return rows
-
-
-def _milliseconds(runner, image):
-    seconds = timeit.repeat(lambda: runner.predict_on_batch(image), number=1, repeat=13)
-    return 1000 * float(np.median(seconds[3:]))
 
 
 def table(rows):
@@ -331,8 +289,8 @@ def _size_of(path):
 
 
 @contextlib.contextmanager
-def _quiet():
-    """Nothing is printed meanwhile, neither by Python nor by the C++ of the converters; exceptions tell what failed."""
+def _quiet(path):
+    """Nothing is printed meanwhile, neither by Python nor by the C++ of the converters; names a library that lacks."""
     streams, handlers, disabled = [os.dup(1), os.dup(2)], logging.root.handlers[:], logging.root.manager.disable
     with (
         open(os.devnull, "w") as nowhere,
@@ -345,6 +303,11 @@ def _quiet():
             os.dup2(nowhere.fileno(), number)
         try:
             yield
+        except ImportError as error:
+            raise ImportError(f'{path} wants a library: pip install "seglib[export]" ({error})') from error
+        except Exception as error:
+            error.add_note(f"the file was {path}")
+            raise
         finally:
             logging.disable(disabled)
             logging.root.handlers = handlers  # tf2onnx adds one

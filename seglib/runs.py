@@ -61,24 +61,18 @@ def check_recipe(folder, recipe, *made):
         made: patterns of the names of the files that a run writes, such as ``"*.png"``.
 
     Raises:
-        FileExistsError: the folder is a file; or it holds such files, and its ``run.json`` is missing or has another
-            recipe. The message names the values that differ.
+        FileExistsError: the folder holds such files, and its ``run.json`` is missing or has another recipe. The message
+            names the values that differ.
     """
     folder, recipe = Path(folder), json.loads(json.dumps(recipe))
-    if folder.exists() and not folder.is_dir():
-        raise FileExistsError(f"{folder} is a file; wanted a folder")
-    there = [path.name for pattern in made for path in sorted(folder.glob(pattern)) if not path.name.startswith(".")]
+    there = [path.name for pattern in made for path in folder.glob(pattern) if not path.name.startswith(".")]
     if not there:
         return
     if not (folder / RUN).exists():
         raise FileExistsError(
-            f"{folder} holds {there[0]}, but no {RUN} that says how it was made; nothing is replaced: write to another "
-            "folder"
+            f"{folder} holds {there[0]}, but no {RUN} that says how it was made; write to another folder"
         )
-    try:
-        found = dict(json.loads((folder / RUN).read_text(encoding="utf-8")))
-    except (ValueError, TypeError):
-        found = {}
+    found = json.loads((folder / RUN).read_text(encoding="utf-8"))
     changed = [
         f"{name} was {reprlib.repr(found.get(name))}, now it is {reprlib.repr(recipe.get(name))}"
         for name in {**found, **recipe}
@@ -95,9 +89,5 @@ def note_recipe(folder, recipe):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     beside = folder / f".{RUN}.part"
-    try:
-        beside.write_text(json.dumps(recipe, indent=1), encoding="utf-8")
-        os.replace(beside, folder / RUN)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise OSError(error.errno, f"{folder / RUN} could not be written: {error.strerror}") from error
+    beside.write_text(json.dumps(recipe, indent=1), encoding="utf-8")
+    os.replace(beside, folder / RUN)

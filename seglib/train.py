@@ -3,9 +3,8 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
-import shutil
-import tempfile
 import time
 import weakref
 from pathlib import Path
@@ -36,11 +35,8 @@ def callbacks(model, run_dir, lines=8):
     - When training ends, ``best.keras`` holds the model of the epoch with the highest ``val_miou``.
     - If :func:`resume` was called for this model, the state of the run is saved after every epoch.
     - A loss that is NaN or infinite ends the training with the likely reason.
-    - At most ``lines`` lines of progress are printed.
     - Where the optimizer keeps a moving average of the weights (``use_ema=True``), the average is what is validated
       and saved as the best model.
-
-    Add others beside them: ``[*train.callbacks(model, run_dir), keras.callbacks.EarlyStopping(…)]``.
 
     Args:
         model: the compiled model, with a metric named ``miou`` (:class:`seglib.metrics.ConfusionMatrix`).
@@ -51,25 +47,16 @@ def callbacks(model, run_dir, lines=8):
         A list of ``keras.callbacks.Callback``.
 
     Raises:
-        ValueError: a learning rate that is not a finite number above 0 (a schedule may be at 0); a ``run_dir`` other
-            than the one that :func:`resume` got; later, in training: a damaged state, a loss or ``val_miou`` of NaN.
-        OSError: the folder cannot be written to, or its disk has no room for models and states.
+        ValueError: in training, a loss or ``val_miou`` of NaN, or no ``val_miou``.
+        OSError: the folder cannot be made.
     """
     # An optimizer without variables would make them in the first step, and TensorFlow would trace that step twice.
     build_optimizer(model)
-    optimizer = optimizer_of(model)
-    rate, may_be_zero = float(ops.convert_to_numpy(optimizer.learning_rate)), callable(optimizer._learning_rate)
-    if not (0 < rate < float("inf") or (may_be_zero and rate == 0)):
-        raise ValueError(f"a learning rate is a finite number above 0, got {rate}")
-    state = _states.get(model.optimizer)
-    if state and state.parent != Path(run_dir).resolve():
-        raise ValueError(f"this model resumes in {state.parent}, not in {run_dir}: give resume the same folder")
-    checkpoint = Checkpoint(run_dir, state)
-    checkpoint.check_room(model)
-    return [RefuseNaN(), SwapAverage(), checkpoint, Progress(lines)]
+    path, best = _states.get(model.optimizer, (None, -1.0))
+    return [RefuseNaN(), SwapAverage(), Checkpoint(run_dir, path, best), Progress(lines)]
 
 
-# Per optimizer: the path of the state of its run, and its model as first described (a callback may change the rate).
+# Per optimizer: (path of its run's state, best score), and its model as first described (a callback may set the rate).
 _states, _descriptions = weakref.WeakKeyDictionary(), weakref.WeakKeyDictionary()
 
 
@@ -94,8 +81,7 @@ def resume(model, run_dir, recipe):
             Another recipe, architecture, loss, optimizer or schedule is another run, which begins at 0.
 
     Returns:
-        How many epochs the run has finished: 0 if there is no state of this very run, all if it has ended. To begin
-        anew, delete the folder.
+        How many epochs the run has finished: 0 if there is no state of this very run, all if it has ended.
 
     Raises:
         ValueError: the state is damaged; the model is left as it was.
@@ -104,12 +90,17 @@ def resume(model, run_dir, recipe):
     described = _descriptions.setdefault(model.optimizer, runs.describe_model(model, model.get_compile_config()))
     identity = hashlib.sha256((described + json.dumps(recipe, sort_keys=True)).encode()).hexdigest()[:8]
     path = Path(run_dir).resolve() / f"state-{identity}.npz"
-    _states[model.optimizer] = path
     if not path.exists():
+        _states[model.optimizer] = path, -1.0
         return 0
-    state = _read_state(path)
+    try:
+        with np.load(path) as file:
+            state = dict(file)
+    except Exception as error:  # NumPy raises many kinds for a file that is cut off or overwritten
+        raise ValueError(f"{path} is damaged ({error}); delete it, and the training begins anew") from error
     for number, variable in enumerate(variables_of(model)):
         variable.assign(state[str(number)])
+    _states[model.optimizer] = path, float(state["best"])
     return int(state["epochs"])
 
 
@@ -118,41 +109,18 @@ class Checkpoint(keras.callbacks.Callback):
 
     Until the last epoch the model is in ``best-so-far….keras``: a folder with ``best.keras`` holds a finished training.
     Every file is written beside its place and then moved there, so that what is found after a kill is whole.
-
-    Args:
-        run_dir: the folder.
-        path: the file of the state, ``state-….npz`` in the same folder; None saves no state.
+    ``path`` is that of the state (None saves none), ``best`` the score so far, below 0 for a run that has just begun.
     """
 
-    def __init__(self, run_dir, path=None):
+    def __init__(self, run_dir, path, best):
         super().__init__()
-        self.run_dir, self.path = Path(run_dir), path
+        self.run_dir, self.path, self.best = Path(run_dir), path, best
+        self.run_dir.mkdir(parents=True, exist_ok=True)
         self.so_far = self.run_dir / f"{path.stem.replace('state', 'best-so-far') if path else 'best-so-far'}.keras"
 
-    def check_room(self, model):
-        """Raises an OSError if the folder cannot be written to, or has no room for twice the state and the model."""
-        try:
-            self.run_dir.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.run_dir):
-                pass
-        except OSError as error:
-            raise OSError(f"the training cannot write to {self.run_dir}: {error}") from error
-        wanted = 4 * sum(ops.convert_to_numpy(variable).nbytes for variable in variables_of(model))
-        free = shutil.disk_usage(self.run_dir).free
-        if free < wanted:
-            raise OSError(
-                f"the disk of {self.run_dir} has {free / 2**20:.0f} MiB left; models and states of this training need "
-                f"{wanted / 2**20:.0f} MiB"
-            )
-
     def on_train_begin(self, logs=None):
-        if self.path and self.path.exists():
-            state = _read_state(self.path, ("steps", "best"))
-            if state["steps"] == self.model.optimizer.iterations:  # else the run begins anew
-                self.best = float(state["best"])
-                return
-        self.best = -1.0
-        self.so_far.unlink(missing_ok=True)
+        if self.best < 0:
+            self.so_far.unlink(missing_ok=True)
 
     def on_epoch_end(self, epoch, logs=None):
         if "val_miou" not in logs:
@@ -165,38 +133,26 @@ class Checkpoint(keras.callbacks.Callback):
             raise ValueError(f"val_miou is {logs['val_miou']} after epoch {epoch + 1}: {reason}")
         if logs["val_miou"] > self.best:
             self.best = float(logs["val_miou"])
-            self._save_best()
+            beside = self.run_dir / "writing.keras"
+            swap_average(self.model)
+            self.model.save(beside)
+            swap_average(self.model)
+            os.replace(beside, self.so_far)
         if epoch + 1 == self.params["epochs"]:  # before the state, which says that all is done
             self.on_train_end()
         if self.path:
             self._save_state(epoch + 1)
+            _states[self.model.optimizer] = self.path, self.best
 
     def on_train_end(self, logs=None):
         if self.so_far.exists():
             os.replace(self.so_far, self.run_dir / "best.keras")
 
-    def _save_best(self):
-        beside = self.run_dir / "writing.keras"
-        swap_average(self.model)
-        self.model.save(beside)
-        swap_average(self.model)
-        os.replace(beside, self.so_far)
-
     def _save_state(self, epochs):
         beside = self.run_dir / "writing.npz"
         state = {str(n): ops.convert_to_numpy(variable) for n, variable in enumerate(variables_of(self.model))}
-        steps = ops.convert_to_numpy(self.model.optimizer.iterations)
-        np.savez(beside, epochs=epochs, steps=steps, best=self.best, **state)
+        np.savez(beside, epochs=epochs, best=self.best, **state)
         os.replace(beside, self.path)
-
-
-def _read_state(path, names=None):
-    """The arrays of a state under these names, which alone are read; None: all."""
-    try:
-        with np.load(path) as state:
-            return {name: state[name] for name in names or state.files}
-    except Exception as error:  # NumPy raises many kinds for a file that is cut off or overwritten
-        raise ValueError(f"{path} is damaged ({error}); delete it, and the training begins anew") from error
 
 
 class SwapAverage(keras.callbacks.Callback):
@@ -216,11 +172,9 @@ class RefuseNaN(keras.callbacks.Callback):
     """Ends a training whose loss is NaN or infinite, with the likely reason (``TerminateOnNaN`` gives none)."""
 
     def on_train_batch_end(self, batch, logs=None):
-        loss = (logs or {}).get("loss", 0.0)
-        if abs(loss) < float("inf"):
-            return
-        reason = _find_reason(self.model) or "the learning rate may be too high, or an image holds NaN"
-        raise ValueError(f"the loss is {loss} after step {batch + 1} of this epoch: {reason}")
+        if not math.isfinite(logs["loss"]):
+            reason = _find_reason(self.model) or "the learning rate may be too high, or an image holds NaN"
+            raise ValueError(f"the loss is {logs['loss']} after step {batch + 1} of this epoch: {reason}")
 
 
 def _find_reason(model):
@@ -237,7 +191,7 @@ def _find_reason(model):
 class Progress(keras.callbacks.Callback):
     """Prints at most ``lines`` lines for a whole training: epoch, seconds so far, losses, validation mIoU."""
 
-    def __init__(self, lines=8):
+    def __init__(self, lines):
         super().__init__()
         self.lines = lines
 
@@ -246,11 +200,10 @@ class Progress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         epochs = self.params["epochs"]
-        every = -(-epochs // self.lines)
-        if (epoch + 1) % every and epoch + 1 != epochs:
+        if (epoch + 1) % math.ceil(epochs / self.lines) and epoch + 1 != epochs:
             return
         shown = {"loss": "loss", "val_loss": "val loss", "val_miou": "val mIoU"}
-        scores = " · ".join(f"{text} {logs[key]:.3f}" for key, text in shown.items() if key in (logs or {}))
+        scores = " · ".join(f"{text} {logs[key]:.3f}" for key, text in shown.items() if key in logs)
         seconds = time.perf_counter() - self.began
         print(f"epoch {epoch + 1:>3}/{epochs} · {seconds:4.0f} s · {scores}", flush=True)
 
@@ -262,27 +215,20 @@ class Preview(keras.callbacks.Callback):
 
     Args:
         images: (batch, height, width, 3) in 0–255.
-        epochs: after which epochs to predict, beside the last; 0 is before training.
+        epochs: after which epochs to predict, counted from 1, beside the last.
 
     Attributes:
-        columns: ``{title: (batch, height, width) int ids}``, such as ``{"untrained": …, "after epoch 4": …}``.
+        columns: ``{title: (batch, height, width) int ids}``, such as ``{"after epoch 4": …}``.
     """
 
-    def __init__(self, images, epochs=(0, 1, 4, 16)):
+    def __init__(self, images, epochs):
         super().__init__()
-        self.images, self.epochs, self.columns = images, set(epochs), {}
-
-    def on_epoch_begin(self, epoch, logs=None):
-        if epoch == 0 and 0 in self.epochs:
-            self._predict("untrained")
+        self.images, self.epochs, self.columns = images, epochs, {}
 
     def on_epoch_end(self, epoch, logs=None):
         if epoch + 1 in self.epochs or epoch + 1 == self.params["epochs"]:
-            self._predict(f"after epoch {epoch + 1}")
-
-    def _predict(self, title):
-        logits = self.model(ops.convert_to_tensor(self.images), training=False)
-        self.columns[title] = ops.convert_to_numpy(ops.argmax(logits, axis=-1))
+            logits = self.model(ops.convert_to_tensor(self.images), training=False)
+            self.columns[f"after epoch {epoch + 1}"] = ops.convert_to_numpy(ops.argmax(logits, axis=-1))
 
 
 # Learning rates
@@ -299,15 +245,15 @@ class Warmup(schedules.LearningRateSchedule):
         Warmup(PolynomialDecay(rate, total, end_learning_rate=0.0, power=0.9), warmup)
         Warmup(CosineDecay(rate, total), warmup)
 
-    A warm-up of a third of a cosine's steps is close to "one cycle" (Smith & Topin 2018).
+    A third of a cosine's steps is close to "one cycle" (Smith & Topin 2018).
 
     Args:
         schedule: a ``keras.optimizers.schedules.LearningRateSchedule``.
         steps: steps of the linear rise; 0 for none.
 
     Raises:
-        ValueError: no schedule; a polynomial or a cosine whose rate is not above 0, or that is not longer than the
-            warm-up.
+        ValueError: no schedule; a polynomial or a cosine whose rate is not a finite number above 0, or that is not
+            longer than the warm-up.
 
     Example:
         >>> from keras.optimizers.schedules import PolynomialDecay
@@ -321,12 +267,10 @@ class Warmup(schedules.LearningRateSchedule):
             raise ValueError(f"wanted a schedule such as keras's CosineDecay(rate, steps), got {schedule!r}")
         if isinstance(schedule, schedules.PolynomialDecay | schedules.CosineDecay):
             rate, total = schedule.initial_learning_rate, schedule.decay_steps
-            if not 0 < rate < float("inf"):
+            if not 0 < rate < math.inf:
                 raise ValueError(f"a learning rate is a finite number above 0, got {rate}")
-            if steps >= total:
+            if not 0 <= steps < total:
                 raise ValueError(f"the warm-up has to be shorter than the schedule of {total} steps, got {steps}")
-        if steps < 0:
-            raise ValueError(f"a warm-up has 0 steps or more, got {steps}")
         self.schedule, self.steps = schedule, steps
 
     def __call__(self, step):
@@ -357,13 +301,10 @@ def lr_range_test(model, batches, low=1e-6, high=1.0, steps=60):
         ``(rates, losses)``, float64 arrays of up to ``steps``: each rate, and the loss of its batch before the step.
 
     Raises:
-        ValueError: an optimizer with a schedule or a function for a rate, not 0 < low < high, or no batch at all.
+        TypeError: an optimizer with a schedule for a rate.
+        ValueError: no batch at all.
     """
-    if not 0 < low < high < float("inf"):
-        raise ValueError(f"wanted rates 0 < low < high, got {low} and {high}")
     optimizer = optimizer_of(model)
-    if callable(optimizer._learning_rate):
-        raise ValueError("the optimizer has a schedule or a function: compile with a number, which this test replaces")
     rates, losses, stream = np.geomspace(low, high, steps), [], _repeat(batches)
     with unchanged(model):
         for rate in rates:

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seglib import __main__ as command_line
 from seglib import crf, images, models, predict, train
-from seglib.__main__ import main
 from seglib.labels import LabelMap
 
 MAP = LabelMap(("sky", "road", "car"))
 
 
 def run(*words):
-    return main([str(word) for word in words])
+    return command_line.main([str(word) for word in words])
 
 
 @pytest.fixture
@@ -25,8 +25,8 @@ def pairs(folders):
 
 
 def train_words(pairs, out):
-    options = ["--filters", "4", "--size", "16", "16", "--epochs", "2", "--batch-size", "2", "--augment", "none"]
-    return ["train", *pairs, "--out", out, *options]
+    options = "--filters 4 --size 16 16 --epochs 2 --batch-size 4 --augment none"
+    return ["train", *pairs, "--out", out, *options.split()]
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +70,6 @@ class TestPredict:
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["photo.png", "run.json"]
         assert run(*words, "--tta") == 1
         assert "tta was False, now it is True" in capsys.readouterr().err
-        other = tmp_path / "other.keras"
-        models.unet((None, None, 3), 3, filters=4, depth=2).save(other)
-        words[1:2] = [other, "--labels", model.parent / "labels.json"]
-        assert run(*words) == 1
-        assert "model was" in capsys.readouterr().err
 
     def test_what_fails_is_said_and_the_rest_is_done(self, model, photo, tmp_path, capsys):
         (tmp_path / "bad.png").write_text("text")
@@ -88,21 +83,21 @@ class TestPredict:
         alone.write_bytes(model.read_bytes())
         assert run("predict", alone, photo, "--out", tmp_path / "out") == 0
         assert json.loads((tmp_path / "out" / "run.json").read_text())["classes"] == ["class 0", "class 1", "class 2"]
-        LabelMap(("a", "b")).save(tmp_path / "two.json")
-        assert run("predict", alone, photo, "--out", tmp_path / "two", "--labels", tmp_path / "two.json") == 1
-        assert "two.json names 2 classes" in capsys.readouterr().err
+        LabelMap(("a", "b")).save(tmp_path / "labels.json")
+        assert run("predict", alone, photo, "--out", tmp_path / "two") == 1
+        assert "labels.json names 2 classes" in capsys.readouterr().err
 
     @pytest.mark.parametrize(
         ("words", "message"),
         [
             ("predict {photo} {photo} --out {out}", "photo.png: not a model of Keras 3"),
-            ("predict none.keras {photo} --out {out}", "none.keras: no such file"),
+            ("predict none.keras {photo} --out {out}", "none.keras"),
             ("predict {model} {empty} --out {out}", "no image in this folder"),
             ("predict {model} {photo} --out {photo}", "photo.png"),
             ("predict {model} {photo} --out {out} --tile 32 --tta", "without the other options"),
             ("predict {model} {photo} --out {out} --tile 33", "multiple of 32"),
             ("evaluate {model} streets/none", "streets/none"),
-            ("check a b c", "got 3: a b c"),
+            ("check a b c", "got a b c"),
             ("check streets/tiny --classes a", "streets/tiny is none"),
         ],
     )
@@ -128,6 +123,7 @@ class TestCheckTrainEvaluate:
     def test_train_interrupt_go_on_evaluate_and_refuse_another_run(self, pairs, tmp_path, capsys, monkeypatch):
         out = tmp_path / "run"
         words, save = train_words(pairs, out), train.Checkpoint.on_epoch_end
+        monkeypatch.setitem(command_line.MODELS, "unet", {"depth": 2})
 
         def interrupt(self, epoch, logs=None):
             save(self, epoch, logs)
@@ -169,6 +165,7 @@ class TestCheckTrainEvaluate:
         assert run("evaluate", model, *pairs[:2], "--classes", "a,b,c,d") == 1
         assert "has 3 classes, images has 4" in capsys.readouterr().err
 
+    @pytest.mark.slow
     def test_training_under_jax(self, pairs, tmp_path):
         words = [*train_words(pairs, tmp_path / "run"), "--model", "fcn", "--augment", "light", "--epochs", "1"]
         command = [sys.executable, "-m", "seglib", *map(str, words)]
@@ -177,40 +174,24 @@ class TestCheckTrainEvaluate:
         assert predict.load_model(tmp_path / "run" / "best.keras").output_shape[-1] == 3
 
 
-def test_help_loads_nothing_heavy_and_wrong_words_end_with_2(capsys):
-    script = "import sys; from seglib.__main__ import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+def test_help_loads_nothing_heavy_and_prints_on_a_terminal_of_ascii():
+    script = "import runpy, sys\nsys.argv[1:] = ['check', '--help']\n"
+    script += "try: runpy.run_module('seglib', run_name='__main__')\nexcept SystemExit: pass\n"
     script += "print('heavy:', *({'tensorflow', 'keras', 'matplotlib', 'scipy', 'PIL'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.endswith("heavy:\n") and "segment images" in done.stdout
-    for words, message in (("predict", "required"), ("train a --out b --size x 3", "at least 1, below 2³¹, got 'x'")):
-        with pytest.raises(SystemExit) as ended:
-            run(*words.split())
-        assert ended.value.code == 2 and message in capsys.readouterr().err
+    ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", script], env=ascii_only, capture_output=True, text=True)
+    assert done.stdout.endswith("heavy:\n") and "--classes A,B,?" in done.stdout and not done.stderr
 
 
-def test_a_terminal_that_has_only_ascii():
-    environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
-    done = subprocess.run([sys.executable, "-m", "seglib", "check", "--help"], env=environment, capture_output=True)
-    assert done.returncode == 0 and b"--classes A,B,?" in done.stdout and not done.stderr
-
-
-@pytest.mark.parametrize("flush", [True, False])
-def test_a_reader_that_has_read_enough(flush):
-    """As ``| head -0`` is: the pipe is closed before anything is written, at once or only in the end."""
-    script = f"""
-import sys
-from seglib import __main__ as command_line
-def check(options):
-    "Prints a line, when all is set."
-    sys.stdin.read()
-    print("a line", flush={flush})
-command_line.check = check
-sys.exit(command_line.main(["check", "photos"]))
-"""
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
-    with subprocess.Popen([sys.executable, "-c", script], env=buffered, **pipes) as process:
-        process.stdout.close()
-        process.stdin.close()
-        assert not process.stderr.read()
-    assert process.returncode == 141
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("predict", "required"),
+        ("train a --out b --size x 3", "'x'"),
+        ("train a --out b --epochs 0", "1 or more, got 0"),
+    ],
+)
+def test_a_command_that_is_not_understood_ends_with_2(words, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run(*words.split())
+    assert ended.value.code == 2 and message in capsys.readouterr().err

@@ -1,5 +1,3 @@
-import errno
-
 import keras
 import numpy as np
 import pytest
@@ -29,7 +27,7 @@ def photo():
 
 @pytest.mark.parametrize(("tile", "overlap"), [(64, 0), (64, 32), (96, 32), (512, 64)])
 def test_spans_cover_each_pixel_with_weights_of_one(tile, overlap):
-    for length in [*range(1, 700), 959, 960, 961, 4000]:
+    for length in [*range(1, 700, 3), 959, 960, 961, 4000]:
         spans = split(length, tile, overlap)
         total, done = np.zeros(length), np.zeros(length, int)
         for span in spans:
@@ -69,52 +67,17 @@ def test_neighbours_fade_into_each_other():
     np.testing.assert_array_equal(ids, np.repeat([[0] * 48 + [1] * 48], 32, axis=0))
 
 
-def test_the_model_sees_each_tile_once_and_reads_no_more(unet, photo, tmp_path):
-    np.save(tmp_path / "photo.npy", photo)
-    seen = []
-
-    class Watch:
-        def predict_on_batch(self, x):
-            seen.append(x.shape)
-            return unet.predict_on_batch(x)
-
-    ids = predict.tiled(Watch(), np.load(tmp_path / "photo.npy", mmap_mode="r"), 128, 64)
-    assert len(seen) == len(split(301, 128, 64)) * len(split(410, 128, 64))
-    assert max(max(shape) for shape in seen) == 128
-    np.testing.assert_array_equal(ids, predict.segment(unet, photo))
-
-
 def test_written_to_a_file_as_it_goes(unet, photo, tmp_path):
     whole = predict.segment(unet, photo)
-    ids = predict.tiled(unet, photo, 96, 32, out=tmp_path / "mask.tif", labels=MAP)
+    np.save(tmp_path / "photo.npy", photo)
+    mapped = np.load(tmp_path / "photo.npy", mmap_mode="r")
+    ids = predict.tiled(unet, mapped, 96, 32, out=tmp_path / "mask.tif", labels=MAP)
     assert isinstance(ids, np.memmap)
     np.testing.assert_array_equal(ids, whole)
     np.testing.assert_array_equal(images.read_mask(tmp_path / "mask.tif"), whole)
     painted = np.asarray(Image.open(tmp_path / "mask.tif").convert("RGB"))
     np.testing.assert_array_equal(painted, MAP.to_rgb(whole))
-    assert [path.name for path in tmp_path.iterdir()] == ["mask.tif"]
-
-
-def test_what_fails_half_way_leaves_nothing(unet, photo, tmp_path):
-    class Fails:
-        calls = 0
-
-        def predict_on_batch(self, x):
-            self.calls += 1
-            if self.calls > 8:
-                raise RuntimeError("out of memory")
-            return unet.predict_on_batch(x)
-
-    with pytest.raises(RuntimeError, match="out of memory"):
-        predict.tiled(Fails(), photo, 96, 32, out=tmp_path / "mask.tif", labels=MAP)
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_full_disk_is_named_and_nothing_is_left(unet, photo, tmp_path, full_disk):
-    with full_disk(30_000), pytest.raises(OSError, match=r"mask.tif could not be written") as caught:
-        predict.tiled(unet, photo, 96, 32, out=tmp_path / "mask.tif", labels=MAP)
-    assert caught.value.errno == errno.EFBIG  # what the fixture's limit says; a disk says ENOSPC
-    assert not list(tmp_path.iterdir())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mask.tif", "photo.npy"]
 
 
 @pytest.mark.parametrize(
@@ -131,12 +94,3 @@ def test_a_full_disk_is_named_and_nothing_is_left(unet, photo, tmp_path, full_di
 def test_what_does_not_fit_is_refused(unet, photo, arguments, message):
     with pytest.raises(ValueError, match=message):
         predict.tiled(unet, photo, **arguments)
-
-
-def test_only_a_new_tiff_is_written_strip_by_strip(unet, photo, tmp_path):
-    (tmp_path / "mask.tif").write_text("mine")
-    with pytest.raises(FileExistsError, match="mask.tif is there already"):
-        predict.tiled(unet, photo, 96, 32, out=tmp_path / "mask.tif", labels=MAP)
-    assert (tmp_path / "mask.tif").read_text() == "mine"
-    with pytest.raises(images.ImageError, match=r"as .tif, got '.png'"):
-        predict.tiled(unet, photo, out=tmp_path / "mask.png", labels=MAP)

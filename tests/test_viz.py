@@ -129,7 +129,7 @@ def test_trials_by_each_hyperparameter():
     np.testing.assert_allclose(dots, [[0, 0.1], [0, 0.3], [0, 0.5]])
     np.testing.assert_allclose(np.array(mean)[:, 1], 0.3)
     assert rate.get_xscale() == "log" and [x for x, _ in points(rate)[0]] == rates
-    assert not nothing.axison and letters.get_ylabel() == "mean IoU"
+    assert not nothing.axison and plt.gcf().get_supylabel() == "mean IoU"
     assert texts(plt.gcf().legends[0].get_texts()) == ["one trial", "mean"]
 
 

@@ -19,17 +19,11 @@ LABELS = "labels.json"  # beside a model: names and colours of its classes
 
 
 class Run(NamedTuple):
-    """The result of :func:`segment_files`.
+    """The result of :func:`segment_files`."""
 
-    Attributes:
-        written: paths of the masks written now.
-        kept: paths of those that an earlier run had finished.
-        failed: ``{path: message}`` of the images that could not be read.
-    """
-
-    written: list
-    kept: list
-    failed: dict
+    written: list  # paths of the masks written now
+    kept: list  # paths of those that an earlier run had finished
+    failed: dict  # {path: message} of the images that could not be read
 
 
 def load_model(path):
@@ -42,40 +36,26 @@ def load_model(path):
         The ``keras.Model``.
 
     Raises:
-        ValueError: no such file, not a Keras file, or damaged; a ``Lambda`` layer, which could run any code, or a layer
-            that neither Keras nor seglib knows; not a model from images to scores of two classes or more per pixel.
+        FileNotFoundError: no such file.
+        ValueError: not a Keras file, or damaged; a ``Lambda`` layer, which could run any code, or a layer that neither
+            Keras nor seglib knows.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"{path}: {'a folder; wanted a .keras file' if path.is_dir() else 'no such file'}")
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path}: not a model of Keras 3 ({path.stat().st_size} bytes); wanted a whole .keras file")
     try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
+        return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ValueError(f"{path}: cannot be opened as a model: {reason}") from error
-    taken, given = (getattr(model, f"{which}_shape", None) for which in ("input", "output"))
-    if not (_are_maps(taken) and taken[3] == 3 and _are_maps(given) and (given[3] or 2) >= 2):
-        raise ValueError(
-            f"{path}: turns {taken} into {given}; wanted (batch, height, width, 3) → (batch, height, width, "
-            "num_classes), of two classes or more"
-        )
-    return model
 
 
-def _are_maps(shape):
-    """Whether it is (batch, height, width, channels), and not the shapes of several things."""
-    return isinstance(shape, tuple) and len(shape) == 4 and not any(isinstance(n, tuple) for n in shape)
-
-
-def find_labels(path, num_classes, file=None):
+def find_labels(path, num_classes):
     """The label map that belongs to a model's file: ``labels.json`` beside it, as ``LabelMap.save`` writes it.
 
     Args:
         path: the model's file.
         num_classes: how many classes the model has.
-        file: the label map's file, if it lies elsewhere.
 
     Returns:
         A :class:`~seglib.labels.LabelMap`; where there is no file, one with the names "class 0", "class 1" and so on.
@@ -84,16 +64,12 @@ def find_labels(path, num_classes, file=None):
         ValueError: a file that is no label map, or has another number of classes; more than 255 classes, as masks
             hold ids of 8 bits, and one id is void.
     """
-    if num_classes > 255:
-        raise ValueError(f"{path} has {num_classes} classes; a mask file holds 255 at most, and void")
     beside = Path(path).with_name(LABELS)
-    if file is None and not beside.is_file():
+    if not beside.is_file():
         return LabelMap(tuple(f"class {i}" for i in range(num_classes)))
-    labels = LabelMap.load(file or beside)
+    labels = LabelMap.load(beside)
     if labels.num_classes != num_classes:
-        raise ValueError(
-            f"{file or beside} names {labels.num_classes} classes, but {Path(path).name} has {num_classes}"
-        )
+        raise ValueError(f"{beside} names {labels.num_classes} classes, but {Path(path).name} has {num_classes}")
     return labels
 
 
@@ -102,7 +78,7 @@ def segment_files(model, paths, out, labels, method=segment, recipe=None):
 
     A run that was interrupted is resumed by the same call: finished masks are kept. The folder's ``run.json`` holds
     what they depend on: ``recipe``, the label map and the SHA-256 of the model's architecture and weights; each mask
-    holds the SHA-256 of its image. An image that cannot be read is reported in the end and does not stop the others.
+    holds the SHA-256 of its image.
 
     Args:
         model: a ``keras.Model`` from (1, height, width, 3) images in 0–255 to logits of the same height and width.
@@ -118,7 +94,7 @@ def segment_files(model, paths, out, labels, method=segment, recipe=None):
 
     Raises:
         FileExistsError: the folder holds PNG files of another model, recipe, label map or image, or of no run.
-        ValueError: two images of one stem, no image, one in the folder for the masks, or no ``keras.Model``.
+        ValueError: two images of one stem, one in the folder for the masks, or no ``keras.Model``.
         OSError: a mask cannot be written, as on a full disk; those before it are whole.
     """
     from tqdm import tqdm
@@ -145,8 +121,6 @@ def segment_files(model, paths, out, labels, method=segment, recipe=None):
 
 def _name_masks(paths, out):
     """``{image path: mask path}``, if no two masks and no mask and image would get in each other's way."""
-    if not paths:
-        raise ValueError("there is no image to segment")
     stems = Counter(path.stem for path in paths)
     twice = [str(path) for path in paths if stems[path.stem] > 1]
     if twice:
@@ -160,20 +134,12 @@ def _name_masks(paths, out):
 
 def _find_finished(masks):
     """Those of ``{image path: mask path}`` whose masks exist; refuses a file in a mask's place that is another."""
-    from tqdm import tqdm
-
     there = {path: mask for path, mask in masks.items() if mask.exists()}
-    for path, mask in tqdm(there.items(), desc="masks that are there", disable=None, delay=2):
-        try:
-            with Image.open(mask) as picture:
-                signed = getattr(picture, "text", {}).get(IMAGE)
-        except OSError:
-            signed = None
-        if signed is None:
-            raise FileExistsError(f"{mask} is there already, which no run has made; nothing is replaced")
-        if path.is_file() and signed != sign_file(path):
+    for path, mask in there.items():
+        with Image.open(mask) as picture:
+            signed = picture.text.get(IMAGE)
+        if signed != sign_file(path):
             raise FileExistsError(
-                f"{mask} is the mask of another image than {path}, or of what that was before; nothing is "
-                "replaced: delete it, or write to another folder"
+                f"{mask} is not the mask of {path} as that is now; delete it, or write to another folder"
             )
     return there

@@ -18,8 +18,8 @@ def segment(model, image, size=None):
         image: an image file, as its path, its bytes or a ``PIL.Image``, or an array: (height, width, 3),
             (height, width, 4) whose alpha is dropped, or grey (height, width) or (height, width, 1); uint8, uint16,
             which is scaled by ``1 / 257`` as in files, or floats in 0–255.
-        size: ``(height, width)`` that the image is resized to for the model. A model knows objects at the scale of its
-            training images; an image of another scale is best resized to the training size. None leaves it as it is.
+        size: ``(height, width)`` that the image is resized to for the model, best that of its training images. None
+            leaves it as it is.
 
     Returns:
         (height, width) uint8 ids (uint16 beyond 256 classes), of the image's own height and width.
@@ -58,8 +58,7 @@ def tta(model, image, size=None, flip=True, scales=(1,)):
         size: ``(height, width)`` of the view at scale 1; None is the image's own.
         flip: whether to add the horizontally flipped view at each scale.
         scales: inference scales, factors of ``size`` such as ``(0.75, 1, 1.25)``. They help a network that was trained
-            at several scales, as DeepLab was, and hurt one that was trained at one. The cost is that of all views: the
-            sum of the squared scales, twice with ``flip``.
+            at several scales, as DeepLab was, and hurt one that was trained at one.
 
     Returns:
         (height, width, num_classes) float32, which sum to 1 over the classes.
@@ -102,10 +101,7 @@ def entropy(probs):
 
 
 def to_image(image):
-    """An image file (path, bytes or ``PIL.Image``) or array, as :func:`segment` takes it: (height, width, 3), 0–255.
-
-    Returns uint8 or float32. Raises ``ImageError`` for a file that cannot be read, ``ValueError`` for another array.
-    """
+    """An image file or array, as :func:`segment` takes it → (height, width, 3) uint8 or float32, in 0–255."""
     if isinstance(image, (str, Path, bytes, Image.Image)):
         return image_files.read_image(image)
     image = np.asanyarray(image)

@@ -13,21 +13,14 @@ GRID = 32
 
 
 class Span(NamedTuple):
-    """Where one tile lies along an axis.
+    """Where one tile lies along an axis."""
 
-    Attributes:
-        start, stop: the pixels that the model sees.
-        first, last: of these, the pixels whose prediction counts.
-        done: how many of them, from ``first`` on, do not overlap with the next tile.
-        weights: (last − first,) float32 blending weights, which rise from the tile before and fall to the next.
-    """
-
-    start: int
+    start: int  # start, stop: the pixels that the model sees
     stop: int
-    first: int
+    first: int  # first, last: of these, the pixels whose prediction counts
     last: int
-    done: int
-    weights: np.ndarray
+    done: int  # how many of them, from first on, do not overlap with the next tile
+    weights: np.ndarray  # (last − first,) float32, which rise from the tile before and fall to the next
 
 
 def tiled(model, image, tile=512, overlap=64, out=None, labels=None):

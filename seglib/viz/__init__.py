@@ -63,8 +63,7 @@ def show_predictions(images, masks, preds, labels, titles=None):
 
     Args:
         images: sequence of (height, width, 3) in 0–255.
-        masks: sequence of (height, width) ids, the truth.
-        preds: sequence of (height, width) ids, the predictions.
+        masks, preds: sequences of (height, width) ids, the truth and the predictions.
         labels: the :class:`~seglib.labels.LabelMap`.
         titles: one text a row, written left of it.
     """
@@ -79,8 +78,7 @@ def show_worst(images, masks, preds, labels, count=3):
 
     Args:
         images: sequence of (height, width, 3) in 0–255.
-        masks: sequence of (height, width) ids, the truth. Void pixels do not count.
-        preds: sequence of (height, width) ids, the predictions.
+        masks, preds: sequences of (height, width) ids, the truth and the predictions. Void pixels do not count.
         labels: the :class:`~seglib.labels.LabelMap`.
         count: how many images.
     """
@@ -203,8 +201,7 @@ def show_trials(trials, settings, score, ylabel):
 
     Args:
         trials: mapping from a column's name to its values, numbers or texts, one a trial.
-        settings: the columns to draw, one diagram each: numbers in their order, on a logarithmic axis if there are more
-            than six different ones, and texts in the order of their mean scores.
+        settings: the columns to draw, one diagram each; more than six different numbers on a logarithmic axis.
         score: the column of the scores.
         ylabel: what the scores are.
     """
@@ -227,8 +224,7 @@ def show_trials(trials, settings, score, ylabel):
         axis.set_xticks(range(len(groups)), [value if named else f"{value:g}" for value in groups], **tilted)
     for axis in axes.flat[len(settings) :]:
         axis.set_axis_off()
-    for axis in axes[:, 0]:
-        axis.set_ylabel(ylabel)
+    figure.supylabel(ylabel)
     handles = [plt.Line2D([], [], marker="o", color=BLUE, linestyle="", alpha=0.5, label="one trial")]
     handles.append(plt.Line2D([], [], color=ORANGE, linewidth=2, label="mean"))
     figure.legend(handles=handles, loc="outside upper right", ncols=2, frameon=False)
@@ -318,7 +314,7 @@ def _error_map(image, mask, pred, ignore_id):
     """(height, width, 3) uint8: the image faded to grey, wrong pixels in black, void pixels in light grey."""
     mask, grey = np.asarray(mask), _to_uint8(image).mean(-1, keepdims=True)
     picture = np.repeat(0.5 * grey + 0.5 * 255, 3, axis=-1)
-    picture[(mask != pred) & (mask != ignore_id)] = WRONG
+    picture[mask != pred] = WRONG
     picture[mask == ignore_id] = VOID_COLOUR
     return _to_uint8(picture)
 
