@@ -54,7 +54,7 @@ def test_boundary_f1_of_what_is_not_there():
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_boundary_f1_agrees_with_distance_transforms(data):
     shape = data.draw(st.tuples(*(st.integers(1, 9) for _ in range(2))))
     num_classes, count = data.draw(st.sampled_from([2, 5, 9])), data.draw(st.integers(1, 2))
@@ -129,7 +129,7 @@ def test_a_wider_trimap_holds_all_of_a_narrower_one_and_the_widest_is_the_mask(r
 
 
 @given(st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_trimap_is_the_band_that_a_distance_transform_finds(data):
     rng = np.random.default_rng(data.draw(st.integers(0, 2**31)))
     mask = rng.choice([0, 1, 2, 255], (data.draw(st.integers(1, 8)), data.draw(st.integers(1, 8))))

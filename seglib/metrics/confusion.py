@@ -108,16 +108,19 @@ class ConfusionMatrix(keras.metrics.Metric):
         self._low = self.add_variable(shape, initializer="zeros", dtype="int32", name="low")
         self._high = self.add_variable(shape, initializer="zeros", dtype="int32", name="high")
 
-    def update_state(self, mask, pred):
-        """Adds one batch; there are no sample weights: pixels that should not count carry ``ignore_id``.
+    def update_state(self, mask, pred, sample_weight=None):
+        """Adds one batch.
 
         Args:
             mask: (batch, height, width) integer ids, or any shape.
             pred: integer ids of the mask's shape, or logits or probabilities with one more axis, of ``num_classes``.
+            sample_weight: None; pixels that should not count carry ``ignore_id``.
 
         Raises:
-            ValueError: shapes that do not fit, or float predictions where ids were expected.
+            ValueError: shapes that do not fit, float predictions where ids were expected, or sample weights.
         """
+        if sample_weight is not None:
+            raise ValueError("sample_weight is not supported: give pixels that should not count the ignore_id")
         mask = ops.convert_to_tensor(mask)
         pred = self._to_ids(ops.convert_to_tensor(pred), mask)
         mask, pred = ops.reshape(ops.cast(mask, "int32"), (-1,)), ops.reshape(ops.cast(pred, "int32"), (-1,))
