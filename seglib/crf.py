@@ -96,12 +96,8 @@ class Lattice:
 def find_corners(features):
     """The corners of the simplex that each point is in, and the point's barycentric coordinates (section 3.1 there).
 
-    Args:
-        features: (points, dimensions) float.
-
-    Returns:
-        keys: (dimensions, points, dimensions + 1) int32, the coordinates of each point's corners in the lattice, but
-        for the last, which makes their sum zero. weights: (points, dimensions + 1) float32 from 0, of sum 1.
+    (points, dimensions) floats → keys (dimensions, points, dimensions + 1) int32, the corners' coordinates in the
+    lattice but for the last, which makes their sum zero; weights (points, dimensions + 1) float32 from 0, of sum 1.
     """
     d = features.shape[1]
     axis = np.arange(1, d + 1, dtype=np.float32)[:, None]

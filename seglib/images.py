@@ -90,7 +90,7 @@ def read_mask(path):
 
 @dataclass(frozen=True)
 class Values:
-    """What a mask file holds, before its values are given a meaning.
+    """What a mask file holds.
 
     Attributes:
         pixels: (height, width) uint8 or uint16 grey values or palette indices, or (height, width, 3) uint8 colours.
@@ -179,7 +179,7 @@ def write_mask(path, mask, labels, notes=None):
         notes: mapping from names to texts that are kept in the file; Pillow gives them as ``Image.open(path).text``.
 
     Raises:
-        FileExistsError: there is a file already. It is left as it is.
+        FileExistsError: there is a file already.
         ImageError: another ending, or ids that are not (height, width) uint8.
         OSError: it cannot be written, as on a full disk; nothing is left behind.
     """
@@ -210,7 +210,7 @@ def write_tiff(path, strips, size, labels):
         (height, width) uint8, the ids in the file, mapped into memory for reading.
 
     Raises:
-        FileExistsError: there is a file already. It is left as it is.
+        FileExistsError: there is a file already.
         ImageError: another ending, or over 4 GiB, which the format cannot hold.
         OSError: it cannot be written, as on a full disk; nothing is left behind.
     """

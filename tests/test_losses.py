@@ -38,10 +38,6 @@ def test_cross_entropy_by_hand(options, expected):
     assert value(losses.cross_entropy, MASK, LOGITS, **options) == pytest.approx(expected)
 
 
-def test_cross_entropy_of_undecided_pixels_is_log_2():
-    assert value(losses.cross_entropy, MASK, 0 * LOGITS) == pytest.approx(np.log(2))
-
-
 def test_dice_by_hand():
     mask = np.array([[[0, 0, 1, 1]]])
     # probs of class 0: ¾ ¾ ¼ ¼ and of class 1 the rest: overlap 3/2, total 2 + 2 for both

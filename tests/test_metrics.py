@@ -38,13 +38,8 @@ def test_hand_arithmetic():
 
 def test_logits_and_ids_give_the_same(rng):
     mask = rng.integers(0, 5, (2, 6, 7))
-    logits = rng.normal(size=(2, 6, 7, 5)).astype(np.float32)
+    logits = rng.normal(size=(2, 6, 7, 5)).astype(np.float32).round()  # ties go to the first class, as in NumPy
     np.testing.assert_array_equal(score(mask, logits, 5).matrix, score(mask, logits.argmax(-1), 5).matrix)
-
-
-def test_ties_go_to_the_first_class_as_in_numpy():
-    logits = np.array([[[1.0, 1.0, 1.0], [0.0, 2.0, 2.0]]], np.float32)
-    assert score(np.array([[0, 1]]), logits, 3).matrix.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 0]]
 
 
 def draw_case(data):
