@@ -2,6 +2,8 @@
 
 import numpy as np
 
+SCHEMES = ("median_frequency", "inverse_log", "effective_number")
+
 
 def class_weights(pixels, scheme="median_frequency"):
     """A weight for each class, the larger the rarer the class, with a mean of 1 over the classes.
@@ -31,10 +33,18 @@ def class_weights(pixels, scheme="median_frequency"):
     if scheme not in SCHEMES:
         raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, got {scheme!r}")
     pixels = _check_counts(pixels)
-    absent = np.flatnonzero(pixels.sum(axis=0) == 0)
-    if absent.size:
-        raise ValueError(f"no weight for the classes {absent.tolist()}: none of these images has a pixel of them")
-    weights = SCHEMES[scheme](pixels)
+    there, total = pixels > 0, pixels.sum(axis=0)
+    if not total.all():
+        absent = np.flatnonzero(total == 0).tolist()
+        raise ValueError(f"no weight for the classes {absent}: none of these images has a pixel of them")
+    if scheme == "median_frequency":
+        frequency = total / (there * pixels.sum(axis=1, keepdims=True)).sum(axis=0)
+        weights = np.median(frequency) / frequency
+    elif scheme == "inverse_log":
+        weights = 1 / np.log(1.02 + total / total.sum())
+    else:
+        beta = 1 - 1 / max(len(pixels), 2)
+        weights = (1 - beta) / (1 - beta ** there.sum(axis=0))
     return weights / weights.mean()
 
 
@@ -42,8 +52,8 @@ def rare_class_repeats(pixels, temperature=0.01):
     """How often to repeat each training image, so that rare classes are seen more often: rare-class sampling.
 
     A class is drawn with probability ``P(c) ∝ exp((1 − f_c) / T)``, ``f_c`` its fraction of the labelled pixels, and
-    then one of the images that contain it (Hoyer et al. 2022, DAFormer, section 3.2). It helps where images differ in
-    their classes; where nearly every image contains every class it changes nothing.
+    then one of the images that contain it (Hoyer et al. 2022, DAFormer, section 3.2). Where nearly every image contains
+    every class it changes nothing.
 
     Args:
         pixels: (images, num_classes) integer counts of labelled pixels, such as ``dataset.class_pixels("train")``.
@@ -74,30 +84,6 @@ def rare_class_repeats(pixels, temperature=0.01):
 def _check_counts(pixels):
     pixels = np.asarray(pixels)
     if pixels.ndim != 2 or pixels.dtype.kind not in "iu" or (pixels < 0).any():
-        raise ValueError(
-            f"pixels must be (images, num_classes) integer counts from 0, got {pixels.shape} {pixels.dtype}; "
-            'count them with dataset.class_pixels("train")'
-        )
+        wanted = "pixels must be (images, num_classes) integer counts from 0, as dataset.class_pixels gives them"
+        raise ValueError(f"{wanted}; got {pixels.shape} {pixels.dtype}")
     return pixels.astype(np.int64)
-
-
-def _median_frequency(pixels):
-    there = pixels > 0
-    frequency = pixels.sum(axis=0) / (there * pixels.sum(axis=1, keepdims=True)).sum(axis=0)
-    return np.median(frequency) / frequency
-
-
-def _inverse_log(pixels):
-    return 1 / np.log(1.02 + pixels.sum(axis=0) / pixels.sum())
-
-
-def _effective_number(pixels):
-    beta = 1 - 1 / max(len(pixels), 2)
-    return (1 - beta) / (1 - beta ** (pixels > 0).sum(axis=0))
-
-
-SCHEMES = {
-    "median_frequency": _median_frequency,
-    "inverse_log": _inverse_log,
-    "effective_number": _effective_number,
-}

@@ -1,8 +1,7 @@
 """A fully connected conditional random field (CRF): pixels near each other and of like colour agree on their class.
 
 Every pixel is a neighbour of every other. The message that a pixel gets from all the others is then a Gaussian blur of
-their probabilities over position and colour. The permutohedral lattice makes such blurs cheap: here, by three kinds of
-sparse matrices.
+their probabilities over position and colour, which the permutohedral lattice makes cheap.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -24,8 +23,7 @@ def refine(probs, image, w1=4, sigma_alpha=67, sigma_beta=3, w2=3, sigma_gamma=1
 
     where p are positions in pixels, I colours in 0–255 and ``[x_i ≠ x_j]`` the Potts model. The first kernel
     (appearance) penalises different classes for near pixels of like colour, the second (smoothness) for near pixels.
-    Both are normalised symmetrically: divided by the square root of the sums over either pixel's neighbours, so that
-    weights mean the same for images of all sizes.
+    Both are divided by the square root of the sums over either pixel's neighbours.
 
     Args:
         probs: (height, width, num_classes) probabilities, such as a softmax's.
@@ -44,11 +42,12 @@ def refine(probs, image, w1=4, sigma_alpha=67, sigma_beta=3, w2=3, sigma_gamma=1
     """
     probs, image = np.asarray(probs, np.float32), np.asarray(image)
     _check_arrays(probs, image)
-    _check_sigmas({"sigma_alpha": sigma_alpha, "sigma_gamma": sigma_gamma}, max(image.shape))
-    _check_sigmas({"sigma_beta": sigma_beta}, 255)
-    for name, value in {"w1": w1, "w2": w2, "iterations": iterations}.items():
-        if not value >= 0:
-            raise ValueError(f"{name} must be at least 0, got {value}")
+    side = max(image.shape)
+    for name, sigma, extent in ("alpha", sigma_alpha, side), ("gamma", sigma_gamma, side), ("beta", sigma_beta, 255):
+        if not sigma >= extent / MOST_SIGMAS:
+            raise ValueError(f"sigma_{name} {sigma} is too small here; give {extent / MOST_SIGMAS:g} or more")
+    if not min(w1, w2, iterations) >= 0:
+        raise ValueError(f"w1, w2 and iterations must be at least 0, got {w1}, {w2} and {iterations}")
     height, width, num_classes = probs.shape
     position = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1, dtype=np.float32).reshape(-1, 2)
     appearance = np.concatenate([position / sigma_alpha, image.reshape(-1, 3).astype(np.float32) / sigma_beta], axis=1)
@@ -63,11 +62,10 @@ def refine(probs, image, w1=4, sigma_alpha=67, sigma_beta=3, w2=3, sigma_gamma=1
 
 
 class Lattice:
-    """Gaussian blur of values at points in any space, in time linear in the points (Adams, Baek & Davis 2010).
+    """Gaussian blur of values at points, in time linear in the points: a permutohedral lattice (Adams et al. 2010).
 
-    The permutohedral lattice cuts the space into simplices. Each point is spread over the corners of the simplex it is
-    in (*splat*), corners are blurred along the lattice's axes with ½ 1 ½, and each point reads off its corners
-    (*slice*). All three are sparse matrices: ``slice = splatᵀ``, and one matrix an axis blurs.
+    Each point is spread over the corners of its simplex (*splat*), corners are blurred along the lattice's axes with
+    ½ 1 ½, and each point reads off its corners (*slice*). All three are sparse matrices; ``slice = splatᵀ``.
 
     Args:
         features: (points, dimensions) float, in units of the Gaussian's standard deviation.
@@ -98,12 +96,8 @@ class Lattice:
 def find_corners(features):
     """The corners of the simplex that each point is in, and the point's barycentric coordinates (section 3.1 there).
 
-    Args:
-        features: (points, dimensions) float.
-
-    Returns:
-        keys: (dimensions, points, dimensions + 1) int32, the coordinates of each point's corners in the lattice, but
-        for the last, which makes their sum zero. weights: (points, dimensions + 1) float32 from 0, of sum 1.
+    (points, dimensions) floats → keys (dimensions, points, dimensions + 1) int32, the corners' coordinates in the
+    lattice but for the last, which makes their sum zero; weights (points, dimensions + 1) float32 from 0, of sum 1.
     """
     d = features.shape[1]
     axis = np.arange(1, d + 1, dtype=np.float32)[:, None]
@@ -144,9 +138,7 @@ def _pack(keys):
         packed = packed + (coordinate - np.int64(low)) * stride
         stride *= high - low + 1
         if stride >= 2**63:
-            raise ValueError(
-                "the image spans too many standard deviations of colour and position: a sigma is too small"
-            )
+            raise ValueError("the image spans too many standard deviations: a sigma is too small")
     return packed, [(d + 1) * stride - sum(strides) for stride in [*strides, 0]]
 
 
@@ -160,24 +152,11 @@ def _blur_along(corners, ahead):
 
 
 def _check_arrays(probs, image):
-    if probs.ndim != 3 or image.shape != (*probs.shape[:2], 3):
-        raise ValueError(
-            f"wanted probs (height, width, num_classes) and image (height, width, 3), got {probs.shape}, {image.shape}"
-        )
-    if not (np.isfinite(probs).all() and probs.min() >= 0 and np.allclose(probs.sum(axis=-1), 1, atol=1e-2)):
+    if probs.ndim != 3 or probs.shape[2] < 2 or image.shape != (*probs.shape[:2], 3):
+        wanted = "probs (height, width, 2 classes or more) and image (height, width, 3)"
+        raise ValueError(f"wanted {wanted}, got {probs.shape}, {image.shape}")
+    if not (probs.min() >= 0 and np.allclose(probs.sum(axis=-1), 1, atol=1e-2)):  # or NaN
         raise ValueError("wanted probabilities, which are at least 0 and add up to 1; logits need a softmax first")
-    if probs.shape[2] < 2:
-        raise ValueError("wanted probs of at least 2 classes, the background is one; got 1")
     low, high = image.min(), image.max()  # NaN if any value is
     if not (low >= 0 and high <= 255) or (image.dtype.kind == "f" and 0 < high <= 1):
         raise ValueError(f"wanted an image of 0–255, got values from {low:g} to {high:g}; was it scaled to 0–1?")
-
-
-def _check_sigmas(sigmas, extent):
-    for name, sigma in sigmas.items():
-        if not sigma > 0:
-            raise ValueError(f"{name} must be above 0, got {sigma}")
-        if extent / MOST_SIGMAS > sigma:
-            raise ValueError(
-                f"{name} {sigma:g} is too small for an extent of {extent}; give {extent / MOST_SIGMAS:g} or more"
-            )

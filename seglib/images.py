@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, PngImagePlugin, TiffImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm")
 
 MAX_PIXELS = 178_956_970
 """Files of more pixels, some 13,000 × 13,000, are refused as decompression bombs, whatever Pillow's own limit."""
 
-_RAISE_LIMITS = "If you trust it, raise seglib.images.MAX_PIXELS and PIL.Image.MAX_IMAGE_PIXELS"
+_BOMB = "a likely decompression bomb. If you trust it, raise seglib.images.MAX_PIXELS and PIL.Image.MAX_IMAGE_PIXELS"
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -32,13 +32,11 @@ def open_image(source):
         ImageError: missing, unreadable or truncated, of more than ``MAX_PIXELS``, or of a mode that is no photograph.
     """
     picture = _open(source)
-    if picture.mode in _SIXTEEN_BITS or (picture.mode, picture.format) == ("I", "PPM"):
+    if picture.mode in _SIXTEEN_BITS or (picture.mode, picture.info["format"]) == ("I", "PPM"):
         grey = np.asarray(picture).astype(np.float64)
         return Image.fromarray((grey / 257).round().astype(np.uint8)).convert("RGB")
     if picture.mode in ("I", "F"):
-        raise ImageError(
-            f"{_name(source)}: a {picture.mode!r} image of 32-bit values has no agreed range; wanted 8 or 16 bits"
-        )
+        raise ImageError(f"{_name(source)}: 32-bit values have no agreed range; wanted 8 or 16 bits")
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
     return picture.convert("RGB")
@@ -56,8 +54,8 @@ def read_image(source):
         (height, width, 3) uint8.
 
     Raises:
-        ImageError: missing, unreadable or truncated, of more than ``MAX_PIXELS``, or of a mode that is no photograph
-            (32-bit and float files have no agreed range).
+        ImageError: missing, unreadable or truncated, of more than ``MAX_PIXELS``, or of 32-bit or float values, which
+            have no agreed range.
     """
     return np.asarray(open_image(source))
 
@@ -84,7 +82,7 @@ def read_mask(path):
             f"{path}: a mask holds one id per pixel, found mode {picture.mode}; "
             "wanted a grey or palette file (a painted mask is converted with LabelMap.from_rgb)"
         )
-    ids = _unstretch(np.asarray(picture), picture)
+    ids = _to_array(picture)
     if ids.size and (ids.min() < 0 or ids.max() > 255):
         raise ImageError(f"{path}: a mask holds ids 0–255, found {int(ids.min())}–{int(ids.max())}")
     return ids.astype(np.uint8)
@@ -92,7 +90,7 @@ def read_mask(path):
 
 @dataclass(frozen=True)
 class Values:
-    """What a mask file holds, before its values are given a meaning.
+    """What a mask file holds.
 
     Attributes:
         pixels: (height, width) uint8 or uint16 grey values or palette indices, or (height, width, 3) uint8 colours.
@@ -114,12 +112,9 @@ class Values:
 def read_values(path):
     """Reads whatever a mask file holds, without judging it.
 
-    A palette of PNG or TIFF numbers the classes, so its indices are the values. Writers of GIF and BMP order the
-    palette as they like, so there the colours are the values. Colours that are all grey become grey values. Alpha is
-    dropped, unless there is a single colour, so that only alpha can be the mask. EXIF orientation is applied.
-
-    Returns:
-        :class:`Values`.
+    Of a palette, the values are the indices in PNG and TIFF, but the colours in GIF and BMP, whose writers order it as
+    they like. Colours that are all grey become grey values. Alpha is dropped, unless there is a single colour, so that
+    only alpha can be the mask. EXIF orientation is applied.
 
     Raises:
         ImageError: missing, unreadable or truncated, or values that are no whole numbers in 0–65535.
@@ -132,7 +127,7 @@ def read_values(path):
         palette[: len(colours)] = colours
     elif picture.mode not in ("1", "L", "I", "F", *_SIXTEEN_BITS):
         picture = _drop_alpha(picture)
-    pixels = _unstretch(np.asarray(picture), picture)
+    pixels = _to_array(picture)
     if pixels.dtype.kind == "f" or pixels.dtype.itemsize > 2:
         pixels = _to_uint16(pixels, path)
     elif pixels.dtype == bool:
@@ -150,22 +145,15 @@ def read_size(path):
     """
     with _opened(path) as picture:
         width, height = picture.size
-        try:  # a PNG's own method would decode the picture; of a TIFF Pillow tells the upright size
-            turned = picture.format != "TIFF" and Image.Image.getexif(picture).get(0x0112, 1) in (5, 6, 7, 8)
-        except Exception as error:
-            raise ImageError(f"{path}: damaged or truncated: {error}") from error
+        # A PNG's own method would decode the picture; of a TIFF Pillow tells the upright size.
+        turned = picture.format != "TIFF" and Image.Image.getexif(picture).get(0x0112, 1) in (5, 6, 7, 8)
     return (width, height) if turned else (height, width)
 
 
 def resize_image(image, size):
-    """Resizes an image bilinearly with antialiasing: a new pixel averages all the pixels that fall into it.
+    """Resizes bilinearly with antialiasing: a new pixel averages all the pixels that fall into it.
 
-    Args:
-        image: (h, w, 3) uint8, or what :func:`open_image` gives.
-        size: ``(height, width)`` wanted.
-
-    Returns:
-        (height, width, 3) uint8.
+    An (h, w, 3) uint8 array or ``PIL.Image``, and the ``size = (height, width)`` wanted → (height, width, 3) uint8.
     """
     height, width = size
     picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
@@ -175,12 +163,7 @@ def resize_image(image, size):
 def resize_mask(mask, size):
     """Resizes a mask by nearest neighbour, so that every id of the result stood in it.
 
-    Args:
-        mask: (h, w) uint8.
-        size: ``(height, width)`` wanted.
-
-    Returns:
-        (height, width) uint8.
+    (h, w) uint8, and the ``size = (height, width)`` wanted → (height, width) uint8.
     """
     height, width = size
     return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
@@ -189,8 +172,6 @@ def resize_mask(mask, size):
 def write_mask(path, mask, labels, notes=None):
     """Writes ids as a palette PNG: viewers show the classes' colours, programs read the ids, nothing is lost.
 
-    The file is written beside its place and then moved there, so that what is found under ``path`` is complete.
-
     Args:
         path: where to; ``.png``.
         mask: (height, width) uint8 ids.
@@ -198,8 +179,9 @@ def write_mask(path, mask, labels, notes=None):
         notes: mapping from names to texts that are kept in the file; Pillow gives them as ``Image.open(path).text``.
 
     Raises:
-        FileExistsError: there is a file already. It is left as it is.
-        ImageError: another ending, or ids that are not uint8.
+        FileExistsError: there is a file already.
+        ImageError: another ending, or ids that are not (height, width) uint8.
+        OSError: it cannot be written, as on a full disk; nothing is left behind.
     """
     path, mask = Path(path), np.asarray(mask)
     if path.suffix.lower() != ".png":
@@ -228,9 +210,9 @@ def write_tiff(path, strips, size, labels):
         (height, width) uint8, the ids in the file, mapped into memory for reading.
 
     Raises:
-        FileExistsError: there is a file already. It is left as it is.
+        FileExistsError: there is a file already.
         ImageError: another ending, or over 4 GiB, which the format cannot hold.
-        OSError: it cannot be written, as on a full disk.
+        OSError: it cannot be written, as on a full disk; nothing is left behind.
     """
     path, (height, width) = Path(path), size
     if path.suffix.lower() not in (".tif", ".tiff"):
@@ -256,11 +238,8 @@ def write_tiff(path, strips, size, labels):
 def written_whole(path):
     """Gives a path beside ``path`` to write to, and moves what was written there when the block ends well.
 
-    What is found under ``path`` is complete, whenever the program ends. If the block fails, nothing is left behind.
-
-    Raises:
-        FileExistsError: ``path`` is there already. It is left as it is.
-        OSError: it cannot be written, as on a full disk.
+    So what is found under ``path`` is complete, and if the block fails, nothing is left behind. Raises FileExistsError
+    if ``path`` is there already, and OSError if it cannot be written, as on a full disk.
     """
     path = Path(path)
     # The same name the next time, so that nothing piles up; short, as names end at 255 bytes.
@@ -276,47 +255,50 @@ def written_whole(path):
         beside.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
 def _opened(source):
-    """The ``PIL.Image`` of a path or bytes, of which only the header is read."""
-    name, file = _name(source), io.BytesIO(source) if isinstance(source, bytes) else Path(source)
-    if isinstance(file, Path) and not file.is_file():
-        raise ImageError(f"{name}: no such file")
+    """The ``PIL.Image`` of a path, bytes or an opened one; all that goes wrong with it becomes an ``ImageError``."""
+    name, picture = _name(source), source
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # from half of Pillow's limit on
-            picture = Image.open(file)
+        if not isinstance(source, Image.Image):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # from half of Pillow's limit on
+                picture = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+        with contextlib.nullcontext() if picture is source else picture:
+            width, height = picture.size
+            if width * height > MAX_PIXELS:
+                raise ImageError(f"{name}: {width}×{height} pixels are more than {MAX_PIXELS}: {_BOMB}")
+            yield picture
+    except ImageError:
+        raise
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise ImageError(f"{name}: no such file") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{name}: {error} {_RAISE_LIMITS}") from error
+        raise ImageError(f"{name}: {error} It is {_BOMB}") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name}: not an image that can be read") from error
     except Exception as error:
-        size = len(source) if isinstance(source, bytes) else file.stat().st_size
-        raise ImageError(f"{name}: not an image that can be read ({size} bytes): {error}") from error
-    return _refuse_bomb(picture, name)
+        raise ImageError(f"{name}: damaged or truncated: {error}") from error
 
 
 def _open(source):
-    """The upright ``PIL.Image`` of a path, bytes or an opened one; its ``info`` tells how its values were stored."""
-    if isinstance(source, Image.Image):  # somebody has opened it, and may want it as it was
-        picture = _upright(_refuse_bomb(source, _name(source)), source)
-        picture.format = source.format  # of which a copy knows nothing
-        return picture
+    """The first frame, decoded and turned as EXIF says; its ``info`` tells how its values were stored."""
     with _opened(source) as picture:
-        info = {"format": picture.format, "lossy": _is_lossy(picture, source), "stretch": _stretch(picture)}
-        picture = _upright(picture, source)
-    picture.info.update(info)
-    return picture
-
-
-def _upright(picture, source):
-    """The picture's first frame, decoded, turned as EXIF says."""
-    try:
-        _refuse_stack(picture, source)
+        info = {"format": picture.format}
+        if picture is not source:
+            info |= {"lossy": _is_lossy(picture), "scale": _find_scale(picture)}
+        if picture.format == "TIFF" and picture.n_frames > 1:
+            size = picture.size
+            picture.seek(1)
+            is_stack = picture.size == size  # a smaller second page is a preview and harmless
+            picture.seek(0)
+            if is_stack:
+                raise ImageError(f"{_name(source)}: a stack of {picture.n_frames} pages; wanted one picture a file")
         picture.load()
         # In place gives None, and saves a copy of every file that is read; what somebody else opened stays as it is.
-        return ImageOps.exif_transpose(picture, in_place=picture is not source) or picture
-    except ImageError:
-        raise
-    except Exception as error:
-        raise ImageError(f"{_name(source)}: damaged or truncated: {error}") from error
+        picture = ImageOps.exif_transpose(picture, in_place=picture is not source) or picture
+    picture.info.update(info)
+    return picture
 
 
 def _name(source):
@@ -325,28 +307,9 @@ def _name(source):
     return "the image" if isinstance(source, Image.Image) else source
 
 
-def _refuse_bomb(picture, name):
-    width, height = picture.size
-    if width * height > MAX_PIXELS:
-        raise ImageError(f"{name}: {width}×{height} pixels are more than {MAX_PIXELS}: a likely bomb. {_RAISE_LIMITS}")
-    return picture
-
-
-def _refuse_stack(picture, source):
-    """Refuses a TIFF of several pages of one size; a smaller second page is a preview and harmless."""
-    if picture.format == "TIFF" and picture.n_frames > 1:
-        size = picture.size
-        picture.seek(1)
-        second = picture.size
-        picture.seek(0)
-        if second == size:
-            raise ImageError(f"{_name(source)}: a stack of {picture.n_frames} pages; wanted one picture a file")
-
-
-def _is_lossy(picture, source):
+def _is_lossy(picture):
     if picture.format == "WEBP":
-        with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
-            return not _is_lossless_webp(file)
+        return not _is_lossless_webp(picture.fp)
     return picture.format in ("JPEG", "MPO") or "jpeg" in str(picture.info.get("compression"))
 
 
@@ -361,21 +324,20 @@ def _is_lossless_webp(file):
     return False
 
 
-def _stretch(picture):
-    """``(highest value read, highest value stored)``: Pillow spreads the grey values of some files; None for others."""
+def _find_scale(picture):
+    """The highest grey value stored by the highest read, where Pillow spreads them; None for other files."""
     mode = picture.tile[0][3] if picture.tile else None
     if picture.format == "PNG":
-        return {"L;2": (255, 3), "L;4": (255, 15)}.get(mode)
+        return {"L;2": 3 / 255, "L;4": 15 / 255}.get(mode)
     if picture.format == "PPM" and picture.mode in ("L", "I") and isinstance(mode, tuple):
-        return (255 if picture.mode == "L" else 65535), mode[1]
+        return mode[1] / (255 if picture.mode == "L" else 65535)
     return None
 
 
-def _unstretch(values, picture):
-    if picture.info["stretch"] is None:
-        return values
-    high, stored = picture.info["stretch"]
-    return np.rint(values * (stored / high)).astype(values.dtype)
+def _to_array(picture):
+    """The grey values, palette indices or colours of a file, as they are stored."""
+    values, scale = np.asarray(picture), picture.info["scale"]
+    return values if scale is None else np.rint(values * scale).astype(values.dtype)
 
 
 def _drop_alpha(picture):

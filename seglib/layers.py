@@ -15,7 +15,8 @@ def conv_block(x, filters, padding="same", norm="batch", repeats=2, kernel=3, di
         x: (batch, height, width, channels).
         filters: channels of the result.
         padding: ``"same"``, or ``"valid"``, which loses ``dilation · (kernel − 1)`` rows and columns a convolution.
-        norm: ``"batch"`` (Ioffe & Szegedy 2015), ``"group"`` (Wu & He 2018, for small batches) or None.
+        norm: ``"batch"`` (Ioffe & Szegedy 2015), ``"group"`` (Wu & He 2018, for small batches; 8 channels a group, or
+            what divides) or None.
         repeats: number of convolutions.
         kernel: the kernel's height and width.
         dilation: distance between the pixels that the kernel reads.
@@ -23,28 +24,18 @@ def conv_block(x, filters, padding="same", norm="batch", repeats=2, kernel=3, di
     Returns:
         (batch, height, width, filters), smaller by ``repeats · dilation · (kernel − 1)`` with ``padding="valid"``.
     """
+    if norm not in ("batch", "group", None):
+        raise ValueError(f"norm must be 'batch', 'group' or None, got {norm!r}")
     # A bias right before a normalisation would be subtracted again.
     options = dict(padding=padding, dilation_rate=index(dilation), use_bias=norm is None)
     for _ in range(repeats):
         x = layers.Conv2D(filters, index(kernel), kernel_initializer="he_normal", **options)(x)
-        x = normalise(x, norm)
+        if norm == "batch":
+            x = layers.BatchNormalization(momentum=0.9)(x)  # Keras's 0.99 is for runs of many thousand steps
+        elif norm == "group":
+            x = layers.GroupNormalization(groups=x.shape[-1] // math.gcd(x.shape[-1], 8))(x)
         x = layers.ReLU()(x)
     return x
-
-
-def normalise(x, norm):
-    """Batch normalisation with momentum 0.9, group normalisation with 8 channels a group (or what divides), or none.
-
-    Keras's default momentum of 0.99 needs some thousand steps before the running averages are accurate; short runs take
-    a few hundred. (batch, height, width, channels) → the same shape.
-    """
-    if norm is None:
-        return x
-    if norm == "batch":
-        return layers.BatchNormalization(momentum=0.9)(x)
-    if norm == "group":
-        return layers.GroupNormalization(groups=x.shape[-1] // math.gcd(x.shape[-1], 8))(x)
-    raise ValueError(f"norm must be 'batch', 'group' or None, got {norm!r}")
 
 
 def aspp(x, filters, rates):
@@ -71,7 +62,7 @@ def aspp(x, filters, rates):
 def upsample(x, factor, **options):
     """Upsamples by a learnt transposed convolution that starts as bilinear interpolation (Long et al. 2015, 3.3).
 
-    Its kernel is ``2 · factor`` wide, and it has no bias. Unlike a resize layer it needs no sizes when it is traced.
+    Its kernel is ``2 · factor`` wide, and it has no bias.
 
     Args:
         x: (batch, height, width, channels).
@@ -80,7 +71,7 @@ def upsample(x, factor, **options):
 
     Returns:
         (batch, factor · height, factor · width, channels). Beyond the border of ``x`` all is zero, so that before
-        training the outermost ``factor / 2`` rows and columns fade, in all channels alike.
+        training the outermost ``factor / 2`` rows and columns fade.
     """
     factor = index(factor)
     return layers.Conv2DTranspose(
@@ -90,10 +81,7 @@ def upsample(x, factor, **options):
 
 @keras.saving.register_keras_serializable("seglib")
 class Bilinear(keras.initializers.Initializer):
-    """The bilinear kernel of :func:`upsample`, ``1 − |position| / factor`` along rows and columns, for each channel.
-
-    Its shape is (2 · factor, 2 · factor, channels, channels), for stride ``factor``.
-    """
+    """The kernel of :func:`upsample`, ``1 − |position| / factor``: (2 · factor, 2 · factor, channels, channels)."""
 
     def __call__(self, shape, dtype=None):
         rows, columns = (1 - np.abs(np.arange(n) + 0.5 - n / 2) / (n / 2) for n in shape[:2])
@@ -105,8 +93,8 @@ class Bilinear(keras.initializers.Initializer):
 class PadToMultiple(layers.Layer):
     """Reflection padding at the lower right, up to multiples of ``multiple``; the last row and column do not repeat.
 
-    (batch, height, width, channels) → (batch, height', width', channels). Works for every size from 1×1 up, known
-    when the model is built or not. The counterpart is :class:`CropLike`.
+    (batch, height, width, channels) → (batch, height', width', channels), for every size from 1×1 up, known when the
+    model is built or not.
     """
 
     def __init__(self, multiple, **kwargs):
@@ -124,9 +112,8 @@ class PadToMultiple(layers.Layer):
         return x
 
     def compute_output_shape(self, input_shape):
-        batch, height, width, channels = input_shape
-        height, width = (n if n is None else n + (-n) % self.multiple for n in (height, width))
-        return batch, height, width, channels
+        height, width = (n if n is None else n + (-n) % self.multiple for n in input_shape[1:3])
+        return input_shape[0], height, width, input_shape[3]
 
     def get_config(self):
         return {**super().get_config(), "multiple": self.multiple}

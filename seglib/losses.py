@@ -25,10 +25,9 @@ def cross_entropy(
         logits: (batch, height, width, num_classes) floats.
         class_weights: ``w``, (num_classes,) positive numbers; None gives each class the weight 1.
         pixel_weights: (batch, height, width) weights from 0, such as U-Net's border map; None gives each pixel 1.
-        label_smoothing: in [0, 1), the part of the target distribution that is spread evenly over all classes (Szegedy
-            et al. 2016, section 7).
+        label_smoothing: in [0, 1), spread evenly over all classes (Szegedy et al. 2016, section 7).
         ohem_fraction: in (0, 1]; online hard example mining (OHEM) averages only this fraction of the scored pixels,
-            those with the largest losses; 1 averages all (Shrivastava et al. 2016; Wu et al. 2016, section 2.2).
+            those with the largest losses (Shrivastava et al. 2016; Wu et al. 2016, section 2.2).
 
     Returns:
         A float32 scalar in [0, ∞); 0 where every pixel is void.
@@ -43,9 +42,8 @@ def cross_entropy(
         0.693
     """
     if not (0 <= label_smoothing < 1 and 0 < ohem_fraction <= 1):
-        raise ValueError(
-            f"wanted label_smoothing in [0, 1) and ohem_fraction in (0, 1], got {label_smoothing} and {ohem_fraction}"
-        )
+        found = f"got {label_smoothing} and {ohem_fraction}"
+        raise ValueError(f"wanted label_smoothing in [0, 1) and ohem_fraction in (0, 1], {found}")
     is_weighted = class_weights is not None
     truth, weight, logits, class_weights = _prepare(mask, logits, ignore_id, class_weights, pixel_weights)
     log_probs = ops.log_softmax(logits, axis=-1)
@@ -84,9 +82,8 @@ def focal(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None, g
 def dice(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None):
     """One minus the soft Dice coefficient, averaged over classes.
 
-    ``1 − mean_c (2 TP_c + 1) / (2 TP_c + FP_c + FN_c + 1)``. The true positives, false positives and false negatives
-    of a class are sums of its probabilities over the whole batch. After Milletari et al. 2016, section 3, with plain
-    sums for their sums of squares. The two ones give a class that is neither present nor predicted a perfect score.
+    ``1 − mean_c (2 TP_c + 1) / (2 TP_c + FP_c + FN_c + 1)``, with sums of probabilities over the whole batch (Milletari
+    et al. 2016, section 3, who sum squares). The ones give a class that is neither present nor predicted a score of 1.
 
     Args:
         mask: (batch, height, width) integer ids, in which ``ignore_id`` marks void pixels.
@@ -125,9 +122,8 @@ def tversky(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None,
 def lovasz(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None):
     """Lovász-Softmax: one minus the IoU, extended to probabilities (Berman et al. 2018, equations 8, 9 and 11).
 
-    For each class the errors ``|truth − probs|`` are sorted, largest first. Each is weighted by how much the IoU falls
-    when its pixel joins the wrong ones before it. For probabilities of 0 and 1 the loss is ``1 − IoU``. The mean is
-    over the classes that occur in the masks of the batch.
+    The errors ``|truth − probs|`` of a class are sorted, largest first. Each is weighted by how much the IoU falls when
+    its pixel joins the wrong ones before it. The mean is over the classes that occur in the masks of the batch.
 
     Args:
         mask: (batch, height, width) integer ids, in which ``ignore_id`` marks void pixels.
@@ -195,8 +191,8 @@ class CompoundLoss(keras.losses.Loss):
     """A weighted sum of losses, for ``model.compile``; it is saved with the model.
 
     Args:
-        terms: the weight of each loss by its name in this module, as in ``{"cross_entropy": 1, "dice": 0.5}``. To
-            change a loss's arguments, give a mapping: ``{"tversky": {"weight": 1, "beta": 0.9}}``.
+        terms: the weight of each loss by its name, as in ``{"cross_entropy": 1, "dice": 0.5}``; or, to change a
+            loss's arguments, a mapping: ``{"tversky": {"weight": 1, "beta": 0.9}}``.
         ignore_id: the id of void pixels.
         class_weights: (num_classes,) positive weights handed to every term, or None.
 
@@ -223,17 +219,14 @@ class CompoundLoss(keras.losses.Loss):
         """The loss; ``sample_weight`` of ``fit`` weighs pixels (batch, height, width) or whole images (batch,).
 
         Keras would multiply the finished number by the mean of the weights. Under ``tf.distribute.MirroredStrategy``
-        each device computes the loss of its part of a batch, and divides it by the number of devices.
+        each device divides the loss of its part of a batch by the number of devices.
         """
-        return self.call(y_true, y_pred, sample_weight) / _count_replicas()
-
-    def call(self, y_true, y_pred, pixel_weights=None):
         total = 0.0
         for term, settings in self.terms.items():
             options = {name: value for name, value in settings.items() if name != "weight"}
-            loss = TERMS[term](y_true, y_pred, self.ignore_id, self.class_weights, pixel_weights, **options)
+            loss = TERMS[term](y_true, y_pred, self.ignore_id, self.class_weights, sample_weight, **options)
             total += settings["weight"] * loss
-        return total
+        return total / _count_replicas()
 
     def get_config(self):
         config = {"terms": self.terms, "ignore_id": self.ignore_id, "class_weights": self.class_weights}
@@ -241,10 +234,7 @@ class CompoundLoss(keras.losses.Loss):
 
 
 def _prepare(mask, logits, ignore_id, class_weights, pixel_weights):
-    """Four float32 tensors for the formulas: one-hot truth, the weight of each pixel, logits, class weights.
-
-    Void pixels have the weight 0, and ids of no class the weight NaN, which makes the loss NaN.
-    """
+    """One-hot truth, the weight of each pixel (void 0, ids of no class NaN), logits, class weights: all float32."""
     mask, logits = ops.cast(mask, "int32"), ops.cast(logits, "float32")
     # A length of None is known only when the function runs.
     fit = (a == b or None in (a, b) for a, b in zip(mask.shape, logits.shape[:-1], strict=False))
@@ -263,8 +253,7 @@ def _prepare(mask, logits, ignore_id, class_weights, pixel_weights):
         if len(given.shape) == 1:  # one for each image
             given = ops.reshape(given, (-1, *[1] * (len(mask.shape) - 1)))
         if len(given.shape) != len(mask.shape):
-            found = f"got {tuple(given.shape)} for a mask {tuple(mask.shape)}"
-            raise ValueError(f"weights must be (batch, height, width) or (batch,), {found}")
+            raise ValueError(f"weights {tuple(given.shape)} do not fit the mask {tuple(mask.shape)}; or give (batch,)")
         weight = weight * given
     # torch refuses to encode ids that no class has: replace them before; their weight is 0 or NaN.
     return ops.one_hot(ops.where(known, mask, 0), num_classes, dtype="float32"), weight, logits, class_weights

@@ -24,18 +24,12 @@ class Region(NamedTuple):
 
 
 def find_regions(mask, classes, smallest=1):
-    """The connected regions of some classes (4-connectivity).
+    """The connected regions of some classes: a list of :class:`Region`, class by class, in the order of first pixels.
 
     Args:
-        mask: (height, width) integer ids.
+        mask: (height, width) integer ids; a ValueError refuses other arrays.
         classes: the ids of the classes that are wanted.
         smallest: regions of fewer pixels are left out; predicted masks have specks.
-
-    Returns:
-        A list of :class:`Region`, class by class, in the order of their first pixels, row by row.
-
-    Raises:
-        ValueError: a mask that is not of two axes, or not of integers.
     """
     mask = np.asarray(mask)
     if mask.ndim != 2 or mask.dtype.kind not in "iu":
@@ -52,13 +46,10 @@ def find_regions(mask, classes, smallest=1):
 
 
 def find_contours(region):
-    """The contours of a region: polygons around it and around each of its holes.
+    """The contours of a :class:`Region`: polygons around it and around each of its holes.
 
-    A contour runs half-way between the centres of the pixels inside and those outside. Filling the contours again, with
-    each pixel whose centre is inside, gives the region back. The corners of pixels are cut off.
-
-    Args:
-        region: a :class:`Region`.
+    A contour runs half-way between the centres of the pixels inside and those outside. Filled again, with each pixel
+    whose centre is inside, the contours give the region back.
 
     Returns:
         A list of closed (n, 2) float64 polygons of ``x, y``, first point = last: the exterior, then the holes. A pixel
@@ -77,8 +68,8 @@ def find_contours(region):
 def to_geojson(regions, labels):
     """Regions as a GeoJSON ``FeatureCollection`` of polygons, for ``json.dump``.
 
-    Coordinates are pixels, x to the right and y *down*, where GeoJSON has degrees; annotation programs read it so. Each
-    feature's properties are ``class``, ``class_id`` and ``area`` in pixels.
+    Coordinates are pixels, x to the right and y *down*, where GeoJSON has degrees. Each feature's properties are
+    ``class``, ``class_id`` and ``area`` in pixels.
 
     Args:
         regions: of :func:`find_regions`.
@@ -137,4 +128,4 @@ def to_coco(regions, labels, file_name, size):
 def _check_named(regions, labels):
     strange = {region.class_id for region in regions} - set(range(labels.num_classes))
     if strange:
-        raise ValueError(f"the label map names the classes 0–{labels.num_classes - 1}; there are regions of {strange}")
+        raise ValueError(f"labels names the classes 0–{labels.num_classes - 1}; there are regions of {strange}")

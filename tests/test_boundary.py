@@ -54,7 +54,7 @@ def test_boundary_f1_of_what_is_not_there():
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_boundary_f1_agrees_with_distance_transforms(data):
     shape = data.draw(st.tuples(*(st.integers(1, 9) for _ in range(2))))
     num_classes, count = data.draw(st.sampled_from([2, 5, 9])), data.draw(st.integers(1, 2))
@@ -76,12 +76,9 @@ def test_boundary_f1_of_more_classes_than_an_integer_has_bits(rng):
 
 def test_boundary_f1_ignores_what_is_predicted_in_void(rng):
     mask, pred = rng.integers(0, 3, (2, 12, 12))
-    mask[:, 5:8] = 255
-    other = np.where(mask == 255, (pred + 1) % 3, pred)
-    np.testing.assert_array_equal(boundary_f1(mask, pred, 3, 1), boundary_f1(mask, other, 3, 1))
-    np.testing.assert_array_equal(
-        boundary_f1(mask, pred, 3, 1), boundary_f1(np.where(mask == 255, 9, mask), pred, 3, 1, ignore_id=9)
-    )
+    mask[:, 5:8] = 9
+    other = np.where(mask == 9, (pred + 1) % 3, pred)
+    np.testing.assert_array_equal(*(boundary_f1(mask, found, 3, 1, ignore_id=9) for found in (pred, other)))
 
 
 @pytest.mark.parametrize(
@@ -129,7 +126,7 @@ def test_a_wider_trimap_holds_all_of_a_narrower_one_and_the_widest_is_the_mask(r
 
 
 @given(st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_trimap_is_the_band_that_a_distance_transform_finds(data):
     rng = np.random.default_rng(data.draw(st.integers(0, 2**31)))
     mask = rng.choice([0, 1, 2, 255], (data.draw(st.integers(1, 8)), data.draw(st.integers(1, 8))))

@@ -40,8 +40,8 @@ def test_rare_class_repeats_leave_out_absent_classes_and_images_of_void():
     [
         ("class_weights", (COUNTED, "median"), "median_frequency, inverse_log, effective_number, got 'median'"),
         ("class_weights", (np.array([[1, 1, 0], [2, 0, 0]]),), r"classes \[2\]"),
-        ("class_weights", (COUNTED.sum(axis=0),), r"\(3,\) int64; .*class_pixels"),
-        ("class_weights", (COUNTED / 10,), "float64; .*class_pixels"),
+        ("class_weights", (COUNTED.sum(axis=0),), r"class_pixels.*\(3,\) int64"),
+        ("class_weights", (COUNTED / 10,), "class_pixels.*float64"),
         ("rare_class_repeats", (-COUNTED,), "counts from 0"),
         ("rare_class_repeats", (0 * COUNTED,), "labelled pixel"),
         ("rare_class_repeats", (COUNTED, 0), "above 0, got 0"),

@@ -38,10 +38,6 @@ def test_cross_entropy_by_hand(options, expected):
     assert value(losses.cross_entropy, MASK, LOGITS, **options) == pytest.approx(expected)
 
 
-def test_cross_entropy_of_undecided_pixels_is_log_2():
-    assert value(losses.cross_entropy, MASK, 0 * LOGITS) == pytest.approx(np.log(2))
-
-
 def test_dice_by_hand():
     mask = np.array([[[0, 0, 1, 1]]])
     # probs of class 0: ¾ ¾ ¼ ¼ and of class 1 the rest: overlap 3/2, total 2 + 2 for both
@@ -224,7 +220,7 @@ class TestEveryLoss:
         ("shape", "options", "message"),
         [
             ((1, 4, 4), {"class_weights": [1, 2]}, r"3 classes, got \(2,\)"),
-            ((1, 4, 4), {"pixel_weights": np.ones((1, 4, 4, 1))}, r"got \(1, 4, 4, 1\) for a mask \(1, 4, 4\)"),
+            ((1, 4, 4), {"pixel_weights": np.ones((1, 4, 4, 1))}, r"\(1, 4, 4, 1\) do not fit the mask \(1, 4, 4\)"),
             ((1, 4, 4, 1), {}, r"got \(1, 4, 4, 1\) and \(1, 4, 4, 3\)"),
             ((1, 1, 4), {}, r"got \(1, 1, 4\) and"),  # which would be broadcast without a word, as the next two
             ((1, 4, 1), {}, r"got \(1, 4, 1\) and"),
@@ -290,14 +286,13 @@ def test_weights_of_fit_weigh_pixels_and_not_the_finished_sum(rng):
     assert value(total, mask, logits, one_each) == value(total, mask, logits, by_pixel)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
-def test_all_losses_train_in_a_compiled_step_of_any_size(jit_compile, rng):
+def test_all_losses_train_in_a_compiled_step_of_any_size(rng):
     inputs = keras.Input((None, None, 3))
     model = keras.Model(inputs, keras.layers.Conv2D(3, 1)(inputs))
     hard = {"weight": 1, "ohem_fraction": 0.5, "label_smoothing": 0.1}
     loss = losses.CompoundLoss({**dict.fromkeys(losses.TERMS, 1), "cross_entropy": hard})
-    model.compile("adam", loss, jit_compile=jit_compile)
+    model.compile("adam", loss, jit_compile=True)
     images, mask = rng.normal(size=(4, 6, 5, 3)).astype(np.float32), rng.integers(0, 3, (4, 6, 5))
-    seen = model.evaluate(images, mask, batch_size=4, verbose=0)
-    assert seen == pytest.approx(value(loss, mask, model.predict(images, verbose=0)), abs=1e-5)
-    assert model.fit(images, mask, batch_size=4, epochs=30, verbose=0).history["loss"][-1] < seen
+    before = value(loss, mask, model(images))
+    seen = model.fit(images, mask, batch_size=4, epochs=30, verbose=0).history["loss"]
+    assert seen[0] == pytest.approx(before, abs=1e-5) and seen[-1] < before

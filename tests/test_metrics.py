@@ -38,13 +38,8 @@ def test_hand_arithmetic():
 
 def test_logits_and_ids_give_the_same(rng):
     mask = rng.integers(0, 5, (2, 6, 7))
-    logits = rng.normal(size=(2, 6, 7, 5)).astype(np.float32)
+    logits = rng.normal(size=(2, 6, 7, 5)).astype(np.float32).round()  # ties go to the first class, as in NumPy
     np.testing.assert_array_equal(score(mask, logits, 5).matrix, score(mask, logits.argmax(-1), 5).matrix)
-
-
-def test_ties_go_to_the_first_class_as_in_numpy():
-    logits = np.array([[[1.0, 1.0, 1.0], [0.0, 2.0, 2.0]]], np.float32)
-    assert score(np.array([[0, 1]]), logits, 3).matrix.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 0]]
 
 
 def draw_case(data):
@@ -58,7 +53,7 @@ def draw_case(data):
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
 def test_scores_agree_with_scikit_learn(data):
     mask, pred, num_classes = draw_case(data)
@@ -88,7 +83,7 @@ def test_scores_agree_with_scikit_learn(data):
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_the_metric_agrees_with_keras_and_with_the_array(data):
     mask, pred, num_classes = draw_case(data)
     metric, matrix = score(mask, pred, num_classes), metrics.confusion_matrix(mask, pred, num_classes)
@@ -122,28 +117,15 @@ def test_scores_of_stacked_matrices_are_those_of_each(rng):
         np.testing.assert_array_equal(score_of(matrices), each)
 
 
-def test_dice_is_a_function_of_iou(rng):
-    iou = metrics.iou(matrix := rng.integers(0, 50, (100, 4, 4)))
-    np.testing.assert_allclose(metrics.dice(matrix), 2 * iou / (1 + iou), atol=1e-12)
-
-
-def test_batches_add_up(rng):
-    mask, pred = rng.integers(0, 3, (4, 5, 5)), rng.integers(0, 3, (4, 5, 5))
-    metric = ConfusionMatrix(3)
+def test_batches_add_up_and_void_pixels_do_not_count(rng):
+    mask, pred = rng.integers(0, 3, (2, 4, 8, 8))
+    mask[:, :4] = 11
+    metric = ConfusionMatrix(3, ignore_id=11)
     for i in range(4):
         metric.update_state(mask[i : i + 1], pred[i : i + 1])
-    np.testing.assert_array_equal(metric.matrix, score(mask, pred, 3).matrix)
+    np.testing.assert_array_equal(metric.matrix, metrics.confusion_matrix(mask[:, 4:], pred[:, 4:], 3))
     metric.reset_state()
     assert metric.matrix.sum() == 0
-
-
-def test_altering_void_pixels_changes_nothing(rng):
-    mask, pred = rng.integers(0, 3, (1, 8, 8)), rng.integers(0, 3, (1, 8, 8))
-    mask[0, :4] = 255
-    other = pred.copy()
-    other[0, :4] = (other[0, :4] + 1) % 3
-    np.testing.assert_array_equal(score(mask, pred, 3).matrix, score(mask, other, 3).matrix)
-    assert score(np.where(mask == 255, 11, mask), pred, 3, ignore_id=11).matrix.sum() == 32
 
 
 def test_absent_classes_do_not_count_and_nothing_is_nan_in_the_means():
@@ -178,7 +160,7 @@ WRONG_IDS = [
 def test_ids_that_no_class_has_and_nan_are_not_dropped_silently(mask, pred):
     metric = score(mask, pred, 3)
     assert np.isnan(metric.result())
-    with pytest.raises(ValueError, match="1 pixels had an id, true or predicted, outside .* or logits that were NaN"):
+    with pytest.raises(ValueError, match="1 pixels had another id, true or predicted, or NaN logits"):
         metric.mean_iou()
 
 
@@ -207,20 +189,15 @@ def test_confusion_matrix_refuses_what_does_not_fit(mask, pred, message):
         metrics.confusion_matrix(mask, pred, 3)
 
 
-def test_what_is_no_matrix_is_refused():
-    with pytest.raises(ValueError, match=r"got \(2, 3\)"):
-        metrics.iou(np.zeros((2, 3)))
-
-
 @pytest.mark.parametrize(
     ("pred", "message"),
     [
-        (np.zeros((1, 2, 2, 4), np.float32), r"pred \(1, 2, 2, 4\) .* one channel per class, 3"),
-        (np.zeros((1, 2, 2), np.float32), "integer ids, got .*float32"),
-        (np.zeros((1,), np.int32), r"pred \(1,\) does not fit the mask \(1, 2, 2\)"),
-        (np.zeros((1, 4, 1), np.int32), r"pred \(1, 4, 1\) does not fit"),
-        (np.zeros((1, 1, 4, 3), np.float32), r"pred \(1, 1, 4, 3\) does not fit"),
-        (np.zeros((1, 2, 2, 3, 3), np.float32), r"pred \(1, 2, 2, 3, 3\) does not fit"),
+        (np.zeros((1, 2, 2, 4), np.float32), r"shape \(1, 2, 2\).* of 3 classes, got \(1, 2, 2, 4\)"),
+        (np.zeros((1, 2, 2), np.float32), "integer ids.* got .*float32"),
+        (np.zeros((1,), np.int32), r"got \(1,\)"),
+        (np.zeros((1, 4, 1), np.int32), r"got \(1, 4, 1\)"),
+        (np.zeros((1, 1, 4, 3), np.float32), r"got \(1, 1, 4, 3\)"),
+        (np.zeros((1, 2, 2, 3, 3), np.float32), r"got \(1, 2, 2, 3, 3\)"),
     ],
 )
 def test_predictions_that_do_not_fit_are_refused(pred, message):
@@ -228,7 +205,9 @@ def test_predictions_that_do_not_fit_are_refused(pred, message):
         score(np.zeros((1, 2, 2), np.int32), pred, 3)
 
 
-def test_sample_weight_and_class_as_ignore_id_are_refused():
+def test_sample_weight_class_as_ignore_id_and_what_is_no_matrix_are_refused():
+    with pytest.raises(ValueError, match=r"got \(2, 3\)"):
+        metrics.iou(np.zeros((2, 3)))
     with pytest.raises(ValueError, match="sample_weight"):
         ConfusionMatrix(2).update_state([[0]], [[0]], sample_weight=[[1.0]])
     with pytest.raises(ValueError, match="ignore_id .* got 11"):
@@ -237,15 +216,14 @@ def test_sample_weight_and_class_as_ignore_id_are_refused():
         metrics.confusion_matrix(np.zeros((2, 3), int), np.zeros((2, 3), int), 3, ignore_id=2)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
-def test_works_inside_fit_compiled_or_not(rng, jit_compile):
+def test_works_inside_a_compiled_fit(rng):
     inputs = keras.Input((None, None, 3))
     model = keras.Model(inputs, keras.layers.Conv2D(3, 1)(inputs))
     model.compile(
         "sgd",
         keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=255),
         metrics=[ConfusionMatrix(3)],
-        jit_compile=jit_compile,
+        jit_compile=True,
     )
     images, mask = rng.normal(size=(4, 6, 5, 3)).astype(np.float32), rng.integers(0, 3, (4, 6, 5))
     model.fit(images, mask, batch_size=2, verbose=0)

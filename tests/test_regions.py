@@ -48,7 +48,7 @@ def test_the_ring_around_one_pixel_by_hand():
 
 
 def test_rings_filled_again_give_the_region():
-    for seed in range(40):
+    for seed in range(20):
         size = (9 + seed % 5, 14)
         mask = (np.random.default_rng(seed).random(size) < 0.6).astype(np.uint8)
         for region in regions.find_regions(mask, [0, 1]):
@@ -74,7 +74,7 @@ def test_geojson_has_holes():
 def test_void_has_no_name():
     void = regions.find_regions(np.array([[0, 255]]), [255])
     for to in (lambda: regions.to_geojson(void, MAP), lambda: regions.to_coco(void, MAP, "a.png", (1, 2))):
-        with pytest.raises(ValueError, match=r"names the classes 0–\d; there are regions of \{255\}"):
+        with pytest.raises(ValueError, match=r"regions of \{255\}"):
             to()
 
 

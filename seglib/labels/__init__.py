@@ -1,7 +1,4 @@
-"""Class maps: what the ids in a mask mean, how they are painted, and how other schemes of ids map onto them.
-
-:class:`LabelMap` holds the names and colours of a dataset's classes. Those of well-known datasets are here.
-"""
+"""Class maps: what the ids in a mask mean, how they are painted, and how other schemes of ids map onto them."""
 
 from seglib.labels.label_map import PALETTE, VOID, VOID_COLOUR, LabelMap, _from_hex, remap, remap_table
 
@@ -21,9 +18,11 @@ def voc_colours(count=21):
     Returns:
         ``count`` tuples ``(red, green, blue)``, id 0 (black, background) first.
     """
-    bits = [[(i >> (3 * j + c)) & 1 for j in range(8)] for i in range(count) for c in range(3)]
-    values = [sum(bit << (7 - j) for j, bit in enumerate(row)) for row in bits]
-    return tuple(tuple(values[3 * i : 3 * i + 3]) for i in range(count))
+
+    def channel(i, c):
+        return sum(((i >> (3 * j + c)) & 1) << (7 - j) for j in range(8))
+
+    return tuple(tuple(channel(i, c) for c in range(3)) for i in range(count))
 
 
 VOC = LabelMap(

@@ -1,8 +1,7 @@
 """Scores of a prediction: confusion matrices, boundaries, confidence intervals and calibration.
 
-:func:`confusion_matrix` counts pixels, the functions beside it read scores off a matrix, and :class:`ConfusionMatrix`
-does both as a Keras metric. :func:`boundary_f1` scores boundaries, :func:`trimap` leaves only a band along them, and
-:func:`bootstrap` gives any score its confidence interval.
+:func:`confusion_matrix` counts pixels, and the functions beside it read scores off a matrix. :class:`ConfusionMatrix`
+is the same as a Keras metric.
 """
 
 from seglib.metrics.boundary import boundary_f1, trimap

@@ -27,7 +27,7 @@ def boundary_f1(mask, pred, num_classes, tolerance, ignore_id=255):
         ValueError: shapes that differ, an id that no class has, or a tolerance below 0.
 
     Example:
-        A column of class 1, predicted one pixel too far to the right: right within a pixel, wrong without tolerance.
+        A column of class 1, predicted one pixel too far to the right:
 
         >>> mask, pred = np.array([[0, 1, 0, 0]]), np.array([[0, 0, 1, 0]])
         >>> boundary_f1(mask, pred, 2, tolerance=1).tolist(), boundary_f1(mask, pred, 2, tolerance=0).tolist()
@@ -44,22 +44,20 @@ def boundary_f1(mask, pred, num_classes, tolerance, ignore_id=255):
     true, predicted = _find_boundaries(mask, ignore_id), _find_boundaries(pred, ignore_id)
     precision = _fraction_within(predicted, true, num_classes, tolerance)
     recall = _fraction_within(true, predicted, num_classes, tolerance)
-    # The fraction of no boundary is NaN. If only one of the two is NaN, F1 is 0; if both are, so is F1.
-    either = np.where(np.isnan(precision), recall, precision)
+    absent = np.isnan(precision) & np.isnan(recall)  # of a boundary in one of the two, one is NaN and F1 is 0
     precision, recall = np.nan_to_num(precision), np.nan_to_num(recall)
-    return np.where(np.isnan(either), np.nan, 2 * precision * recall / np.maximum(precision + recall, 1e-12))
+    return np.where(absent, np.nan, 2 * precision * recall / np.maximum(precision + recall, 1e-12))
 
 
 def trimap(mask, width, ignore_id=255):
     """The mask with only a band along its boundaries left; all else is void (Kohli et al. 2009, section 4).
 
-    Scored with such a mask, a prediction is judged at the boundaries alone: ``confusion_matrix(trimap(mask, 2), pred,
-    num_classes)``. Over several widths that is the curve of Chen et al. 2018 (DeepLab), section 4.1.
+    ``confusion_matrix(trimap(mask, 2), pred, num_classes)`` judges a prediction at the boundaries alone. Over several
+    widths that is the curve of Chen et al. 2018 (DeepLab), section 4.1.
 
     Args:
         mask: (height, width) integer ids; axes before these are further images.
-        width: of the band on either side of a boundary, in pixels, at least 1. Beside void there is a boundary too:
-            some datasets have void wherever two classes meet.
+        width: of the band on either side of a boundary, in pixels, at least 1. Beside void there is a boundary too.
         ignore_id: the id of void pixels, and of those outside the band.
 
     Returns:

@@ -10,8 +10,8 @@ from seglib.metrics.confusion import check_ids, ratio
 def bootstrap(matrices, score, level=0.95, samples=1000, seed=0):
     """The percentile bootstrap confidence interval of a score (Efron 1979).
 
-    ``samples`` times, as many images as there are, are drawn with replacement; their matrices are summed, and the score
-    is read off the sum. Images are drawn, not pixels, because the pixels of one image are correlated.
+    ``samples`` times, as many images as there are, are drawn with replacement, and the score is read off the sum of
+    their matrices. Images are drawn, not pixels, because the pixels of one image are correlated.
 
     Args:
         matrices: (images, …, num_classes, num_classes) pixel counts, one matrix an image; to compare two models on the
@@ -19,8 +19,7 @@ def bootstrap(matrices, score, level=0.95, samples=1000, seed=0):
         score: a function of summed matrices (samples, …, num_classes, num_classes), such as
             :func:`seglib.metrics.mean_iou`, that returns (samples, …).
         level: in (0, 1), the share of the drawn scores inside the interval; half of the others are below it.
-        samples: number of draws.
-        seed: of the draws.
+        samples, seed: number and seed of the draws.
 
     Returns:
         (2, …) float64, the lower and the upper end. Draws whose score is NaN are left out.
@@ -29,7 +28,7 @@ def bootstrap(matrices, score, level=0.95, samples=1000, seed=0):
         ValueError: fewer than two images, or a level outside (0, 1).
 
     Example:
-        Two of ten images are all wrong. How many of a hundred such images would be?
+        The share of correct pixels, where two of ten images are all wrong:
 
         >>> right, wrong = [[9, 0], [0, 0]], [[0, 9], [0, 0]]
         >>> bootstrap(np.array([right] * 8 + [wrong] * 2), lambda m: m[..., 0, 0] / m.sum((-2, -1))).tolist()

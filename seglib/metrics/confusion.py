@@ -4,8 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-# The metric keeps counts as two int32 words, high · 2²⁴ + low, because 64-bit integers silently become 32-bit ones on
-# JAX. The low words of up to 128 replicas are added up when a distributed metric is read.
+# Counts are two int32 words, high · 2²⁴ + low: JAX silently turns 64-bit integers into 32-bit ones, and the low words
+# of up to 128 replicas are added up.
 _WORD = 2**24
 
 
@@ -18,8 +18,8 @@ def confusion_matrix(mask, pred, num_classes, ignore_id=255):
         ignore_id: the true id of void pixels, which are not counted, whatever is predicted there.
 
     Returns:
-        (num_classes, num_classes) int64, row: truth, column: prediction. Matrices add up: the sum over the images of a
-        dataset is the matrix of the dataset, from which its scores are read.
+        (num_classes, num_classes) int64, row: truth, column: prediction. The sum over the images of a dataset is the
+        matrix of the dataset.
 
     Raises:
         ValueError: shapes that differ, ids that are not integers, or an id that no class has.
@@ -37,28 +37,18 @@ def confusion_matrix(mask, pred, num_classes, ignore_id=255):
 def iou(matrix):
     """Intersection over union of each class, also called the Jaccard index (Everingham et al. 2010, section 4).
 
-    ``IoU_c = M[c, c] / (Σ M[c, :] + Σ M[:, c] − M[c, c])``.
-
-    Args:
-        matrix: (…, num_classes, num_classes) pixel counts, row: truth, column: prediction.
-
-    Returns:
-        (…, num_classes) float64 in [0, 1]; NaN for classes that are neither present nor predicted.
+    ``M[c, c] / (Σ M[c, :] + Σ M[:, c] − M[c, c])``: (…, num_classes, num_classes) pixel counts, row: truth, column:
+    prediction → (…, num_classes) float64 in [0, 1]; NaN for classes that are neither present nor predicted.
     """
     tp, true, predicted = _marginals(matrix)
     return ratio(tp, true + predicted - tp)
 
 
 def dice(matrix):
-    """Dice coefficient of each class, ``2 M[c, c] / (Σ M[c, :] + Σ M[:, c])``, also called F1 (Dice 1945).
+    """Dice coefficient of each class, also called F1 (Dice 1945); it is ``2 IoU / (1 + IoU)``.
 
-    It is ``2 IoU / (1 + IoU)``: never lower than the IoU, and in the same order.
-
-    Args:
-        matrix: (…, num_classes, num_classes) pixel counts, row: truth, column: prediction.
-
-    Returns:
-        (…, num_classes) float64 in [0, 1]; NaN for classes that are neither present nor predicted.
+    ``2 M[c, c] / (Σ M[c, :] + Σ M[:, c])``: (…, num_classes, num_classes) pixel counts, row: truth, column: prediction
+    → (…, num_classes) float64 in [0, 1]; NaN for classes that are neither present nor predicted.
     """
     tp, true, predicted = _marginals(matrix)
     return ratio(2 * tp, true + predicted)
@@ -102,20 +92,11 @@ def frequency_weighted_iou(matrix):
 class ConfusionMatrix(keras.metrics.Metric):
     """The confusion matrix of all batches as a Keras metric, whose ``result()`` is the mean IoU.
 
-    The mean is over the classes that occur in the truth or in the predictions. (Everingham et al. 2010 average over all
-    classes; with a class that never occurs that mean is undefined.)
+    The mean is over the classes that occur in the truth or in the predictions.
 
     Args:
         num_classes: number of classes.
         ignore_id: the true id of void pixels, which are not counted, whatever is predicted there.
-
-    Example:
-        One pixel of class 0 is right, one is taken for class 1, and both of class 1 are right: IoUs of ½ and ⅔.
-
-        >>> metric = ConfusionMatrix(2)
-        >>> metric.update_state([[0, 0, 1, 1]], [[0, 1, 1, 1]])
-        >>> metric.matrix.tolist()
-        [[1, 1], [0, 2]]
     """
 
     def __init__(self, num_classes, ignore_id=255, name="miou", **kwargs):
@@ -132,12 +113,11 @@ class ConfusionMatrix(keras.metrics.Metric):
 
         Args:
             mask: (batch, height, width) integer ids, or any shape.
-            pred: logits or probabilities of the mask's shape with a last axis of ``num_classes``, or integer ids
-                of the mask's shape.
-            sample_weight: not supported; pixels that should not count carry ``ignore_id``.
+            pred: integer ids of the mask's shape, or logits or probabilities with one more axis, of ``num_classes``.
+            sample_weight: None; pixels that should not count carry ``ignore_id``.
 
         Raises:
-            ValueError: shapes that do not fit, or float predictions where ids were expected.
+            ValueError: shapes that do not fit, float predictions where ids were expected, or sample weights.
         """
         if sample_weight is not None:
             raise ValueError("sample_weight is not supported: give pixels that should not count the ignore_id")
@@ -155,8 +135,7 @@ class ConfusionMatrix(keras.metrics.Metric):
     def result(self):
         """Mean IoU in [0, 1], a float32 scalar; 0 before the first scored pixel.
 
-        NaN means ids, true or predicted, that no class has, or logits that were NaN. A compiled function cannot raise;
-        :attr:`matrix`, and every score that is read off it, does.
+        It is NaN where :attr:`matrix` raises, because a compiled function cannot raise.
         """
         counts = ops.cast(self._high, "float32") * _WORD + ops.cast(self._low, "float32")
         matrix = ops.reshape(counts[: self.num_classes**2], (self.num_classes, self.num_classes))
@@ -176,10 +155,8 @@ class ConfusionMatrix(keras.metrics.Metric):
         low, high = ops.convert_to_numpy(self._low), ops.convert_to_numpy(self._high)
         counts = high.astype(np.int64) * _WORD + low
         if counts[-1]:
-            raise ValueError(
-                f"{counts[-1]} pixels had an id, true or predicted, outside the classes 0–{self.num_classes - 1} "
-                f"and not the ignore_id {self.ignore_id}, or logits that were NaN"
-            )
+            wanted = f"wanted the classes 0–{self.num_classes - 1} and, in masks, the ignore_id {self.ignore_id}"
+            raise ValueError(f"{counts[-1]} pixels had another id, true or predicted, or NaN logits; {wanted}")
         return counts[:-2].reshape(self.num_classes, self.num_classes)
 
     def iou(self):
@@ -202,21 +179,14 @@ class ConfusionMatrix(keras.metrics.Metric):
         return {**super().get_config(), "num_classes": self.num_classes, "ignore_id": self.ignore_id}
 
     def _to_ids(self, pred, mask):
-        shapes = f"pred {tuple(pred.shape)} does not fit the mask {tuple(mask.shape)}"
-        pairs = zip(mask.shape, pred.shape, strict=False)
-        channels = tuple(pred.shape)[len(mask.shape) :]
-        if len(pred.shape) < len(mask.shape) or any(a != b for a, b in pairs if None not in (a, b)):
-            raise ValueError(f"{shapes}; wanted ids of its shape, or logits with a last axis of {self.num_classes}")
-        if channels == (self.num_classes,):
+        shape, given, dtype = tuple(mask.shape), tuple(pred.shape), keras.backend.standardize_dtype(pred.dtype)
+        fits = all(a == b or None in (a, b) for a, b in zip(shape, given, strict=False))
+        if fits and given[len(shape) :] == (self.num_classes,):
             return _argmax(pred)
-        if channels:
-            raise ValueError(f"{shapes}; logits need a last axis of one channel per class, {self.num_classes}")
-        if "int" not in keras.backend.standardize_dtype(pred.dtype):
-            raise ValueError(
-                f"pred of the mask's shape must hold integer ids, got {pred.dtype}; logits need a last axis of "
-                f"{self.num_classes} classes, and a mask (batch, height, width) without a channel axis"
-            )
-        return pred
+        if fits and len(given) == len(shape) and "int" in dtype:
+            return pred
+        wanted = f"integer ids of the mask's shape {shape}, or logits with one more axis of {self.num_classes} classes"
+        raise ValueError(f"wanted pred as {wanted}, got {given} {dtype}")
 
 
 def check_ids(mask, pred, num_classes, ignore_id):

@@ -4,4 +4,4 @@ from seglib.models.deeplab import deeplab_v3_plus
 from seglib.models.dilation import dilate
 from seglib.models.encoders import ENCODERS
 from seglib.models.fully_convolutional import BACKBONES, VGG_MEAN, Backbone, fcn
-from seglib.models.u_net import check_valid_size, unet
+from seglib.models.u_net import unet

@@ -21,9 +21,8 @@ def deeplab_v3_plus(
 ):
     """DeepLabV3+ (Chen et al. 2018, "Encoder-Decoder with Atrous Separable Convolution", section 3).
 
-    The encoder's last features, at ``output_stride``, go through atrous spatial pyramid pooling, are upsampled to a
-    quarter of the image's size, concatenated with 48 channels of low-level features, and refined by two 3×3
-    convolutions.
+    The encoder's last features go through atrous spatial pyramid pooling, are upsampled to a quarter of the image's
+    size, concatenated with 48 channels of low-level features, and refined by two 3×3 convolutions.
 
     Args:
         input_shape: ``(height, width, 3)``, of any size; None lets one model take every size.

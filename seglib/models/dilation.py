@@ -10,9 +10,8 @@ def dilate(network, output_stride, momentum=None):
     """A network whose feature maps are never smaller than the image by more than ``output_stride``.
 
     A layer whose stride would exceed it gets stride 1, and all layers behind it are dilated by 2 (or 4): they read
-    every second (fourth) pixel (Chen et al. 2018, DeepLab v2, section 3.1; "atrous" is French for *with holes*). The
-    weights stay, and so do the features at the positions that the strided network computed, for images whose sides
-    are multiples of the network's whole stride. The positions in between are new.
+    every second (fourth) pixel (Chen et al. 2018, DeepLab v2, section 3.1). The weights stay, and so do the features
+    at the positions that the strided network computed, for images whose sides are multiples of its whole stride.
 
     Args:
         network: a functional ``keras.Model`` of convolutions with "same" padding, strided convolutions behind a padding
@@ -42,9 +41,7 @@ def dilate(network, output_stride, momentum=None):
         too_far = _stride(layer) > 1 and before[layer] * _stride(layer) > output_stride
         if isinstance(layer, CONVOLUTIONS):
             if too_far and layer.padding == "same" and max(layer.kernel_size) > 1:
-                raise ValueError(
-                    f"{layer.name} has stride and padding at once; which pixels it reads depends on the image size"
-                )
+                raise ValueError(f"{layer.name} has stride and padding at once: the image size decides what it reads")
             config["dilation_rate"] = tuple(dilation * rate for rate in layer.dilation_rate)
             config["strides"] = (1, 1) if too_far else layer.strides
         elif too_far and isinstance(layer, layers.MaxPooling2D) and layer.padding == "same":

@@ -1,6 +1,6 @@
 """Classifiers of ``keras.applications`` as encoders, with ImageNet's weights or a clear refusal within seconds."""
 
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import keras
 from keras import layers, ops
@@ -16,8 +16,7 @@ IMAGENET_FILES = {
 }
 
 
-@dataclass(frozen=True)
-class Encoder:
+class Encoder(NamedTuple):
     """A classifier of ``keras.applications``, and the layers whose outputs are a DeepLab's features.
 
     Attributes:
@@ -31,14 +30,14 @@ class Encoder:
     name: str
     low: str
     last: str
-    options: dict = field(default_factory=dict)
+    options: dict
 
 
 ENCODERS = {
-    "mobilenet_v2": Encoder("MobileNetV2", "block_3_expand_relu", "block_16_project_BN"),
+    "mobilenet_v2": Encoder("MobileNetV2", "block_3_expand_relu", "block_16_project_BN", {}),
     "mobilenet_v2_050": Encoder("MobileNetV2", "block_3_expand_relu", "block_16_project_BN", {"alpha": 0.5}),
-    "resnet50": Encoder("ResNet50", "conv2_block3_out", "conv5_block3_out"),
-    "xception": Encoder("Xception", "block3_sepconv2_bn", "block14_sepconv2_act"),
+    "resnet50": Encoder("ResNet50", "conv2_block3_out", "conv5_block3_out", {}),
+    "xception": Encoder("Xception", "block3_sepconv2_bn", "block14_sepconv2_act", {}),
 }
 
 

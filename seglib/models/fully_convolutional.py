@@ -1,6 +1,6 @@
 """FCN: a classifier whose dense layers are convolutions, and skip fusion that adds the scores of finer maps."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -10,9 +10,8 @@ from seglib.layers import CropLike, PadToMultiple, conv_block, upsample
 from seglib.models.encoders import fetch_imagenet
 
 
-@dataclass(frozen=True)
-class Backbone:
-    """The encoder of an FCN: blocks of 3×3 convolutions, each followed by 2×2 max-pooling, and a classifier on top.
+class Backbone(NamedTuple):
+    """The encoder of an FCN: blocks of 3×3 convolutions and 2×2 max-pooling, and a head.
 
     Attributes:
         blocks: ``(filters, repeats)`` of each block.
@@ -25,13 +24,13 @@ class Backbone:
     blocks: tuple[tuple[int, int], ...]
     head: int
     kernel: int
-    norm: str | None = None
-    dropout: float = 0.0
+    norm: str | None
+    dropout: float
 
 
 BACKBONES = {
-    "vgg16": Backbone(((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)), head=4096, kernel=7, dropout=0.5),
-    "small": Backbone(((16, 1), (32, 1), (64, 2), (128, 2), (128, 2)), head=128, kernel=3, norm="batch"),
+    "vgg16": Backbone(((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)), 4096, kernel=7, norm=None, dropout=0.5),
+    "small": Backbone(((16, 1), (32, 1), (64, 2), (128, 2), (128, 2)), 128, kernel=3, norm="batch", dropout=0.0),
 }
 VGG_MEAN = (123.68, 116.779, 103.939)  # red, green, blue of ImageNet, as VGG was trained
 
@@ -40,8 +39,7 @@ def fcn(input_shape, num_classes, stride=8, backbone="vgg16", weights=None):
     """Fully convolutional network FCN-32s, 16s or 8s (Long, Shelhamer & Darrell 2015, sections 3 and 4).
 
     The last feature map is scored per class at a 32nd of the size; in the decoder the scores of finer maps are added.
-    All upsampling is learnt and starts as bilinear interpolation. The scores of the finer maps start at zero, so that
-    training begins with the prediction of FCN-32s (section 4.2).
+    All upsampling is learnt and starts as bilinear interpolation; the scores of finer maps start at zero (section 4.2).
 
     Args:
         input_shape: ``(height, width, 3)``, of any size; None lets one model take every size.
@@ -58,15 +56,19 @@ def fcn(input_shape, num_classes, stride=8, backbone="vgg16", weights=None):
         ValueError: fewer than 2 classes, an unknown stride or backbone, or weights that do not exist.
         OSError: ImageNet's weights cannot be fetched; the message says where to put the file.
     """
-    _check(num_classes, stride, backbone, weights)
+    if num_classes < 2:
+        raise ValueError(f"num_classes must be at least 2, the background is a class; got {num_classes}")
+    if stride not in (32, 16, 8):
+        raise ValueError(f"stride must be 32, 16 or 8, got {stride!r}")
+    if backbone not in BACKBONES:
+        raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {backbone!r}")
+    if weights not in (None, "imagenet") or (weights and backbone != "vgg16"):
+        raise ValueError(f"weights must be None, or 'imagenet' for vgg16; got {weights!r} for {backbone}")
     classifier = fetch_imagenet("VGG16") if weights else None
     plan = BACKBONES[backbone]
     inputs = keras.Input(input_shape, name="image")
-    if backbone == "vgg16":
-        x = layers.Rescaling(1.0, offset=[-mean for mean in VGG_MEAN])(inputs)
-    else:
-        x = layers.Rescaling(1 / 127.5, offset=-1)(inputs)
-    x = PadToMultiple(32)(x)
+    scale, offset = (1.0, [-mean for mean in VGG_MEAN]) if backbone == "vgg16" else (1 / 127.5, -1)
+    x = PadToMultiple(32)(layers.Rescaling(scale, offset)(inputs))
 
     features = []
     for filters, repeats in plan.blocks:
@@ -90,25 +92,12 @@ def fcn(input_shape, num_classes, stride=8, backbone="vgg16", weights=None):
     return model
 
 
-def _check(num_classes, stride, backbone, weights):
-    if num_classes < 2:
-        raise ValueError(f"num_classes must be at least 2, the background is a class; got {num_classes}")
-    if stride not in (32, 16, 8):
-        raise ValueError(f"stride must be 32, 16 or 8, got {stride!r}")
-    if backbone not in BACKBONES:
-        raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {backbone!r}")
-    if weights not in (None, "imagenet") or (weights and backbone != "vgg16"):
-        raise ValueError(f"weights must be None, or 'imagenet' for vgg16; got {weights!r} for {backbone}")
-
-
 def _convolutionise(classifier, model):
     """Gives an FCN the weights of VGG16: a dense kernel over a 7×7 map is a 7×7 convolution, reshaped (section 3.1)."""
-    layers_with = [
-        [layer for layer in network.layers if isinstance(layer, layers.Conv2D | layers.Dense)]
-        for network in (classifier, model)
-    ]
+    kinds = layers.Conv2D | layers.Dense
+    olds, news = ([x for x in network.layers if isinstance(x, kinds)] for network in (classifier, model))
     # 13 convolutions and two dense layers; the third dense layer names ImageNet's thousand classes.
-    for number, (old, new) in enumerate(zip(*(found[:15] for found in layers_with), strict=True)):
+    for number, (old, new) in enumerate(zip(olds[:15], news[:15], strict=True)):
         kernel, bias = old.get_weights()
         if number == 0:
             kernel = kernel[:, :, ::-1]  # VGG was trained on blue, green, red

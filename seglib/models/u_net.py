@@ -41,7 +41,7 @@ def unet(input_shape, num_classes, filters=64, depth=5, padding="same", norm="ba
     if padding == "same":
         x = PadToMultiple(2 ** (depth - 1))(x)
     else:
-        check_valid_size(input_shape, depth)
+        _check_valid_size(input_shape, depth)
 
     features = []
     for level in levels:
@@ -63,27 +63,15 @@ def unet(input_shape, num_classes, filters=64, depth=5, padding="same", norm="ba
     return keras.Model(inputs, x, name="unet")
 
 
-def check_valid_size(input_shape, depth):
-    """Checks that an image size works with unpadded convolutions (Ronneberger et al. 2015, end of section 2).
-
-    Args:
-        input_shape: ``(height, width, …)``.
-        depth: number of levels with the bottleneck.
-
-    Raises:
-        ValueError: at some level the size is odd, so that 2×2 pooling would lose a row, or nothing is left.
-    """
+def _check_valid_size(input_shape, depth):
+    """Refuses sizes that are odd or used up at some level (Ronneberger et al. 2015, end of section 2)."""
     for size in input_shape[:2]:
         if size is None:
             raise ValueError('padding="valid" needs a fixed height and width, got None')
         left = size
-        for level in range(depth - 1):
+        for level in range(depth):
             left -= 4
-            if left < 2 or left % 2:
-                raise ValueError(
-                    f'padding="valid": {size} pixels become {left} at level {level}, which cannot be downsampled '
-                    "evenly; the paper uses 572"
-                )
+            if left < 1 or (left % 2 and level < depth - 1):
+                found = f'padding="valid": {size} pixels become {left} at level {level}'
+                raise ValueError(f"{found}, which cannot be downsampled evenly; the paper uses 572")
             left //= 2
-        if left < 5:
-            raise ValueError(f'padding="valid": {size} pixels leave {left} at the bottleneck; wanted at least 5')
