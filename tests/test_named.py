@@ -30,11 +30,13 @@ def pairs_of(split):
     return list(split.as_numpy_iterator())
 
 
-@pytest.fixture
-def few(monkeypatch):
-    """Four scenes in all, so that drawing takes no time."""
-    for builder in (streets_builder, cells_builder):
-        monkeypatch.setattr(builder, "SPLITS", {"train": [0, 1], "validation": [2], "test": [3]})
+@pytest.fixture(scope="module", autouse=True)
+def four_scenes():
+    """Four drawn scenes in all, so that drawing takes no time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for builder in (streets_builder, cells_builder):
+            patch.setattr(builder, "SPLITS", {"train": [0, 1], "validation": [2], "test": [3]})
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,14 @@ def prepared(tmp_path_factory):
     return prepare
 
 
+@pytest.fixture(scope="module")
+def streets(tmp_path_factory):
+    """A folder with drawn streets."""
+    folder = tmp_path_factory.mktemp("streets")
+    data.load("streets/tiny", folder)
+    return folder
+
+
 @pytest.fixture
 def no_network(monkeypatch):
     """Asking any host is a mistake."""
@@ -61,7 +71,10 @@ def no_network(monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "size"), [("streets/tiny", (64, 96)), ("cells/tiny", (96, 96))])
-def test_load_draws(name, size, tmp_path, few, capsys):
+def test_load_draws(name, size, tmp_path, capsys):
+    left = tmp_path / name / "incomplete.ABC123_1.0.0"  # by a run that was killed
+    left.mkdir(parents=True)
+    (left / "dataset_info.json").write_text("{")
     dataset = data.load(name, tmp_path)
     assert dataset.counts == {"train": 2, "val": 1, "test": 1}
     for split in (dataset.train, dataset.val, dataset.test):
@@ -76,10 +89,9 @@ def test_load_draws(name, size, tmp_path, few, capsys):
     assert "drawing" not in capsys.readouterr().out
 
 
-def test_the_default_folder(tmp_path, monkeypatch, few):
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    data.load("streets/tiny")
-    assert (tmp_path / "streets" / "tiny" / "1.0.0").is_dir() and named.default_dir() == tmp_path
+def test_the_default_folder(streets, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(streets))
+    assert data.load("streets/tiny").counts["train"] == 2 and named.default_dir() == streets
     monkeypatch.delenv("TFDS_DATA_DIR")
     root = Path(__file__).resolve().parents[1]
     assert named.default_dir() == root / "data"
@@ -87,7 +99,7 @@ def test_the_default_folder(tmp_path, monkeypatch, few):
     assert named.default_dir() == Path.home() / "tensorflow_datasets"
 
 
-def test_a_process_waits_while_another_prepares_the_same(tmp_path, few):
+def test_a_process_waits_while_another_prepares_the_same(tmp_path):
     fcntl = pytest.importorskip("fcntl")
     with (tmp_path / ".streets-tiny.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -166,18 +178,6 @@ def test_an_id_without_a_class_is_an_error():
     to_mask = specs.SPECS[PETS].to_mask
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"ids that have no class:(.|\n)*7"):
         to_mask({"segmentation_mask": tf.constant([[[1], [2]], [[7], [3]]], tf.uint8)}, None)
-
-
-def test_coco_colours_of_no_segment_are_void():
-    """Three colours are of no segment, below, between and above those that are, and one is black."""
-    colours = [[1, 2, 3], [0, 0, 0], [8, 0, 1], [9, 0, 1], [10, 0, 1], [1, 2, 4]]
-    ids = tf.constant([1 + 2 * 256 + 3 * 65536, 9 + 65536], tf.int64)  # in no order
-    segments = {"id": ids, "label": tf.constant([0, 2], tf.int64), "is_crowd": tf.constant([True, False])}
-    example = {"panoptic_image": tf.constant([colours], tf.uint8), "panoptic_objects": segments}
-    label = tfds.features.ClassLabel(names=["sky-other-merged", "person", "car"])
-    mask = specs.SPECS["coco/2017_panoptic"].to_mask(example, {"panoptic_objects": {"label": label}})
-    sky, car = (labels.COCO_PANOPTIC.id_of(name) for name in ("sky-other-merged", "car"))
-    assert mask.numpy().tolist() == [[sky, 255, 255, car, 255, 255]]
 
 
 @pytest.mark.parametrize("name", specs.SPECS)
@@ -325,7 +325,7 @@ def pets_host(tmp_path, monkeypatch, host):
 
 def test_a_download_that_breaks_off_is_taken_up_again(tmp_path, pets_host, capsys):
     pets_host.cut = "images.tar.gz"
-    with pytest.raises(DataError, match=r"could not be prepared(.|\n)*Call again") as error:
+    with pytest.raises(DataError, match=r"could not be prepared(.|\n)*Call again(.|\n)*data_dir=") as error:
         data.load(PETS, tmp_path)
     assert error.value.__cause__ is not None and not (tmp_path / PETS / "4.0.0").exists()
     pets_host.cut, pets_host.asked = None, []
@@ -335,22 +335,9 @@ def test_a_download_that_breaks_off_is_taken_up_again(tmp_path, pets_host, capsy
     assert "oxford_iiit_pet: fetching what is not here of 0.8 GB" in printed.out and "Dl Completed" in printed.err
 
 
-def test_a_full_disk(tmp_path, pets_host, monkeypatch):
-    def fill(*args, **more):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(type(tfds.builder(PETS, data_dir=str(tmp_path))), "_generate_examples", fill)
-    with pytest.raises(DataError, match=r"No space left(.|\n)*data_dir=") as error:
-        data.load(PETS, tmp_path)
-    assert isinstance(error.value.__cause__, OSError) and not list((tmp_path / PETS).glob("*.0*"))
-
-
 def test_an_archive_that_is_another(tmp_path, pets_host):
     pets_host.files["images.tar.gz"] = b"<html>Down for maintenance</html>"
     with pytest.raises(DataError, match=r"images.tar.gz(.|\n)*wrong checksum(.|\n)*Call again"):
-        data.load(PETS, tmp_path)
-    write_archives(PETS, tmp_path, 3)
-    with pytest.raises(DataError, match=r"downloads/manual/\w+.tar.gz, has wrong checksum(.|\n)*delete one"):
         data.load(PETS, tmp_path)
 
 
@@ -370,16 +357,9 @@ def cut_between_records(path):
         ("dataset_info.json", lambda path: path.write_bytes(b"{"), "streets.*JSON"),
     ],
 )
-def test_damaged_data_are_not_read_in_silence(pattern, damage, message, tmp_path, few):
-    data.load("streets/tiny", tmp_path)
+def test_damaged_data_are_not_read_in_silence(pattern, damage, message, streets, tmp_path):
+    shutil.copytree(streets, tmp_path, dirs_exist_ok=True)
     (path,) = (tmp_path / "streets" / "tiny" / "1.0.0").glob(pattern)
     damage(path)
     with pytest.raises(Exception, match=message):
         pairs_of(data.load("streets/tiny", tmp_path).train)
-
-
-def test_what_a_killed_run_left_is_not_read(tmp_path, few):
-    left = tmp_path / "streets" / "tiny" / "incomplete.ABC123_1.0.0"
-    left.mkdir(parents=True)
-    (left / "dataset_info.json").write_text("{")
-    assert data.load("streets/tiny", tmp_path).counts["train"] == 2
