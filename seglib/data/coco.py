@@ -51,8 +51,7 @@ def from_coco(
         lists: official lists in place of drawing: a folder that holds ``train.txt``, ``val.txt``, ``test.txt``, or a
             mapping from split to such a file, which names an image a line. Images on no list are left out.
         name: for messages and titles. Default: what the (first) JSON file is called.
-        others: what the categories become that ``labels`` does not name: ``"background"`` or ``"void"``. Default: an
-            error that lists them.
+        others: what the categories become that ``labels`` lacks: ``"background"`` or ``"void"``. Default: an error.
 
     Returns:
         A :class:`~seglib.data.dataset.Dataset`; its ``read_mask`` takes keys such as

@@ -47,7 +47,7 @@ def load(name, data_dir=None):
         DataError: data that are not here and cannot be fetched (said within five seconds, with the steps to place them
             by hand), that could not be prepared, or that are incomplete on disk; the message says what to do.
     """
-    spec, folder = find_spec(name), Path(data_dir or default_dir()).expanduser()
+    spec, folder = find_spec(name), Path(data_dir or _default_dir()).expanduser()
     builder = tfds.builder(spec.path, data_dir=str(folder))
     if not builder.is_prepared():
         builder = _prepare(name, spec, folder)
@@ -58,12 +58,8 @@ def load(name, data_dir=None):
     return Dataset(name=name, labels=spec.labels, splits=splits, counts=counts, sizes=sizes, notes=spec.notes)
 
 
-def default_dir():
-    """The folder in which :func:`load` keeps datasets, a ``Path``.
-
-    It is the environment variable ``TFDS_DATA_DIR``, TFDS's own; else ``data/`` of the checkout that seglib runs from;
-    else ``~/tensorflow_datasets``.
-    """
+def _default_dir():
+    """Where datasets are kept, a ``Path``; the variable is TFDS's own."""
     if chosen := os.environ.get("TFDS_DATA_DIR"):
         return Path(chosen).expanduser()
     root = Path(__file__).resolve().parents[2]
@@ -129,11 +125,13 @@ def _write(name, spec, folder, builder):
         with contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare(download_config=config)
     except Exception as error:
-        raise DataError(
-            f"{name}: could not be prepared: {type(error).__name__}: {error}\n"
-            f"Call again to go on with the archives that have arrived, in {own}; or place them by hand, as they are "
-            f"and under their own names, in {manual} (delete one with a wrong checksum). Another disk: data_dir="
-        ) from error
+        advice = "Call again, or name another disk by data_dir=."
+        if spec.files:
+            advice += (
+                f" Archives that have arrived stay in {own}; others may be placed by hand, unchanged, in {manual}. "
+            )
+            advice += "Delete one that has a wrong checksum"
+        raise DataError(f"{name}: could not be prepared: {type(error).__name__}: {error}\n{advice}") from error
 
 
 # From the network, or by hand
