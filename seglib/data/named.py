@@ -44,8 +44,8 @@ def load(name, data_dir=None):
 
     Raises:
         ValueError: a name that is not known; those that are known are listed.
-        DataError: data that are not here and cannot be fetched (said within five seconds, with the steps to place them
-            by hand), that could not be prepared, or that are incomplete on disk; the message says what to do.
+        DataError: data that are neither here nor to be fetched (said within five seconds, with the steps to place them
+            by hand), or that could not be prepared; the message says what to do. Damaged data are TFDS's errors.
     """
     spec, folder = find_spec(name), Path(data_dir or _default_dir()).expanduser()
     builder = tfds.builder(spec.path, data_dir=str(folder))
@@ -127,9 +127,7 @@ def _write(name, spec, folder, builder):
     except Exception as error:
         advice = "Call again, or name another disk by data_dir=."
         if spec.files:
-            advice += (
-                f" Archives that have arrived stay in {own}; others may be placed by hand, unchanged, in {manual}. "
-            )
+            advice += f" Archives that have arrived stay in {own}; others may be placed by hand in {manual}. "
             advice += "Delete one that has a wrong checksum"
         raise DataError(f"{name}: could not be prepared: {type(error).__name__}: {error}\n{advice}") from error
 
