@@ -1,5 +1,6 @@
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -263,7 +264,7 @@ class TestFiles:
             from_coco(files, folders)
 
     def test_without_pycocotools_it_says_how_to_get_it(self, coco, monkeypatch):
-        monkeypatch.setattr("seglib.data.coco.rle", None)
+        monkeypatch.setitem(sys.modules, "pycocotools", None)
         with pytest.raises(ImportError, match="pip install .*coco"):
             coco.load(note(1, 7, CAT))
 

@@ -11,11 +11,6 @@ from seglib.data.dataset import SPLITS, DataError, from_pairs, refuse, report, t
 from seglib.data.splits import assign_splits
 from seglib.labels import LabelMap
 
-try:
-    from pycocotools import mask as rle
-except ImportError:
-    rle = None
-
 
 class _Image(NamedTuple):
     """An image: its split (None: to be drawn), its folder, its place in it, its size, its (class, segmentation)s."""
@@ -65,8 +60,10 @@ def from_coco(
     Reference:
         Lin et al. (2014), "Microsoft COCO: Common Objects in Context", ECCV; https://cocodataset.org/#format-data
     """
-    if rle is None:
-        raise ImportError('from_coco needs pycocotools: pip install "seglib[coco]"')
+    try:
+        import pycocotools.mask  # noqa: F401
+    except ImportError as error:
+        raise ImportError('from_coco needs pycocotools: pip install "seglib[coco]"') from error
     files = annotations if isinstance(annotations, Mapping) else {None: annotations}
     folders = images if isinstance(images, Mapping) else dict.fromkeys(files, images)
     if files.keys() != folders.keys() or not files or not files.keys() <= {None, *SPLITS}:
@@ -97,20 +94,21 @@ def from_coco(
 
 def _draw_mask(image, uncovered):
     """(height, width) uint8: the annotations of an image, the largest first."""
+    from pycocotools import mask as rle
+
+    def encode(segmentation):
+        if isinstance(segmentation, list):
+            return rle.merge(rle.frPyObjects(segmentation, *image.size))
+        is_encoded = isinstance(segmentation["counts"], str)
+        return segmentation if is_encoded else rle.frPyObjects(segmentation, *image.size)
+
     ids = np.full(image.size, uncovered, np.uint8)
-    codes = [(class_id, _encode(segmentation, image.size)) for class_id, segmentation in image.shapes]
+    codes = [(class_id, encode(segmentation)) for class_id, segmentation in image.shapes]
     for class_id, code in sorted(codes, key=lambda pair: -int(rle.area(pair[1]))):
         x, y, width, height = rle.toBbox(code).astype(int)
         box = np.s_[y : y + height, x : x + width]  # much smaller than the image, as a rule
         ids[box][rle.decode(code)[box] > 0] = class_id
     return ids
-
-
-def _encode(segmentation, size):
-    """Polygons or run lengths as pycocotools' compressed run lengths."""
-    if isinstance(segmentation, list):
-        return rle.merge(rle.frPyObjects(segmentation, *size))
-    return segmentation if isinstance(segmentation["counts"], str) else rle.frPyObjects(segmentation, *size)
 
 
 # The JSON files and their categories
@@ -227,6 +225,8 @@ def _find_fault(segmentation, size):
 
 def _find_run_fault(segmentation, size):
     """What is wrong with run lengths, which count pixels column by column: outside, inside, outside, …; or None."""
+    from pycocotools import mask as rle
+
     counts = segmentation.get("counts")
     if segmentation.get("size") != size:
         return f"run lengths of size {segmentation.get('size')}, the image is {size} (height, width)"

@@ -7,7 +7,6 @@ import os
 import threading
 from pathlib import Path
 
-import requests  # as TFDS does: the same proxies, the same certificates
 import tensorflow_datasets as tfds
 
 from seglib.data.dataset import DataError, Dataset, resize_pair
@@ -83,7 +82,7 @@ def _read_examples(builder, spec, part):
     return builder.as_dataset(split=part, shuffle_files=False, decoders=decoders), read
 
 
-# Onto the disk
+# Onto the disk, from the network or by hand
 
 
 def _prepare(name, spec, folder):
@@ -132,9 +131,6 @@ def _write(name, spec, folder, builder):
         raise DataError(f"{name}: could not be prepared: {type(error).__name__}: {error}\n{advice}") from error
 
 
-# From the network, or by hand
-
-
 def _check_sources(name, spec, folder):
     """Refuses within seconds if an archive is neither here nor to be had, with the steps to place it by hand."""
     manual = folder / "downloads" / "manual"
@@ -165,6 +161,8 @@ def _find_trouble(url):
     Refusals such as 404 are answers: TFDS reports them at once, while it would repeat for minutes what ends in 500 or
     more. The thread is for name servers, which may hang beyond any timeout.
     """
+    import requests  # as TFDS does: the same proxies, the same certificates
+
     trouble = f"no answer within {PROBE_SECONDS} seconds"
 
     def ask():
