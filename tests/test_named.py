@@ -1,7 +1,6 @@
 """Datasets by name: what is drawn, what TFDS serves, and what is said when neither is at hand."""
 
 import contextlib
-import dataclasses
 import http.server
 import os
 import re
@@ -11,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,18 +24,20 @@ from seglib.datasets.cells import builder as cells_builder
 from seglib.datasets.streets import builder as streets_builder
 
 PETS = "oxford_iiit_pet"
-COUNTS = {PETS: 12, "cityscapes": 6, "scene_parse150": 12, "coco/2017_panoptic": 12}
+COUNTS = {PETS: 12, "cityscapes": 3, "scene_parse150": 12, "coco/2017_panoptic": 12}
 
 
 def pairs_of(split):
     return list(split.as_numpy_iterator())
 
 
-@pytest.fixture
-def few(monkeypatch):
-    """Four scenes in all, so that drawing takes no time."""
-    for builder in (streets_builder, cells_builder):
-        monkeypatch.setattr(builder, "SPLITS", {"train": [0, 1], "validation": [2], "test": [3]})
+@pytest.fixture(scope="module", autouse=True)
+def four_scenes():
+    """Four drawn scenes in all, so that drawing takes no time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for builder in (streets_builder, cells_builder):
+            patch.setattr(builder, "SPLITS", {"train": [0, 1], "validation": [2], "test": [3]})
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -52,24 +54,28 @@ def prepared(tmp_path_factory):
     return prepare
 
 
-@pytest.fixture
-def pets(prepared, tmp_path):
-    """A folder of our own with prepared pets, and the folder of their one version."""
-    shutil.copytree(prepared(PETS)[0], tmp_path, dirs_exist_ok=True)
-    return tmp_path, tmp_path / PETS / "4.0.0"
+@pytest.fixture(scope="module")
+def streets(tmp_path_factory):
+    """A folder with drawn streets."""
+    folder = tmp_path_factory.mktemp("streets")
+    data.load("streets/tiny", folder)
+    return folder
 
 
 @pytest.fixture
 def no_network(monkeypatch):
     """Asking any host is a mistake."""
-    monkeypatch.setattr(named, "_find_unreachable", lambda urls: pytest.fail(f"asked {urls}") if urls else {})
+    monkeypatch.setattr(named, "_find_trouble", lambda url: pytest.fail(f"asked {url}"))
 
 
 # What is drawn, and where
 
 
 @pytest.mark.parametrize(("name", "size"), [("streets/tiny", (64, 96)), ("cells/tiny", (96, 96))])
-def test_load_draws(name, size, tmp_path, few, capsys):
+def test_load_draws(name, size, tmp_path, capsys):
+    left = tmp_path / name / "incomplete.ABC123_1.0.0"  # by a run that was killed
+    left.mkdir(parents=True)
+    (left / "dataset_info.json").write_text("{")
     dataset = data.load(name, tmp_path)
     assert dataset.counts == {"train": 2, "val": 1, "test": 1}
     for split in (dataset.train, dataset.val, dataset.test):
@@ -84,52 +90,32 @@ def test_load_draws(name, size, tmp_path, few, capsys):
     assert "drawing" not in capsys.readouterr().out
 
 
-def test_the_default_folder(tmp_path, monkeypatch, few):
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    data.load("streets/tiny")
-    assert (tmp_path / "streets" / "tiny" / "1.0.0").is_dir() and named.default_dir() == tmp_path
+def test_the_default_folder(streets, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(streets))
+    assert data.load("streets/tiny").counts["train"] == 2 and named._default_dir() == streets
     monkeypatch.delenv("TFDS_DATA_DIR")
     root = Path(__file__).resolve().parents[1]
-    assert named.default_dir() == root / "data"
+    assert named._default_dir() == root / "data"
     monkeypatch.setattr(named, "__file__", str(tmp_path / "site-packages/seglib/data/named.py"))  # as pip installs it
-    assert named.default_dir() == Path.home() / "tensorflow_datasets"
+    assert named._default_dir() == Path.home() / "tensorflow_datasets"
 
 
-def test_two_processes_may_draw_at_once(tmp_path, monkeypatch, few):
-    """Where no lock helps, the one that ends second finds a finished folder where it wants to put its own."""
-    data.load("streets/tiny", tmp_path / "first")
-    draw = streets_builder.draw_scene
-
-    def overtaken(seed, *size):
-        if seed == 3:
-            shutil.copytree(tmp_path / "first", tmp_path / "second", dirs_exist_ok=True)
-        return draw(seed, *size)
-
-    monkeypatch.setattr(streets_builder, "draw_scene", overtaken)
-    assert len(pairs_of(data.load("streets/tiny", tmp_path / "second").train)) == 2
-
-
-def test_a_process_waits_while_another_prepares_the_same(tmp_path, few):
+def test_a_process_waits_while_another_prepares_the_same(tmp_path):
     fcntl = pytest.importorskip("fcntl")
     with (tmp_path / ".streets-tiny.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         thread = threading.Thread(target=data.load, args=("streets/tiny", tmp_path))
         thread.start()
-        thread.join(1)
+        thread.join(0.5)
         assert thread.is_alive() and not (tmp_path / "streets" / "tiny").exists()
     thread.join(60)
     assert len(pairs_of(data.load("streets/tiny", tmp_path).train)) == 2
 
 
-def test_names_that_are_not_known(tmp_path):
-    with pytest.raises(ValueError, match="'street'.*streets/tiny.*cells/full.*cityscapes.*data.from_folder"):
-        data.load("street")
-    with pytest.raises(ValueError, match="'streets/huge'.*streets/tiny"):
-        data.load("streets/huge")
-    features = tfds.builder("voc/2012", data_dir=str(tmp_path)).info.features
-    assert [name for name, feature in features.items() if isinstance(feature, tfds.features.Image)] == ["image"]
-    with pytest.raises(ValueError, match=r"'voc/2012'.*not its masks.*data\.from_folder.*lists="):
-        data.load("voc/2012")
+def test_names_that_are_not_known():
+    for name in ("street", "streets/huge", "voc/2012"):
+        with pytest.raises(ValueError, match=f"'{name}'.*streets/tiny.*cells/full.*cityscapes.*data.from_folder"):
+            data.load(name)
 
 
 # What TFDS serves: its own builders, small archives, and oracles in NumPy
@@ -184,19 +170,9 @@ def find_image(image, drawn):
     return fits[int(np.argmin(errors))]
 
 
-def test_too_few_for_a_val_split(tmp_path):
-    write_tfds(PETS, tmp_path, 3)
-    dataset = data.load(PETS, tmp_path)
-    assert dataset.counts == {"train": 2, "val": 0, "test": 1} and len(pairs_of(dataset.train)) == 2
-    with pytest.raises(DataError, match="'val'"):
-        _ = dataset.val
-
-
 def test_batches_of_images_of_many_sizes(prepared):
-    dataset = data.load(PETS, prepared(PETS)[0])
-    for augment in (None, lambda pair, seed: pair):
-        images, masks = next(iter(dataset.batches("train", (64, 96), 4, augment=augment)))
-        assert images.shape == (4, 64, 96, 3) and set(np.unique(masks)) == {0, 1, 2}
+    images, masks = next(iter(data.load(PETS, prepared(PETS)[0]).batches("train", (64, 96), 4)))
+    assert images.shape == (4, 64, 96, 3) and set(np.unique(masks)) == {0, 1, 2}
 
 
 def test_an_id_without_a_class_is_an_error():
@@ -205,22 +181,10 @@ def test_an_id_without_a_class_is_an_error():
         to_mask({"segmentation_mask": tf.constant([[[1], [2]], [[7], [3]]], tf.uint8)}, None)
 
 
-def test_coco_colours_of_no_segment_are_void():
-    """Three colours are of no segment, below, between and above those that are, and one is black."""
-    colours = [[1, 2, 3], [0, 0, 0], [8, 0, 1], [9, 0, 1], [10, 0, 1], [1, 2, 4]]
-    ids = tf.constant([1 + 2 * 256 + 3 * 65536, 9 + 65536], tf.int64)  # in no order
-    segments = {"id": ids, "label": tf.constant([0, 2], tf.int64), "is_crowd": tf.constant([True, False])}
-    example = {"panoptic_image": tf.constant([colours], tf.uint8), "panoptic_objects": segments}
-    label = tfds.features.ClassLabel(names=["sky-other-merged", "person", "car"])
-    mask = specs.SPECS["coco/2017_panoptic"].to_mask(example, {"panoptic_objects": {"label": label}})
-    sky, car = (labels.COCO_PANOPTIC.id_of(name) for name in ("sky-other-merged", "car"))
-    assert mask.numpy().tolist() == [[sky, 255, 255, car, 255, 255]]
-
-
 @pytest.mark.parametrize("name", specs.SPECS)
 def test_the_table_agrees_with_tfds(name, tmp_path):
     spec = specs.SPECS[name]
-    known = spec.builder(spec.path, data_dir=str(tmp_path))
+    known = tfds.builder(spec.path, data_dir=str(tmp_path))
     if spec.page:
         assert set(spec.files) == {archive for archive, _ in known.builder_config.zip_root.values()}
     else:
@@ -235,56 +199,43 @@ def test_the_table_agrees_with_tfds(name, tmp_path):
 # When the network is not there
 
 
-class Host:
-    """A web server on this machine: ``files`` by name, ``status`` otherwise; it notes what it is asked for."""
-
-    def __init__(self):
-        self.files, self.status, self.asked, self.cut = {}, 404, [], None
-        host = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                name = self.path.rpartition("/")[2]
-                host.asked.append(name)
-                content = host.files.get(name)
-                self.send_response(host.status if content is None else 200)
-                self.send_header("Content-Length", str(len(content or b"")))
-                self.end_headers()
-                with contextlib.suppress(OSError):  # whoever only probes does not read on
-                    self.wfile.write((content or b"")[: len(content or b"") // 2 if host.cut == name else None])
-
-            def log_message(self, *args):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
-
-
 @pytest.fixture
 def host():
-    host = Host()
-    yield host
-    host.close()
+    """A web server on this machine: ``files`` by name, ``status`` otherwise; it notes what it is ``asked`` for."""
+    host = SimpleNamespace(files={}, status=404, asked=[], cut=None)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            name = self.path.rpartition("/")[2]
+            host.asked.append(name)
+            content = host.files.get(name, b"")
+            self.send_response(200 if content else host.status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            with contextlib.suppress(OSError):  # whoever only probes does not read on
+                self.wfile.write(content[: len(content) // 2 if host.cut == name else None])
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        host.address = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield host
+        server.shutdown()
 
 
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch):
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("no_proxy", "*")
 
 
 def serve_pets_from(address, monkeypatch):
     """Lets the table and TFDS's builder fetch the pets from another address."""
     spec = specs.SPECS[PETS]
     files = tuple(f"{address}/{Path(url).name}" for url in spec.files)
-    monkeypatch.setitem(specs.SPECS, PETS, dataclasses.replace(spec, files=files))
-    module = sys.modules[type(spec.builder(PETS, data_dir="unused")).__module__]
+    monkeypatch.setitem(specs.SPECS, PETS, spec._replace(files=files))
+    module = sys.modules[type(tfds.builder(PETS, data_dir="unused")).__module__]
     monkeypatch.setattr(module, "_BASE_URL", address)
 
 
@@ -297,7 +248,7 @@ def refuse(folder, monkeypatch):
         data.load(PETS, folder)
     assert time.monotonic() - start < 2.3  # of the five seconds, two are for all but the probe
     message = str(error.value)
-    for advice in ("streets/tiny", "cells/tiny", "from_folder", "downloads/manual", str(folder / PETS / "4.0.0")):
+    for advice in ("streets/tiny", "cells/tiny", "from_folder", "downloads/manual", f"{PETS}, with all its files, to"):
         assert advice in message
     return message
 
@@ -313,7 +264,7 @@ def test_hosts_that_hang_or_refuse(closed, message, tmp_path, monkeypatch):
 
 def test_a_name_server_that_hangs(tmp_path, monkeypatch):
     end = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **more: end.wait(60))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **more: end.wait(60) and [])
     message = refuse(tmp_path, monkeypatch)
     end.set()
     assert "https://thor.robots.ox.ac.uk/~vgg/data/pets/images.tar.gz: no answer" in message
@@ -325,14 +276,8 @@ def test_a_host_that_is_out_of_order(tmp_path, monkeypatch, host):
     host.status = 503
     assert "/images.tar.gz: answered 503" in refuse(tmp_path, monkeypatch)
     host.status = 404
-    with pytest.raises(DataError, match=r"404(.|\n)*by hand, in .*downloads/manual"):
+    with pytest.raises(DataError, match=r"404(.|\n)*by hand.* in .*downloads/manual"):
         data.load(PETS, tmp_path)
-
-
-def test_asking_goes_through_the_proxy(monkeypatch, host):
-    assert list(named._find_unreachable(["http://nowhere.invalid/a"])) == ["http://nowhere.invalid/a"]
-    monkeypatch.setenv("http_proxy", host.address)
-    assert named._find_unreachable(["http://nowhere.invalid/a"]) == {} and host.asked == ["a"]
 
 
 def test_cityscapes_must_be_placed_by_hand(tmp_path, no_network):
@@ -362,7 +307,7 @@ def pets_host(tmp_path, monkeypatch, host):
 
 def test_a_download_that_breaks_off_is_taken_up_again(tmp_path, pets_host, capsys):
     pets_host.cut = "images.tar.gz"
-    with pytest.raises(DataError, match=r"could not be made(.|\n)*[Cc]all again") as error:
+    with pytest.raises(DataError, match=r"could not be prepared(.|\n)*Call again(.|\n)*data_dir=") as error:
         data.load(PETS, tmp_path)
     assert error.value.__cause__ is not None and not (tmp_path / PETS / "4.0.0").exists()
     pets_host.cut, pets_host.asked = None, []
@@ -372,34 +317,13 @@ def test_a_download_that_breaks_off_is_taken_up_again(tmp_path, pets_host, capsy
     assert "oxford_iiit_pet: fetching what is not here of 0.8 GB" in printed.out and "Dl Completed" in printed.err
 
 
-def test_a_full_disk_and_then_no_network(tmp_path, pets_host, monkeypatch, no_network):
-    def fill(*args, **more):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(named, "_find_unreachable", lambda urls: {})
-    with monkeypatch.context() as patch:
-        patch.setattr(type(tfds.builder(PETS, data_dir=str(tmp_path))), "_generate_examples", fill)
-        with pytest.raises(DataError, match=r"No space left(.|\n)*GB are free in .*data_dir=") as error:
-            data.load(PETS, tmp_path)
-    assert isinstance(error.value.__cause__, OSError) and not list((tmp_path / PETS).glob("*.0*"))
-    pets_host.close()
-    assert len(pairs_of(data.load(PETS, tmp_path).test)) == 4  # all archives had arrived
-
-
 def test_an_archive_that_is_another(tmp_path, pets_host):
     pets_host.files["images.tar.gz"] = b"<html>Down for maintenance</html>"
-    with pytest.raises(DataError, match=r"images.tar.gz(.|\n)*wrong checksum(.|\n)*call again"):
-        data.load(PETS, tmp_path)
-    write_archives(PETS, tmp_path, 3)
-    with pytest.raises(DataError, match=r"downloads/manual/\w+.tar.gz, has wrong checksum(.|\n)*delete it"):
+    with pytest.raises(DataError, match=r"images.tar.gz(.|\n)*wrong checksum(.|\n)*Call again"):
         data.load(PETS, tmp_path)
 
 
 # What is half-made
-
-
-def cut(path):
-    path.write_bytes(path.read_bytes()[:-7])
 
 
 def cut_between_records(path):
@@ -407,40 +331,17 @@ def cut_between_records(path):
     path.write_bytes(path.read_bytes()[: 16 + length])
 
 
-DAMAGE = [  # what is done to which file, and what is said about it
-    ("*-train*", os.remove, "missing"),
-    ("*-test*", cut, r"\d+ bytes, wanted \d+"),
-    ("*-train*", cut_between_records, r"\d+ bytes, wanted \d+"),
-    ("*-test*", lambda path: path.write_bytes(b""), r"0 bytes, wanted \d+"),
-    ("dataset_info.json", os.remove, "missing"),
-    ("dataset_info.json", cut, "JSON"),
-]
-
-
-@pytest.mark.parametrize(("pattern", "damage", "message"), DAMAGE)
-def test_damaged_data_are_refused_by_name(pattern, damage, message, pets, no_network):
-    (path,) = pets[1].glob(pattern)
+@pytest.mark.parametrize(
+    ("pattern", "damage", "message"),
+    [
+        ("*-train*", cut_between_records, "expected to contain 2 elements but contained only 1"),
+        ("dataset_info.json", os.remove, "streets/tiny/1.0.0: no dataset_info.json.*Delete this folder"),
+        ("dataset_info.json", lambda path: path.write_bytes(b"{"), "streets.*JSON"),
+    ],
+)
+def test_damaged_data_are_not_read_in_silence(pattern, damage, message, streets, tmp_path):
+    shutil.copytree(streets, tmp_path, dirs_exist_ok=True)
+    (path,) = (tmp_path / "streets" / "tiny" / "1.0.0").glob(pattern)
     damage(path)
-    with pytest.raises(DataError, match=rf"damaged on disk:\n  {path}: .*{message}") as error:
-        data.load(PETS, pets[0])
-    assert f"Delete the folder {pets[1]}" in str(error.value)
-    shutil.rmtree(pets[1])  # as told
-    with pytest.raises(pytest.fail.Exception, match="asked"):
-        data.load(PETS, pets[0])
-
-
-def test_damaged_drawings_are_drawn_anew(tmp_path, few, capsys):
-    data.load("streets/tiny", tmp_path)
-    for pattern, damage, message in DAMAGE:
-        (path,) = (tmp_path / "streets" / "tiny" / "1.0.0").glob(pattern)
-        damage(path)
-        capsys.readouterr()
-        assert len(pairs_of(data.load("streets/tiny", tmp_path).train)) == 2
-        assert re.search(rf"{path}: .*{message}(.|\n)*drawn anew", capsys.readouterr().out)
-
-
-def test_what_a_killed_run_left_is_not_read(tmp_path, few):
-    left = tmp_path / "streets" / "tiny" / "incomplete.ABC123_1.0.0"
-    left.mkdir(parents=True)
-    (left / "dataset_info.json").write_text("{")
-    assert data.load("streets/tiny", tmp_path).counts["train"] == 2
+    with pytest.raises(Exception, match=message):
+        pairs_of(data.load("streets/tiny", tmp_path).train)

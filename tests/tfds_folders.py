@@ -59,7 +59,7 @@ def own_checksums(name, folder):
     """Lets TFDS expect the checksums of the archives that :func:`write_archives` wrote into ``folder``."""
     spec, manual = find_spec(name), Path(folder) / "downloads" / "manual"
     infos = {url: tfds.download.checksums.compute_url_info(manual / Path(url).name) for url in spec.files}
-    with mock.patch.object(type(spec.builder(spec.path, data_dir=str(folder))), "url_infos", infos):
+    with mock.patch.object(type(tfds.builder(spec.path, data_dir=str(folder))), "url_infos", infos):
         yield
 
 

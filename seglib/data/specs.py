@@ -4,17 +4,15 @@ To add one that TFDS has: a function ``(example, features) -> mask`` and an entr
 """
 
 import importlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import NamedTuple
 
 import tensorflow as tf
-import tensorflow_datasets as tfds
 
 from seglib import labels
 
 
-@dataclass(frozen=True)
-class Spec:
+class Spec(NamedTuple):
     """How one dataset is found, fetched and read.
 
     Attributes:
@@ -27,45 +25,30 @@ class Spec:
         files: addresses of the archives; the bare name of one that only a person may fetch. None at all: it is drawn.
         gigabytes: the size of the archives together, in 10⁹ bytes.
         page: where a person registers to fetch archives.
-        notes: what a user should know about splits and masks, one sentence each.
-        builder: ``(path, data_dir=folder) -> tfds.core.DatasetBuilder``.
+        notes: how the splits were cut, one sentence each; more is in ``data/README.md``.
     """
 
     path: str
     labels: labels.LabelMap
-    splits: Mapping[str, str]
+    splits: dict
     features: tuple[str, ...]
     to_mask: Callable
     files: tuple[str, ...] = ()
     gigabytes: float = 0
     page: str = ""
     notes: tuple[str, ...] = ()
-    builder: Callable = tfds.builder
 
 
 def find_spec(name):
     """The :class:`Spec` of a name; raises ``ValueError`` for one that is not known, with those that are."""
-    drawn = {f"{family}/{size}": family for family in ("streets", "cells") for size in ("tiny", "small", "full")}
+    drawn = [f"{family}/{size}" for family in ("streets", "cells") for size in ("tiny", "small", "full")]
     if name in drawn:
-        module = importlib.import_module(f"seglib.datasets.{drawn[name]}")
-        make = module.Streets if drawn[name] == "streets" else module.Cells
-        return Spec(
-            path=name,
-            labels=module.LABELS,
-            splits={"train": "train", "val": "validation", "test": "test"},
-            features=("image", "mask"),
-            to_mask=lambda example, features: example["mask"][..., 0],
-            builder=lambda path, data_dir: make(config=path.partition("/")[2], data_dir=data_dir),
-        )
-    if str(name).partition("/")[0] == "voc":
-        raise ValueError(
-            f"no dataset {name!r}: TFDS has the boxes of PASCAL VOC, not its masks. Unpack VOCtrainval_11-May-2012.tar "
-            "(2 GB, http://host.robots.ox.ac.uk/pascal/VOC/voc2012/), then in VOCdevkit/VOC2012: "
-            'data.from_folder("JPEGImages", "SegmentationClass", labels=labels.VOC, lists="ImageSets/Segmentation")'
-        )
+        module = importlib.import_module(f"seglib.datasets.{name.partition('/')[0]}")  # TFDS knows its builder now
+        splits = {"train": "train", "val": "validation", "test": "test"}
+        return Spec(name, module.LABELS, splits, ("image", "mask"), lambda example, features: example["mask"][..., 0])
     if name not in SPECS:
         known = ", ".join([*drawn, *SPECS])
-        raise ValueError(f"no dataset {name!r}; there are {known}; your own files: data.from_folder")
+        raise ValueError(f"no dataset {name!r}; there are {known}; others (PASCAL VOC, your own): data.from_folder")
     return SPECS[name]
 
 
@@ -106,6 +89,7 @@ _PETS = {
     "features": ("image", "segmentation_mask"),
     "files": tuple(f"https://thor.robots.ox.ac.uk/~vgg/data/pets/{part}.tar.gz" for part in ("images", "annotations")),
     "gigabytes": 0.81,
+    "notes": ("val: 15% of the official trainval",),
 }
 _SCENES, _COCO = "http://sceneparsing.csail.mit.edu/data/ChallengeData2017/", "http://images.cocodataset.org/"
 
@@ -114,13 +98,11 @@ SPECS = {
         **_PETS,
         labels=labels.PETS,
         to_mask=_ids_of("segmentation_mask", labels.one_based(3, void=None)),
-        notes=("val: 15% of the official trainval",),
     ),
     "oxford_iiit_pet/binary": Spec(
         **_PETS,
         labels=labels.PETS_BINARY,
         to_mask=_ids_of("segmentation_mask", {1: 1, 2: 0, 3: labels.VOID}),
-        notes=("val: 15% of the official trainval", "the rim of each animal, not classified by its authors, is void"),
     ),
     "cityscapes": Spec(
         path="cityscapes/semantic_segmentation",
@@ -132,9 +114,8 @@ SPECS = {
         gigabytes=11.6,
         page="https://www.cityscapes-dataset.com/login/",
         notes=(
-            "test: the official val, three towns of their own; the labels of the official test are withheld",
-            "val: a tenth of the official train as TFDS shuffled it: other frames of the same drives are in train, so "
-            "it flatters, and only test tells how a new town would go",
+            "val: 10% of the official train; it flatters, since train has other frames of the same drives",
+            "test: the official val, since the labels of the official test are withheld",
         ),
     ),
     "scene_parse150": Spec(
@@ -146,9 +127,8 @@ SPECS = {
         files=(f"{_SCENES}images.tar", f"{_SCENES}annotations_instance.tar"),
         gigabytes=0.98,
         notes=(
-            "in spite of its name this is the instance release: 100 kinds of objects, and 0, background, for walls, "
-            "sky and all else. The 150 classes: data.from_folder with labels.ADE20K, see data/README.md",
-            "val: a tenth of the official training; test: the official validation",
+            "the instance release: 100 kinds of objects and background, not the 150 classes (see data/README.md)",
+            "val: 10% of the official training; test: the official validation",
         ),
     ),
     "coco/2017_panoptic": Spec(
@@ -157,15 +137,13 @@ SPECS = {
         splits=_cut(95, test="validation"),
         features=("image", "panoptic_image", "panoptic_objects"),
         to_mask=_coco_panoptic,
-        files=tuple(
-            f"{_COCO}{file}"
-            for file in ("zips/train2017.zip", "zips/val2017.zip", "annotations/panoptic_annotations_trainval2017.zip")
+        files=(
+            f"{_COCO}zips/train2017.zip",
+            f"{_COCO}zips/val2017.zip",
+            f"{_COCO}annotations/panoptic_annotations_trainval2017.zip",
         ),
         gigabytes=21.0,
-        notes=(
-            "val: a twentieth of the official train; test: the official val",
-            "crowds count as their class; what no segment covers is void",
-        ),
+        notes=("val: 5% of the official train; test: the official val",),
     ),
 }
 """The datasets of TFDS, by the names that :func:`load` takes."""
