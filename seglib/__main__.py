@@ -20,7 +20,12 @@ def main(arguments=None):
     """Runs a command, and returns its exit code; what goes wrong is said in a line, without a stack trace."""
     options = _build_parser().parse_args(arguments)
     try:
-        return options.run(options)
+        code = options.run(options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # as of `… | head`, which has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries again when it ends
+        return 141
     except KeyboardInterrupt:
         goes_on = "; run it again, and it goes on" if options.command in ("train", "predict") else ""
         print(f"seglib {options.command}: interrupted{goes_on}", file=sys.stderr)

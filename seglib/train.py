@@ -47,11 +47,15 @@ def callbacks(model, run_dir, lines=8):
         A list of ``keras.callbacks.Callback``.
 
     Raises:
-        ValueError: in training, a loss or ``val_miou`` of NaN, or no ``val_miou``.
+        ValueError: a learning rate that is not a finite number above 0; in training, a loss or ``val_miou`` of NaN, or
+            no ``val_miou``.
         OSError: the folder cannot be made.
     """
     # An optimizer without variables would make them in the first step, and TensorFlow would trace that step twice.
     build_optimizer(model)
+    rate = optimizer_of(model)._learning_rate
+    if not callable(rate) and not 0 < float(ops.convert_to_numpy(rate)) < math.inf:
+        raise ValueError(f"a learning rate is a finite number above 0, got {float(ops.convert_to_numpy(rate))}")
     path, best = _states.get(model.optimizer, (None, -1.0))
     return [RefuseNaN(), SwapAverage(), Checkpoint(run_dir, path, best), Progress(lines)]
 
@@ -301,10 +305,11 @@ def lr_range_test(model, batches, low=1e-6, high=1.0, steps=60):
         ``(rates, losses)``, float64 arrays of up to ``steps``: each rate, and the loss of its batch before the step.
 
     Raises:
-        TypeError: an optimizer with a schedule for a rate.
-        ValueError: no batch at all.
+        ValueError: an optimizer with a schedule or a function for a rate, or no batch at all.
     """
     optimizer = optimizer_of(model)
+    if callable(optimizer._learning_rate):
+        raise ValueError("the optimizer has a schedule or a function for a rate: compile the model with a number")
     rates, losses, stream = np.geomspace(low, high, steps), [], _repeat(batches)
     with unchanged(model):
         for rate in rates:

@@ -42,7 +42,9 @@ ROOMS = {
     "augment": Room(1, "one transform for image and mask", "bridge", "keras"),
     "models": Room(1, "FCN, U-Net, DeepLabV3+", "layers", "keras"),
     "viz": Room(1, "overlays, errors, curves", "labels", "matplotlib"),
-    "data": Room(2, "any source: pairs, batches", "labels images bridge datasets", "tensorflow tensorflow_datasets scipy"),
+    "data": Room(
+        2, "any source: pairs, batches", "labels images bridge datasets", "tensorflow tensorflow_datasets scipy"
+    ),
     "train": Room(2, "callbacks, resume, learning rates", "runs", "keras"),
     "predict": Room(2, "any image, tiles, views, folders", "labels images layers runs", "keras PIL"),
     "export": Room(2, "SavedModel, LiteRT, ONNX; parity", "metrics", "keras"),

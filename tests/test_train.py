@@ -115,9 +115,20 @@ class TestLearningRates:
         assert float(model.optimizer.learning_rate) == pytest.approx(0.3) and int(model.optimizer.iterations) == 0
         with pytest.raises(ValueError, match="no batch"):
             train.lr_range_test(model, [])
-        model.compile(keras.optimizers.SGD(CosineDecay(0.1, 8)), "mse")
-        with pytest.raises(TypeError, match="LearningRateSchedule"):
-            train.lr_range_test(model, batches)
+
+    @pytest.mark.parametrize("rate", [lambda: 0.1, CosineDecay(0.1, 100)], ids=["function", "schedule"])
+    def test_a_rate_that_it_cannot_set_is_refused(self, rate):
+        model = make_model()
+        model.compile(keras.optimizers.SGD(rate), "mse")
+        with pytest.raises(ValueError, match="schedule or a function"):
+            train.lr_range_test(model, [(IMAGES, MASKS)])
+
+    @pytest.mark.parametrize("rate", [0.0, -1.0, float("nan")])
+    def test_a_rate_that_teaches_nothing_is_refused(self, rate, tmp_path):
+        model = make_model()
+        model.compile(keras.optimizers.SGD(rate), "mse")
+        with pytest.raises(ValueError, match=f"above 0, got {rate}"):
+            train.callbacks(model, tmp_path)
 
 
 class TestBest:

@@ -3,7 +3,6 @@
 To add one that TFDS has: a function ``(example, features) -> mask`` and an entry of ``SPECS``.
 """
 
-import importlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -43,7 +42,9 @@ def find_spec(name):
     """The :class:`Spec` of a name; raises ``ValueError`` for one that is not known, with those that are."""
     drawn = [f"{family}/{size}" for family in ("streets", "cells") for size in ("tiny", "small", "full")]
     if name in drawn:
-        module = importlib.import_module(f"seglib.datasets.{name.partition('/')[0]}")  # TFDS knows its builder now
+        from seglib.datasets import cells, streets  # TFDS knows their builders now
+
+        module = {"streets": streets, "cells": cells}[name.partition("/")[0]]
         splits = {"train": "train", "val": "validation", "test": "test"}
         return Spec(name, module.LABELS, splits, ("image", "mask"), lambda example, features: example["mask"][..., 0])
     if name not in SPECS:
