@@ -50,12 +50,10 @@ def draw_affine(draws, source, size, flip, scale, rotation, shear, translation):
 def bend(places, draws, elastic, matrix):
     """Moves each place by a smooth random field (Simard et al. 2003; Ronneberger et al. 2015, section 3.1).
 
-    The field is drawn at points ``CELL`` pixels of the crop apart, normally distributed, and interpolated by cubics.
-
     Args:
         places: (batch, 2, height, width) float32, as from :func:`locate`.
-        elastic: the standard deviation of the field at those points, in pixels of the crop.
-        matrix: (batch, 2, 2) float32, as from :func:`draw_affine`, which turns them into pixels of the image.
+        elastic: standard deviation of the field at points ``CELL`` pixels of the crop apart; between, cubics.
+        matrix: (batch, 2, 2) float32, as from :func:`draw_affine`, which turns pixels of the crop into the image's.
     """
     rows, columns = (interpolate_cubic(length) for length in places.shape[2:])
     field = draws.normal("elastic", (rows.shape[1], columns.shape[1], 2))
@@ -119,10 +117,6 @@ def resample(images, masks, places):
     def index(place, length):  # beyond the border, the pixel on the border
         return ops.clip(ops.cast(place, "int32"), 0, length - 1)
 
-    def take(values, at):  # in one row, as a single index would lose its axis on torch
-        values = ops.take(values, ops.reshape(at, (-1,)), axis=0)
-        return ops.reshape(values, (-1, *y.shape[1:], *values.shape[1:]))
-
     def blend(a, b, share):
         a, b = ops.cast(a, "float32"), ops.cast(b, "float32")
         return a + (b - a) * share[..., None]
@@ -132,10 +126,10 @@ def resample(images, masks, places):
     edges = []
     for row in (top, top + 1):
         start = first + index(row, height) * width
-        edges.append(blend(*(take(images, start + column) for column in columns), x - left))
+        edges.append(blend(*(ops.take(images, start + column, axis=0) for column in columns), x - left))
     image = blend(*edges, y - top)
 
     row, column = (ops.cast(ops.floor(place + 0.5), "int32") for place in (y, x))  # the nearest pixel
     nearest = index(row, height), index(column, width)
     inside = (row == nearest[0]) & (column == nearest[1])
-    return image, take(masks, first + nearest[0] * width + nearest[1]), inside
+    return image, ops.take(masks, first + nearest[0] * width + nearest[1], axis=0), inside

@@ -39,9 +39,7 @@ class Augment(RandomLayer):
         seed: of the layer's own generator, for calls without a seed.
 
     In a ``keras.layers.Pipeline`` it comes first: some of Keras's layers hand on masks of floats, which it refuses.
-
-    Raises:
-        ValueError: a range, a size or a scale out of bounds, naming it.
+    A range, a size or a scale out of bounds is a ``ValueError``.
 
     Example:
         >>> mirror = Augment(size=(1, 3), flip=1)
@@ -72,7 +70,17 @@ class Augment(RandomLayer):
         **kwargs,
     ):
         super().__init__(probability, ignore_id, seed, **kwargs)
-        self.size, self.scale = _to_size(size), _to_scale(scale)
+        try:
+            self.size, self.scale = tuple(map(operator.index, size)), tuple(map(float, scale))
+            fits = len(self.size) == 2 and min(self.size) > 0 and len(self.scale) == 2
+            fits = fits and 0 < self.scale[0] <= self.scale[1]
+        except TypeError:
+            fits = False
+        if not fits:
+            raise ValueError(
+                "size must be (height, width) in whole pixels, such as (256, 256), and scale (low, high) with "
+                f"0 < low ≤ high, such as (0.5, 2), got size={size!r} and scale={scale!r}"
+            )
         self.geometry = dict(flip=flip, rotation=rotation, shear=shear, translation=translation)
         self.tones = dict(brightness=brightness, contrast=contrast, saturation=saturation, hue=hue)
         self.sometimes = dict(elastic=elastic, blur=blur, noise=noise, cutout=cutout)
@@ -97,20 +105,16 @@ class Augment(RandomLayer):
         images = self._perhaps("noise", colour.add_noise, images, draws)
         if self.sometimes["cutout"]:
             hidden = geometry.draw_rectangle(draws, self.size, self.sometimes["cutout"])
-            shown = shown & ~(hidden & self._chosen("cutout", draws, 3))
+            shown = shown & ~(hidden & draws.happens("cutout", self.probability)[:, None, None])
         # A product is several times as fast as a choice by `where` that is broadcast over the colours.
         images = FILL + ops.clip(images - FILL, -FILL, FILL) * ops.cast(shown, "float32")[..., None]
         return images, ops.where(shown, masks, ops.cast(self.ignore_id, masks.dtype))
-
-    def _chosen(self, name, draws, rank):
-        """Which images of the batch this change befalls, as (batch, 1, …) of the given rank."""
-        return ops.reshape(draws.happens(name, self.probability), (-1, *[1] * (rank - 1)))
 
     def _perhaps(self, name, change, x, draws):
         """``x``, changed for the images that it befalls; where it befalls none, nothing is computed."""
         if not self.sometimes[name]:
             return x
-        chosen = self._chosen(name, draws, 4)
+        chosen = draws.happens(name, self.probability)[:, None, None, None]
         changed = lambda: ops.where(chosen, change(x, draws, self.sometimes[name]), x)  # noqa: E731
         if keras.backend.backend() == "jax":  # which would compile a condition anew at each call
             return changed()
@@ -137,18 +141,14 @@ def standard(size, ignore_id=255, seed=None):
 def strong(size, ignore_id=255, seed=None):
     """An :class:`Augment` to ``size`` (height, width) with all ranges, half to twice the size (as DeepLab trains), for
     few images and long training. Pixels without data get the id ``ignore_id``."""
-    ranges = dict(flip=0.5, scale=(0.5, 2), rotation=15, shear=5, translation=0.1, elastic=2)
-    ranges |= dict(brightness=48, contrast=0.4, saturation=0.5, hue=30)
-    ranges |= dict(blur=1.5, noise=8, cutout=0.3, probability=0.3)
+    ranges = dict(flip=0.5, scale=(0.5, 2), rotation=15, shear=5, translation=0.1, elastic=2, probability=0.3)
+    ranges |= dict(brightness=48, contrast=0.4, saturation=0.5, hue=30, blur=1.5, noise=8, cutout=0.3)
     return Augment(size, **ranges, ignore_id=ignore_id, seed=seed)
 
 
 class Mixture(RandomLayer):
-    """What the mixtures share: pixels of another image of the batch, laid over an image with their labels.
-
-    A subclass has ``choose(masks, draws)``, which gives the partner's number in the batch, (batch,) int32, and where it
-    is laid over, (batch, height, width) bool.
-    """
+    """Pixels of another image of the batch, laid over an image with their labels. A subclass has ``choose(masks, draws)
+    -> (partner, region)``: (batch,) int32, the other's number, and (batch, height, width) bool, where it is laid."""
 
     def change(self, images, masks, draws):
         partner, region = self.choose(masks, draws)
@@ -179,7 +179,7 @@ class CutMix(Mixture):
     def choose(self, masks, draws):
         count = ops.shape(masks)[0]
         steps = ops.cast(draws.uniform("partner") * ops.cast(count - 1, "float32"), "int32")  # 0 … count − 2 further on
-        partner = (ops.arange(count, dtype="int32") + 1 + steps) % ops.maximum(count, 1)
+        partner = (ops.arange(count, dtype="int32") + 1 + steps) % count
         return partner, geometry.draw_rectangle(draws, ops.shape(masks)[1:3], self.largest)
 
     def get_config(self):
@@ -216,23 +216,3 @@ class CopyPaste(Mixture):
 
     def get_config(self):
         return {**super().get_config(), "ids": self.ids}
-
-
-def _to_size(size):
-    try:
-        height, width = map(operator.index, size)
-    except (TypeError, ValueError):
-        height = width = 0
-    if min(height, width) < 1:
-        raise ValueError(f"size must be (height, width) in whole pixels, such as size=(256, 256), got {size!r}")
-    return height, width
-
-
-def _to_scale(scale):
-    try:
-        low, high = map(float, scale)
-    except (TypeError, ValueError):
-        low = high = 0
-    if not 0 < low <= high:
-        raise ValueError(f"scale must be (low, high) with 0 < low ≤ high, such as scale=(0.5, 2), got {scale!r}")
-    return low, high
