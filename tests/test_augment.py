@@ -120,12 +120,6 @@ def test_uniform_numbers_are_uniform_whatever_in_the_seed_is_a_neighbour():
         assert abs(np.corrcoef(numbers[1:], numbers[:-1])[0, 1]) < 4 / math.sqrt(20_000)
 
 
-def test_what_is_certain_always_happens_and_what_is_impossible_never():
-    draws = Draws(np.stack([np.arange(20_000)] * 2, axis=1))
-    assert not np.any(draws.happens("flip", 0)) and np.all(draws.happens("flip", 1))
-    assert np.mean(draws.happens("flip", 0.3)) == pytest.approx(0.3, abs=4 * math.sqrt(0.3 * 0.7 / 20_000))
-
-
 def test_one_draw_more_changes_no_other(images, masks):
     plain = view(Augment((24, 40), rotation=20, cutout=0.5, probability=1), images, masks)
     more = dict(brightness=20, hue=20, blur=1, noise=5)
@@ -332,15 +326,6 @@ def test_hue_and_saturation_agree_with_tensorflows_chroma(images):
     turned = 1.5 * np.exp(1j * np.radians(40)) * (chroma[..., 1] + 1j * chroma[..., 2])
     expected = tf.image.yiq_to_rgb(np.stack([chroma[..., 0], turned.real, turned.imag], axis=-1).astype(np.float32))
     np.testing.assert_allclose(seen, expected, atol=0.5)  # its matrices have four digits
-
-
-def test_all_colours_at_once_are_the_formula(images):
-    one = recolour(images, 4, dict(saturation=0.5, hue=40), saturation=1, hue=0)
-    two = recolour(one, 4, dict(contrast=0.4), contrast=0)
-    three = recolour(two, 4, dict(brightness=30), brightness=1)
-    ranges = dict(brightness=30, contrast=0.4, saturation=0.5, hue=40)
-    seen = recolour(images, 4, ranges, brightness=1, contrast=0, saturation=1, hue=0)
-    np.testing.assert_allclose(seen, three, atol=1e-2)
 
 
 @pytest.mark.parametrize("height", [30, 3])
@@ -718,7 +703,6 @@ def test_copypaste_changes_nothing_where_nobody_has_the_class(classes, images):
             lambda i, m: {"images": i, "segmentation_masks": np.eye(256, dtype=np.uint8)[m]},
             r"one integer a pixel.*256\)",
         ),
-        (lambda i, m: {"images": i, "segmentation_masks": m.astype(np.int8) % 8}, "ignore_id.*int8.*255"),
     ],
 )
 @pytest.mark.parametrize("layer", [Augment((8, 8)), CutMix()], ids=["Augment", "CutMix"])
@@ -726,6 +710,12 @@ def test_inputs_that_do_not_fit_are_refused(layer, change, message, images, mask
     for training in (True, False):
         with pytest.raises(ValueError, match=message):
             layer(change(images, masks), seed=np.array([1, 2]), training=training)
+
+
+@pytest.mark.parametrize(("ignore_id", "dtype"), [(300, np.uint8), (-1, np.int32), (255, np.int8)])
+def test_an_ignore_id_that_masks_cannot_hold_is_refused(ignore_id, dtype, images, masks):
+    with pytest.raises(ValueError, match=f"ignore_id.*{np.dtype(dtype)}.*{ignore_id}"):
+        view(Augment((8, 8), ignore_id=ignore_id), images, masks.astype(dtype))
 
 
 RANGES = dict(flip=1, rotation=180, shear=60, translation=1, elastic=4, brightness=255, contrast=1, saturation=1)
@@ -758,9 +748,7 @@ def test_a_size_that_is_no_pair_of_whole_numbers_is_refused(size):
     [
         (lambda: CutMix(probability=1.1), "probability.*0–1.*1.1"),
         (lambda: CutMix(largest=1.5), "largest.*0–1.*1.5"),
-        (lambda: CopyPaste([]), r"ids.*255.*\[\]"),
-        (lambda: CopyPaste([1, 255]), r"ids.*255.*\[1, 255\]"),
-        (lambda: CopyPaste([9], ignore_id=9), r"ids.*9.*\[9\]"),
+        (lambda: CopyPaste([]), r"ids.*\[\]"),
         (lambda: CopyPaste([-1]), r"ids.*\[-1\]"),
     ],
 )

@@ -16,8 +16,8 @@ VOID_TILES = 0.05  # the share of tiles that are void in the mask, while the ima
 # The tones are so far apart that noise does not bridge them, so far from 0 and 255 that light clips neither. The ids of
 # their classes are so far apart, and from 0, that a mask that was interpolated or filled has ids that were never fed.
 TONES, IDS = (48, 208), (10, 200)
-# An image shows two tones if nearly all of its variance is between them (Otsu's η: 0.64 for noise split in two, 0.75
-# for an even ramp), and if they are so far apart, as a share of the range of greys in its batch.
+# An image shows two tones if so much of its variance is between them (Otsu's η: 0.64 for noise, 0.75 for an even ramp),
+# and if they are so far apart, as a share of the range of greys in its batch.
 SEPARABLE, CONTRAST = 0.8, 1 / 4
 
 

@@ -30,7 +30,7 @@ class Draws:
     Args:
         seeds: (batch, 2) int32, one row an image.
 
-    Each draw has a name. Two draws of one name are the same numbers; one name more or less changes no other draw.
+    Two draws of one name are the same numbers; one name more or less changes no other draw.
     """
 
     def __init__(self, seeds):
@@ -42,9 +42,8 @@ class Draws:
         state = mix_bits(mix_bits(self.seeds[:, 0] + int(name)) + self.seeds[:, 1])
         places = np.arange(np.prod(shape, dtype=int), dtype=np.int32).reshape(1, *shape)
         state = ops.reshape(state, (-1, *[1] * len(shape)))
-        # Consecutive places are spread over the whole range by the golden ratio before they are mixed.
-        spread = places * np.int32(0x9E3779B9 - 2**32)
-        return mix_bits(mix_bits(state + spread))
+        # The golden ratio spreads consecutive places over the whole range.
+        return mix_bits(mix_bits(state + places * np.int32(0x9E3779B9 - 2**32)))
 
     def uniform(self, name, low=0.0, high=1.0, shape=()):
         """(batch, *shape) float32 in [low, high)."""
@@ -64,16 +63,15 @@ class Draws:
 class RandomLayer(keras.layers.Layer):
     """A Keras layer for pairs of images and masks, whose draws are a function of a seed.
 
-    A subclass has ``change(images, masks, draws) -> (images, masks)`` on whole batches. Its ``size`` is (height, width)
-    of the images that come out, which are float32 then; None if images keep their size and dtype.
+    A subclass has ``change(images, masks, draws) -> (images, masks)`` on whole batches.
     """
 
-    size = None
+    size = None  # (height, width) of images that come out as float32; None if they keep their size and dtype
 
-    def __init__(self, probability, ignore_id, seed, **kwargs):
+    def __init__(self, probability, seed, **kwargs):
         super().__init__(autocast=False, **kwargs)
         check_range("probability", probability, 1)
-        self.probability, self.ignore_id, self.seed = probability, ignore_id, seed
+        self.probability, self.seed = probability, seed
         self.generator = keras.random.SeedGenerator(seed)
 
     def __call__(self, inputs, seed=None, **options):
@@ -99,7 +97,7 @@ class RandomLayer(keras.layers.Layer):
         Raises:
             ValueError: the inputs are something else.
         """
-        images, masks = check_pairs(inputs, self.ignore_id)
+        images, masks = check_pairs(inputs)
         if not training:
             return inputs
         single, channel = len(images.shape) == 3, len(masks.shape) == len(images.shape)
@@ -115,7 +113,7 @@ class RandomLayer(keras.layers.Layer):
 
     def _call_in_graph(self, tf, inputs, seed, options):
         """Leaves a graph of TensorFlow's for one call, as JAX and torch cannot compute with its tensors."""
-        images, masks = check_pairs(inputs, self.ignore_id)
+        images, masks = check_pairs(inputs)
         if options.get("training") is False:
             return inputs
         batch, channel = images.shape[:-3], masks.shape[len(images.shape) - 1 :]
@@ -132,8 +130,7 @@ class RandomLayer(keras.layers.Layer):
         return {**inputs, "images": images, "segmentation_masks": masks}
 
     def get_config(self):
-        own = {"probability": self.probability, "ignore_id": self.ignore_id, "seed": self.seed}
-        return {**super().get_config(), **own}
+        return {**super().get_config(), "probability": self.probability, "seed": self.seed}
 
 
 def check_range(name, value, highest):
@@ -150,7 +147,7 @@ def unpack(pair):
     return pair["images"], pair["segmentation_masks"]
 
 
-def check_pairs(inputs, ignore_id):
+def check_pairs(inputs):
     """The images and masks of Keras's protocol, or a ``ValueError`` that says what they are and should be."""
     images, masks = unpack(inputs)
     shape, mask_shape, dtype = tuple(images.shape), tuple(masks.shape), keras.backend.standardize_dtype(masks.dtype)
@@ -162,6 +159,4 @@ def check_pairs(inputs, ignore_id):
             'pixel, (…, height, width) or (…, height, width, 1), if need be by ops.cast(masks, "uint8"); got images '
             f"{shape} and segmentation_masks {mask_shape} {dtype}"
         )
-    if not 0 <= ignore_id <= np.iinfo(dtype).max:
-        raise ValueError(f"ignore_id must lie in 0–{np.iinfo(dtype).max} for masks of {dtype}, got {ignore_id}")
     return images, masks

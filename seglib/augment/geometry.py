@@ -26,8 +26,8 @@ def draw_affine(draws, source, size, flip, scale, rotation, shear, translation):
         translation: largest shift to either side, as a share of the crop's height and width.
 
     Returns:
-        ``(matrix, centre)``: (batch, 2, 2) and (batch, 2) float32. The centre is anywhere where the crop lies inside of
-        the image, or, if it is larger than that, the image inside of the crop; the shift then comes on top.
+        ``(matrix, centre)``: (batch, 2, 2) and (batch, 2) float32. The centre is drawn so that the crop lies inside of
+        the image, or a larger one around it; then it is shifted.
     """
     mirror = ops.where(draws.happens("flip", flip), -1.0, 1.0)
     zoom = ops.exp(draws.uniform("scale", math.log(scale[0]), math.log(scale[1])))
@@ -71,11 +71,8 @@ def interpolate_cubic(length):
 
 
 def draw_rectangle(draws, size, largest):
-    """A rectangle an image, anywhere in it: (batch, height, width) bool.
-
-    Args:
-        largest: the longest that its sides may be, as a share of ``size``; they are drawn from that down to a third.
-    """
+    """A rectangle an image, anywhere in it, as (batch, height, width) bool; its sides are drawn from a third of
+    ``largest``, a share of ``size``, to all of it."""
     inside = True
     for axis, (name, length) in enumerate(zip(("top", "left"), size, strict=True)):
         place = ops.reshape(ops.arange(length, dtype="float32") + 0.5, [1, -1, 1] if axis == 0 else [1, 1, -1])
@@ -97,8 +94,8 @@ def locate(matrix, centre, size):
 def resample(images, masks, places):
     """Takes both from the same places: the image bilinearly, the mask from the nearest pixel.
 
-    So a label is never further than half a pixel from what the image shows, and no id is invented. A place outside of
-    the image has no data; both are there what they are at the border, for the caller to hide.
+    So a label is never further than half a pixel from what the image shows, and no id is invented. Outside of the image
+    both are what they are at its border, for the caller to hide.
 
     Args:
         images: (batch, h, w, 3) of any dtype.

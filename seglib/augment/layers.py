@@ -1,8 +1,9 @@
-"""The layers that augment: one random transform for image and mask together, and mixtures of the pairs of a batch."""
+"""The layers: one random transform for image and mask together, and mixtures of the pairs of a batch."""
 
 import operator
 
 import keras
+import numpy as np
 from keras import ops
 
 from seglib.augment import colour, geometry
@@ -10,6 +11,8 @@ from seglib.augment.draws import RandomLayer, check_range
 
 # What an image shows where it has no data: the grey that the models scale to zero, with which convolutions pad.
 FILL = 127.5
+LIMITS = dict(flip=1, rotation=180, shear=60, translation=1, brightness=255, contrast=1, saturation=1, hue=180)
+LIMITS |= dict(elastic=geometry.CELL / 8, blur=20, noise=255, cutout=1)
 
 
 @keras.saving.register_keras_serializable("seglib")
@@ -69,33 +72,29 @@ class Augment(RandomLayer):
         seed=None,
         **kwargs,
     ):
-        super().__init__(probability, ignore_id, seed, **kwargs)
+        super().__init__(probability, seed, **kwargs)
         try:
-            self.size, self.scale = tuple(map(operator.index, size)), tuple(map(float, scale))
-            fits = len(self.size) == 2 and min(self.size) > 0 and len(self.scale) == 2
-            fits = fits and 0 < self.scale[0] <= self.scale[1]
-        except TypeError:
-            fits = False
-        if not fits:
+            (height, width), (low, high) = map(operator.index, size), map(float, scale)
+        except (TypeError, ValueError):
+            height = width = low = high = 0
+        if min(height, width) < 1 or not 0 < low <= high:
             raise ValueError(
                 "size must be (height, width) in whole pixels, such as (256, 256), and scale (low, high) with "
                 f"0 < low ≤ high, such as (0.5, 2), got size={size!r} and scale={scale!r}"
             )
+        self.size, self.scale, self.ignore_id = (height, width), (low, high), ignore_id
         self.geometry = dict(flip=flip, rotation=rotation, shear=shear, translation=translation)
         self.tones = dict(brightness=brightness, contrast=contrast, saturation=saturation, hue=hue)
         self.sometimes = dict(elastic=elastic, blur=blur, noise=noise, cutout=cutout)
-        limits = dict(flip=1, rotation=180, shear=60, translation=1, brightness=255, contrast=1, saturation=1, hue=180)
-        limits |= dict(elastic=geometry.CELL / 8, blur=20, noise=255, cutout=1)
-        for name, value in self._ranges().items():
-            check_range(name, value, limits[name])
-
-    def _ranges(self):
-        return {**self.geometry, **self.tones, **self.sometimes}
+        self.ranges = self.geometry | self.tones | self.sometimes
+        for name, value in self.ranges.items():
+            check_range(name, value, LIMITS[name])
 
     def change(self, images, masks, draws):
-        matrix, centre = geometry.draw_affine(
-            draws, ops.shape(images)[1:3], self.size, scale=self.scale, **self.geometry
-        )
+        dtype = keras.backend.standardize_dtype(masks.dtype)
+        check_range(f"ignore_id, in masks of {dtype},", self.ignore_id, np.iinfo(dtype).max)
+        source = ops.shape(images)[1:3]
+        matrix, centre = geometry.draw_affine(draws, source, self.size, scale=self.scale, **self.geometry)
         places = geometry.locate(matrix, centre, self.size)
         places = self._perhaps("elastic", lambda *args: geometry.bend(*args, matrix), places, draws)
         images, masks, shown = geometry.resample(images, masks, places)
@@ -121,7 +120,8 @@ class Augment(RandomLayer):
         return ops.cond(ops.any(chosen), changed, lambda: x)
 
     def get_config(self):
-        return {**super().get_config(), "size": self.size, "scale": self.scale, **self._ranges()}
+        own = {"size": self.size, "scale": self.scale, "ignore_id": self.ignore_id}
+        return {**super().get_config(), **own, **self.ranges}
 
 
 def light(size, ignore_id=255, seed=None):
@@ -164,15 +164,13 @@ class CutMix(Mixture):
     The paper mixes one label an image by area; here each pixel keeps its own. A batch of one stays as it is.
 
     Args:
-        largest: the longest that the rectangle's sides may be, as a share of the image's; they are drawn from a third
-            of it on.
+        largest: longest side of the rectangle, as a share of the image's; sides are drawn from a third of it on.
         probability: that an image is mixed at all.
-        ignore_id: the id of void pixels.
         seed: of the layer's own generator, for calls without a seed.
     """
 
-    def __init__(self, largest=0.7, probability=0.5, ignore_id=255, seed=None, **kwargs):
-        super().__init__(probability, ignore_id, seed, **kwargs)
+    def __init__(self, largest=0.7, probability=0.5, seed=None, **kwargs):
+        super().__init__(probability, seed, **kwargs)
         check_range("largest", largest, 1)
         self.largest = largest
 
@@ -190,21 +188,20 @@ class CutMix(Mixture):
 class CopyPaste(Mixture):
     """All pixels of some classes, copied in their place from another image of the batch (Ghiasi et al. 2021).
 
-    Meant for rare classes of things that stand before the others, such as people and poles. The other image is one of
-    those that have some, perhaps the image itself. The paper copies instances; masks of classes do not know them.
+    Meant for rare classes of things that stand before others, such as people. The other image is one of those that have
+    some, perhaps the image itself. The paper copies instances.
 
     Args:
         ids: the class ids to copy.
         probability: that an image is mixed at all.
-        ignore_id: the id of void pixels, which cannot be copied.
         seed: of the layer's own generator, for calls without a seed.
     """
 
-    def __init__(self, ids, probability=0.5, ignore_id=255, seed=None, **kwargs):
-        super().__init__(probability, ignore_id, seed, **kwargs)
+    def __init__(self, ids, probability=0.5, seed=None, **kwargs):
+        super().__init__(probability, seed, **kwargs)
         self.ids = [int(i) for i in ids]
-        if not self.ids or self.ignore_id in self.ids or min(self.ids) < 0:
-            raise ValueError(f"ids must be class ids without the ignore id {self.ignore_id}, got {self.ids}")
+        if not self.ids or min(self.ids) < 0:
+            raise ValueError(f"ids must be class ids, such as [3, 5], got {self.ids}")
 
     def choose(self, masks, draws):
         wanted = ops.any(ops.cast(masks, "int32")[..., None] == ops.convert_to_tensor(list(self.ids), "int32"), axis=-1)
