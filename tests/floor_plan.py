@@ -39,7 +39,7 @@ ROOMS = {
     "crf": Room(0, "dense CRF by mean field", "", "scipy"),
     "regions": Room(0, "connected regions, polygons", "", "scipy"),
     "datasets": Room(1, "streets and cells, drawn", "labels", "tensorflow tensorflow_datasets PIL"),
-    "augment": Room(1, "one transform for image and mask", "bridge", "keras"),
+    "augment": Room(1, "one transform for image and mask", "bridge", "keras scipy"),
     "models": Room(1, "FCN, U-Net, DeepLabV3+", "layers", "keras"),
     "viz": Room(1, "overlays, errors, curves", "labels", "matplotlib"),
     "data": Room(

@@ -31,30 +31,17 @@ def exchange_tones(image):
     return np.where(image == 48, 208, 48)
 
 
-class Spy:
-    """Hands pairs on and keeps them."""
-
-    def __init__(self):
-        self.batches = []
-
-    def __call__(self, pair):
-        self.batches.append({key: np.array(value) for key, value in pair.items()})
-        return pair
-
-    @property
-    def images(self):
-        return np.concatenate([batch["images"] for batch in self.batches])
-
-    @property
-    def masks(self):
-        return np.concatenate([batch["segmentation_masks"][..., 0] for batch in self.batches])
-
-
 def fed(**kwargs):
     """What a layer is fed: images (pairs, height, width, 3) and masks (pairs, height, width)."""
-    spy = Spy()
+    batches = []
+
+    def spy(pair):
+        batches.append((np.array(pair["images"]), np.array(pair["segmentation_masks"])[..., 0]))
+        return pair
+
     audit(spy, **kwargs)
-    return spy.images, spy.masks
+    assert all(len(images) == 8 for images, _ in batches[:-1])
+    return (np.concatenate(x) for x in zip(*batches, strict=True))
 
 
 def find_inner(masks):
@@ -77,16 +64,9 @@ class TestWhatIsFed:
         assert 0.02 < np.mean(masks == VOID) < 0.08
         assert 0.45 < np.mean(images == 208) < 0.55
 
-    def test_batches(self):
-        spy = Spy()
-        audit(spy, pairs=17)
-        assert [batch["segmentation_masks"].shape for batch in spy.batches] == [(n, 96, 128, 1) for n in (8, 8, 1)]
-
-    def test_size_and_ids_as_asked_for(self):
-        images, masks = fed(pairs=8, size=(40, 50), ids=(3, 2), ignore_id=0)
-        assert images.shape == (8, 40, 50, 3)
-        assert set(masks.flat) == {0, 2, 3}
-        assert set(images[masks == 3].flat) == {48}
+    def test_pairs_size_and_void_as_asked_for(self):
+        images, masks = fed(pairs=17, size=(40, 50), ignore_id=0)
+        assert images.shape == (17, 40, 50, 3) and set(masks.flat) == {0, 10, 200}
 
     def test_training_is_said_to_what_takes_it(self):
         class Layer(layers.Layer):
@@ -144,10 +124,9 @@ class TestByHand:
 
     def test_values_that_were_never_fed(self):
         mask = self.mask.astype(float)
-        mask[2, 1], mask[2, 2], mask[3, 6] = 10.5, 11, np.nan  # inner pixels left: (4, 1), (4, 2), (1, 5), (1, 6)
+        mask[2, 1], mask[2, 2], mask[3, 6] = 10.5, 11, 7  # inner pixels left: (4, 1), (4, 2), (1, 5), (1, 6)
         found = audit(give(self.image, mask), pairs=1)
-        assert found.new_ids[:2] == (10.5, 11) and np.isnan(found.new_ids[2])
-        assert found.new_id_count == 3
+        assert (found.new_ids, found.new_id_count) == ((7, 10.5, 11), 3)
         assert (found.mislabelled, found.at_boundaries) == (0, 3 / 44)
         assert not found.in_step
 
@@ -161,13 +140,6 @@ class TestByHand:
         assert found.lost_ids == (10, 200) and found.void_after == 1
         assert not found.in_step
 
-    @pytest.mark.parametrize("nowhere", [np.nan, np.inf])
-    def test_an_image_without_numbers_shows_no_class(self, nowhere):
-        image = self.image.astype(float)
-        image[1, 1] = nowhere
-        assert audit(give(image, self.mask), pairs=1).mislabelled == 1 / 16
-        assert audit(give(image + nowhere, self.mask), pairs=1).mislabelled == 1
-
 
 class TestInStep:
     def test_the_layer_that_does_nothing(self):
@@ -175,9 +147,8 @@ class TestInStep:
         assert (found.mislabelled, found.at_boundaries, found.reach, found.judged) == (0, 0, 0, 1)
         assert (found.new_ids, found.new_id_count, found.lost_ids) == ((), 0, ())
         assert found.void_before == found.void_after > 0.02
-        assert (found.image_shape, found.mask_shape) == ((96, 128, 3), (96, 128, 1))
-        assert found.image_dtype == found.mask_dtype == "uint8"
-        assert not found.worst[2].any()
+        assert found.mask_shape == (96, 128, 1)
+        assert found.came_back == "image (96, 128, 3) uint8, mask (96, 128, 1) uint8"
         assert found.in_step
 
     @pytest.mark.parametrize(
@@ -185,7 +156,6 @@ class TestInStep:
         [
             lambda masks: masks[..., 0],
             lambda masks: masks.astype("int32"),
-            lambda masks: masks.astype("float16"),
             lambda masks: ops.cast(masks, "bfloat16"),
         ],
     )
@@ -248,14 +218,14 @@ class TestInStep:
 
 class TestOutOfStep:
     def test_image_flipped_and_mask_not(self):
-        found = audit(change(lambda images: images[:, :, ::-1]))
+        found = audit(change(lambda images: images[:, :, ::-1]), pairs=16)
         assert 0.4 < found.mislabelled < 0.6 and 0.4 < found.at_boundaries < 0.6
         assert found.reach > 8
         assert not found.in_step
 
     @pytest.mark.parametrize("axis", [1, 2])
     def test_offsets(self, axis):
-        found = {n: audit(change(lambda images, n=n: np.roll(images, n, axis))) for n in (1, 2, 3, 5)}
+        found = {n: audit(change(lambda images, n=n: np.roll(images, n, axis)), pairs=16) for n in (1, 2, 3, 5)}
         assert found[1].mislabelled == 0 and found[1].at_boundaries > 0.15
         assert 0 < found[2].mislabelled < found[3].mislabelled < found[5].mislabelled < 0.3
         assert [found[n].reach for n in found] == [1, 2, 3, 5]
@@ -272,9 +242,9 @@ class TestOutOfStep:
         assert found.at_boundaries == 0
 
     def test_a_dtype_too_small(self):
-        found = audit(change(masks=lambda masks: masks.astype("int8")))
+        found = audit(change(masks=lambda masks: masks.astype("int8")), pairs=16)
         assert (found.new_ids, found.lost_ids) == ((200 - 256, 255 - 256), (200, 255))
-        assert (found.mask_dtype, found.void_after) == ("int8", 0)
+        assert found.came_back.endswith("int8") and found.void_after == 0
         # The dark class is left, and nothing bright to tell it from: what is judged are the ids that were never fed.
         assert found.mislabelled == 1 and 0.4 < found.judged < 0.7
 
@@ -289,7 +259,7 @@ class TestOutOfStep:
         assert (found.new_ids, found.new_id_count, found.reach) == ((7, 9), 2, 5)
 
     def test_a_lost_class(self):
-        found = audit(change(masks=lambda masks: np.where(masks == 200, 10, masks)))
+        found = audit(change(masks=lambda masks: np.where(masks == 200, 10, masks)), pairs=16)
         assert found.lost_ids == (200,)
         assert 0.4 < found.mislabelled < 0.6
         lost = iter([False, True])  # a class that came back once is not lost
@@ -306,21 +276,6 @@ class TestOutOfStep:
         assert f"… ({found.new_id_count} in all)" in str(found)
         assert not found.in_step
 
-    def test_the_worst_pair(self):
-        sides = iter([0, 4, 0, 12, 6, 0, 0, 0, 0, 7])
-
-        def spoil(images):
-            for image in images:
-                side = next(sides)
-                image[30 : 30 + side, 30 : 30 + side] = exchange_tones(image[30 : 30 + side, 30 : 30 + side])
-            return images
-
-        images, masks = fed(pairs=10)
-        image, mask, misfit = audit(change(spoil), pairs=10).worst
-        np.testing.assert_array_equal(mask, masks[3])
-        np.testing.assert_array_equal(misfit, (image != images[3]).any(axis=-1) & (mask != VOID))
-        assert 0 < misfit.sum() <= 144
-
 
 class TestWhatDoesNotFit:
     @pytest.mark.parametrize(
@@ -328,17 +283,15 @@ class TestWhatDoesNotFit:
         [
             (lambda masks: masks[:, 1:], (95, 128, 1)),
             (lambda masks: masks[:-1], (96, 128, 1)),
-            (lambda masks: masks[0], (128, 1)),
             (lambda masks: np.repeat(masks, 3, axis=-1), (96, 128, 3)),  # as Keras's CutMix does
-            (lambda masks: np.repeat(masks % 2, 3, axis=-1), (96, 128, 3)),
             (lambda masks: np.eye(4)[masks[..., 0] % 4] * 0.9, (96, 128, 4)),
         ],
-        ids=["a row short", "a mask short", "no batch", "three ids", "three bits", "probabilities"],
+        ids=["a row short", "a mask short", "three ids", "probabilities"],
     )
     def test_masks_without_one_id_for_each_pixel(self, form, after):
         found = audit(change(masks=form), pairs=2)
         assert np.isnan([found.mislabelled, found.at_boundaries, found.reach]).all()
-        assert (found.judged, found.worst, found.in_step) == (0, None, False)
+        assert (found.judged, found.in_step) == (0, False)
         assert found.mask_shape == after
         assert str(found).startswith("image and mask cannot be compared\n")
 
@@ -379,29 +332,19 @@ class TestLayersOfOthers:
         assert audit(keras_cv.layers.Resizing(48, 64), pairs=8).mask_shape == (48, 64, 1)
 
 
-def test_the_same_seed_gives_the_same_report():
-    def layer():
-        return change(lambda images: np.roll(images, 3, axis=1))
-
-    found, again, other = (audit(layer(), pairs=8, seed=seed) for seed in (0, 0, 1))
-    assert found == again and str(found) == str(again)
-    assert all((a == b).all() for a, b in zip(found.worst, again.worst, strict=True))
-    assert found.mislabelled != other.mislabelled
-
-
 def test_the_report_in_words():
     image, mask = TestByHand.image.copy(), TestByHand.mask.copy()
     # Of 15 inner pixels (not (1, 1), beside a new id) one misfits, (4, 6); of 33 boundary pixels that of the new id.
     image[4, 6], mask[0, 0] = 48, 7
     layer = give(image.astype("float32"), mask.astype("int32"))
-    # With this seed the one tile that is fed is not void.
-    assert str(audit(layer, pairs=1, size=(4, 5), seed=1)).splitlines() == [
+    # The one tile that is fed is void.
+    assert str(audit(layer, pairs=1, size=(4, 5))).splitlines() == [
         "image and mask are NOT in step",
         "  mislabelled      6.67% of the pixels away from label boundaries; farthest misfit: 2 px from one",
         "  at boundaries    3.03% of the pixels there",
         "  judged         100.00% of the labelled pixels",
-        "  void             0.00% before, 0.00% after",
-        "  ids            new: 7; lost: none",
+        "  void           100.00% before, 0.00% after",
+        "  ids            new: 7; lost: 255",
         "  came back      image (6, 8, 3) float32, mask (6, 8, 1) int32",
     ]
 
@@ -420,29 +363,15 @@ def test_a_single_misfit_is_not_told_as_none():
     ("returned", "told"),
     [
         (lambda pair: pair["images"], "got a .*Tensor"),
-        (lambda pair: (pair["images"], pair["segmentation_masks"]), "got a tuple"),
         (lambda pair: {"images": pair["images"], "labels": 1}, "got the keys images, labels"),
     ],
 )
 def test_layers_that_return_something_else(returned, told):
-    with pytest.raises(ValueError, match=f"the layer returns.*segmentation_masks.*{told}"):
+    with pytest.raises(ValueError, match=f"segmentation_masks.*{told}"):
         audit(returned)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        ({"pairs": 0}, "pairs=0"),
-        ({"size": (0, 8)}, r"size=\(0, 8\)"),
-        ({"size": (8,)}, r"size=\(8,\)"),
-        ({"ids": (3, 3)}, r"0–255, got \(3, 3\) and 255"),
-        ({"ids": (3, 255)}, r"0–255, got \(3, 255\) and 255"),
-        ({"ids": (3, 256)}, r"\(3, 256\)"),
-        ({"ids": (3, 4, 5)}, r"\(3, 4, 5\)"),
-        ({"ids": (0.5, 4)}, r"\(0.5, 4\)"),
-        ({"ignore_id": -1}, "-1"),
-    ],
-)
-def test_arguments_out_of_range(arguments, told):
-    with pytest.raises(ValueError, match=told):
-        audit(lambda pair: pair, **arguments)
+@pytest.mark.parametrize(("name", "value"), [("pairs", 0), ("ignore_id", -1), ("ignore_id", 256), ("ignore_id", 200)])
+def test_arguments_out_of_range(name, value):
+    with pytest.raises(ValueError, match=f"{name}={value}"):
+        audit(lambda pair: pair, **{name: value})

@@ -120,12 +120,6 @@ def test_uniform_numbers_are_uniform_whatever_in_the_seed_is_a_neighbour():
         assert abs(np.corrcoef(numbers[1:], numbers[:-1])[0, 1]) < 4 / math.sqrt(20_000)
 
 
-def test_what_is_certain_always_happens_and_what_is_impossible_never():
-    draws = Draws(np.stack([np.arange(20_000)] * 2, axis=1))
-    assert not np.any(draws.happens("flip", 0)) and np.all(draws.happens("flip", 1))
-    assert np.mean(draws.happens("flip", 0.3)) == pytest.approx(0.3, abs=4 * math.sqrt(0.3 * 0.7 / 20_000))
-
-
 def test_one_draw_more_changes_no_other(images, masks):
     plain = view(Augment((24, 40), rotation=20, cutout=0.5, probability=1), images, masks)
     more = dict(brightness=20, hue=20, blur=1, noise=5)
@@ -303,7 +297,7 @@ def test_elastic_is_turned_with_the_crop(rng):
     np.testing.assert_allclose(geometry.bend(places, draws, 3, matrix), expected, atol=1e-4)
 
 
-# Colour, lens, sensor, file
+# Colour, lens, sensor
 
 STILL = dict(brightness=0, contrast=0, saturation=0, hue=0)
 
@@ -321,12 +315,9 @@ def test_brightness_agrees_with_tensorflow(images):
 def test_contrast_by_hand():
     pixel = np.array([[[[100, 127.5, 200]]]])
     # 127.5 + 1.5 · (100 − 127.5) = 86.25 and 127.5 + 1.5 · (200 − 127.5) = 236.25
-    np.testing.assert_allclose(
-        recolour(pixel, 1, dict(contrast=0.5), contrast=1), [[[[86.25, 127.5, 236.25]]]], atol=1e-3
-    )
-    np.testing.assert_allclose(
-        recolour(pixel, 1, dict(contrast=1), contrast=0), np.full((1, 1, 1, 3), 127.5), atol=1e-3
-    )
+    more = recolour(pixel, 1, dict(contrast=0.5), contrast=1)
+    np.testing.assert_allclose(more, [[[[86.25, 127.5, 236.25]]]], atol=1e-3)
+    np.testing.assert_allclose(recolour(pixel, 1, dict(contrast=1), contrast=0), np.full_like(pixel, 127.5), atol=1e-3)
 
 
 def test_hue_and_saturation_agree_with_tensorflows_chroma(images):
@@ -335,15 +326,6 @@ def test_hue_and_saturation_agree_with_tensorflows_chroma(images):
     turned = 1.5 * np.exp(1j * np.radians(40)) * (chroma[..., 1] + 1j * chroma[..., 2])
     expected = tf.image.yiq_to_rgb(np.stack([chroma[..., 0], turned.real, turned.imag], axis=-1).astype(np.float32))
     np.testing.assert_allclose(seen, expected, atol=0.5)  # its matrices have four digits
-
-
-def test_all_colours_at_once_are_the_formula(images):
-    one = recolour(images, 4, dict(saturation=0.5, hue=40), saturation=1, hue=0)
-    two = recolour(one, 4, dict(contrast=0.4), contrast=0)
-    three = recolour(two, 4, dict(brightness=30), brightness=1)
-    ranges = dict(brightness=30, contrast=0.4, saturation=0.5, hue=40)
-    seen = recolour(images, 4, ranges, brightness=1, contrast=0, saturation=1, hue=0)
-    np.testing.assert_allclose(seen, three, atol=1e-2)
 
 
 @pytest.mark.parametrize("height", [30, 3])
@@ -412,15 +394,13 @@ def test_probability(name, images, masks):
     assert 64 / 2 - 4 * 4 <= find_changed(0.5).sum() <= 64 / 2 + 4 * 4  # 4 = √(64 · ½ · ½), four times
 
 
-def test_lens_then_sensor_then_file(rng):
+def test_colour_then_lens_then_sensor(rng):
     images, masks = rng.integers(100, 150, (8, 32, 48, 3), np.uint8), np.zeros((8, 32, 48), np.uint8)
-    steps = dict(contrast=0.2), dict(blur=2), dict(noise=10)
-    expected = images
-    for step in steps:
-        expected, _ = view(Augment((32, 48), **step, probability=1), expected, masks)
-    at_once = {name: value for step in steps for name, value in step.items()}
-    seen, _ = view(Augment((32, 48), **at_once, probability=1), images, masks)
-    assert np.abs(seen - expected).mean() < 1e-2  # the last bit may decide where JPEG rounds to
+    expected, steps = images, dict(contrast=0.2, blur=2, noise=10)
+    for name, value in steps.items():
+        expected, _ = view(Augment((32, 48), **{name: value}, probability=1), expected, masks)
+    seen, _ = view(Augment((32, 48), **steps, probability=1), images, masks)
+    np.testing.assert_allclose(seen, expected, atol=1e-2)
 
 
 @pytest.mark.parametrize("name", STILL)
@@ -431,48 +411,37 @@ def test_each_change_of_colour_happens_alone_to_every_image_and_to_no_mask(name,
 
 
 @presets
-def test_presets_hand_on_the_ignore_id_and_the_seed_and_take_an_empty_batch(preset, images, masks):
-    layer = preset((8, 9), ignore_id=7, seed=5)
-    assert layer.get_config() == layer.get_config() | dict(size=(8, 9), ignore_id=7, seed=5)
-    empty = view(layer, images[:0], masks[:0])
-    assert [array.shape for array in empty] == [(0, 8, 9, 3), (0, 8, 9)]
+def test_presets_hand_on_the_ignore_id_and_the_seed(preset):
+    config = preset((8, 9), ignore_id=7, seed=5).get_config()
+    assert config == config | dict(size=(8, 9), ignore_id=7, seed=5)
 
 
 # The layer
 
-# Run here and under other backends: one batch, seen by the layers at once and inside of tf.data.
+# Run here and under other backends: pairs and batches, seen by the layers inside of tf.data.
 SCRIPT = """
 import numpy as np
 import tensorflow as tf
-from keras import ops
 from seglib import augment
 
 rng, seed = np.random.default_rng(0), np.array([3, 4], np.int32)
-batch = {
-    "images": rng.integers(0, 256, (4, 32, 48, 3), np.uint8),
-    "segmentation_masks": rng.integers(0, 8, (4, 32, 48), np.uint8),
-}
-light = augment.light((24, 40), seed=5)
-strong = augment.Augment((24, 40), rotation=15, shear=5, elastic=2, hue=30, noise=8, cutout=0.3, probability=0.7)
+images = rng.integers(0, 256, (4, 32, 48, 3), np.uint8)
+masks = rng.integers(0, 8, (4, 32, 48), np.uint8)
+strong = augment.Augment(
+    (24, 40), scale=(0.5, 2), rotation=15, shear=5, elastic=2, hue=30, noise=8, cutout=0.3, probability=0.7, seed=5
+)
 cutmix, copypaste = augment.CutMix(probability=1), augment.CopyPaste([3, 5], probability=1)
-views = {}
-
-def keep(name, pair):
-    for key, value in pair.items():
-        views[f"{key}, {name}"] = ops.convert_to_numpy(value)
 
 def view(number, pair):
-    pair = light(pair, tf.stack([7, tf.cast(number, tf.int32)]))
+    pair = strong(pair, tf.stack([7, tf.cast(number, tf.int32)]))
     return {**pair, "segmentation_masks": tf.cast(pair["segmentation_masks"], tf.int64)[..., None], "number": number}
 
-plain = tf.data.Dataset.from_tensor_slices(batch)
-pairs = plain.take(2).enumerate().map(view, 2)
-mixed = pairs.batch(2).map(lambda pair: copypaste(cutmix(cutmix(pair, training=False), seed), seed))
-keep("at once", strong(batch, seed=seed))
-keep("mapped", next(mixed.as_numpy_iterator()))
-keep("with its own seed", next(plain.map(light).as_numpy_iterator()))
-shapes = [str(dataset.element_spec[key].shape) for dataset in (pairs, mixed) for key in batch]
-views["shapes"] = np.array(shapes)
+plain = tf.data.Dataset.from_tensor_slices({"images": images, "segmentation_masks": masks})
+pairs = plain.enumerate().map(view, 2)
+mixed = pairs.batch(4).map(lambda pair: copypaste(cutmix(cutmix(pair, training=False), seed), seed))
+views = dict(next(mixed.as_numpy_iterator()))
+views["images of its own seed"] = next(plain.map(strong).as_numpy_iterator())["images"]
+views["shapes"] = np.array([str(spec.shape) for data in (pairs, mixed) for spec in data.element_spec.values()])
 """
 LEAVE_EARLY = """
 import sys, time
@@ -500,7 +469,7 @@ def test_another_backend_sees_the_same_inside_of_tf_data_too(backend, by_tensorf
     done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     # A program that ends while tf.data reads ahead neither crashes nor waits for it.
-    assert time.time() - float(done.stdout.split()[-1]) < 5
+    assert time.time() - float(done.stdout.split()[-1]) < 9
     there = dict(np.load(tmp_path / "views.npz"))
     assert there.keys() == by_tensorflow.keys()
     for name, value in by_tensorflow.items():
@@ -515,9 +484,9 @@ def test_another_backend_sees_the_same_inside_of_tf_data_too(backend, by_tensorf
     ("preset", "known"), [(augment.light, True), (augment.strong, False)], ids=["known size", "unknown size"]
 )
 def test_a_pair_and_a_seed_give_the_same_bytes_everywhere(preset, known, rng):
-    layer, sizes = preset((24, 40)), [(32, 48)] * 6 if known else [(32 + i, 48 - 2 * i) for i in range(6)]
+    layer, sizes = preset((24, 40)), [(32, 48)] * 3 if known else [(32 + i, 48 - 2 * i) for i in range(3)]
     pairs = [(rng.integers(0, 256, (*size, 3), np.uint8), rng.integers(0, 8, size, np.uint8)) for size in sizes]
-    seeds = rng.integers(0, 2**31, (6, 2)).astype(np.int32)
+    seeds = rng.integers(0, 2**31, (3, 2)).astype(np.int32)
     alone = [view(layer, *pair, seed) for pair, seed in zip(pairs, seeds, strict=True)]
     for (image, mask), seed, expected in zip(pairs, seeds, alone, strict=True):
         assert_same([x[0] for x in view(layer, image[None], mask[None], seed)], expected)
@@ -538,10 +507,9 @@ def test_a_pair_and_a_seed_give_the_same_bytes_everywhere(preset, known, rng):
 
 def test_the_axis_of_channels_of_masks_stays(images, masks):
     for layer in (augment.standard((24, 40)), *MIXTURES.values()):
-        plain, channel = view(layer, images, masks), view(layer, images, masks[..., None])
-        assert_same(channel, (plain[0], plain[1][..., None]))
-        plain, channel = view(layer, images[0], masks[0]), view(layer, images[0], masks[0][..., None])
-        assert_same(channel, (plain[0], plain[1][..., None]))
+        for image, mask in ((images, masks), (images[0], masks[0])):
+            seen, expected = view(layer, image, mask)
+            assert_same(view(layer, image, mask[..., None]), (seen, expected[..., None]))
 
 
 def test_images_of_a_batch_have_nothing_to_do_with_each_other(images, masks):
@@ -604,7 +572,7 @@ EVERY_RANGE |= dict(contrast=0.2, saturation=0.3, hue=13, blur=0.5, noise=6, cut
 @pytest.mark.parametrize(
     "layer",
     [
-        Augment((np.int64(24), 40), **EVERY_RANGE, ignore_id=9, seed=5),
+        Augment(np.array([24, 40]), **EVERY_RANGE, ignore_id=9, seed=5),
         CutMix(largest=0.5, probability=0.9, seed=5),
         CopyPaste([1, 3], probability=0.9),
     ],
@@ -612,33 +580,19 @@ EVERY_RANGE |= dict(contrast=0.2, saturation=0.3, hue=13, blur=0.5, noise=6, cut
 )
 def test_saved_and_loaded_a_layer_sees_the_same(layer, images, masks, tmp_path):
     expected = view(layer, images, masks)
-    saved = keras.saving.serialize_keras_object(keras.layers.Pipeline([layer]))
-    (loaded,) = keras.saving.deserialize_keras_object(saved).layers
+    shapes = {"images": (None, None, 3), "segmentation_masks": (None, None)}
+    inputs = {name: keras.Input(shape, dtype="uint8", name=name) for name, shape in shapes.items()}
+    keras.Model(inputs, keras.layers.Pipeline([layer])(inputs)).save(tmp_path / "model.keras")
+    (loaded,) = keras.models.load_model(tmp_path / "model.keras").layers[-1].layers
     assert loaded is not layer and loaded.get_config() == layer.get_config()
     assert_same(view(loaded, images, masks), expected)
-    make_model(layer, (32, 48)).save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras").get_layer(layer.name)
-    assert loaded is not layer
-    assert_same(view(loaded, images, masks), expected)
-    assert make_model(layer, (None, None))({"images": images, "segmentation_masks": masks})["images"].shape[0] == 4
-
-
-def make_model(layer, size):
-    shapes = {"images": (*size, 3), "segmentation_masks": size}
-    inputs = {name: keras.Input(shape, dtype="uint8", name=name) for name, shape in shapes.items()}
-    return keras.Model(inputs, layer(inputs))
 
 
 def test_half_precision_changes_nothing(images, masks):
     images = images * np.float32(0.99)  # which float16 cannot hold
-    expected = [view(layer, images, masks) for layer in (augment.strong((24, 40)), CutMix(probability=1))]
-    keras.config.set_dtype_policy("mixed_float16")
-    try:
-        seen = [view(layer, images, masks) for layer in (augment.strong((24, 40)), CutMix(probability=1))]
-    finally:
-        keras.config.set_dtype_policy("float32")
-    for a, b in zip(seen, expected, strict=True):
-        assert_same(a, b)
+    for layer in (augment.strong((24, 40)), CutMix(probability=1)):
+        half = type(layer).from_config(layer.get_config() | {"dtype": "mixed_float16"})
+        assert_same(view(half, images, masks), view(layer, images, masks))
 
 
 # Mixtures
@@ -690,10 +644,9 @@ def test_mixtures_mix_as_often_as_asked(mixture, classes):
 
 
 @mixtures
-def test_a_batch_of_one_a_pair_and_no_batch_at_all_are_not_mixed(mixture, images, masks):
+def test_a_batch_of_one_and_a_pair_are_not_mixed(mixture, images, masks):
     assert_same(view(mixture, images[:1], masks[:1]), (images[:1], masks[:1]))
     assert_same(view(mixture, images[0], masks[0]), (images[0], masks[0]))
-    assert_same(view(mixture, images[:0], masks[:0]), (images[:0], masks[:0]))
 
 
 def test_cutmix_takes_one_rectangle_of_one_other_image(classes):
@@ -739,17 +692,17 @@ def test_copypaste_changes_nothing_where_nobody_has_the_class(classes, images):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda i, m: {"images": i, "segmentation_masks": m + 0.5}, r"float.*ops\.cast"),
+        (lambda i, m: {"images": i, "segmentation_masks": m + 0.5}, r"ops\.cast.*float"),
         (lambda i, m: {"images": i, "segmentation_masks": m[:, 1:]}, r"\(4, 32, 48, 3\).*\(4, 31, 48\)"),
         (lambda i, m: {"images": i, "segmentation_masks": m[1:]}, r"\(3, 32, 48\)"),
         (lambda i, m: {"images": i}, "segmentation_masks.*got the keys images"),
         (lambda i, m: (i, m), "got a tuple"),
-        (lambda i, m: i, "images.*segmentation_masks"),
         (lambda i, m: {"images": i[..., [0, 1, 2, 2]], "segmentation_masks": m}, r"got images \(4, 32, 48, 4\)"),
         (lambda i, m: {"images": i[..., 0], "segmentation_masks": m}, r"got images \(4, 32, 48\)"),
-        (lambda i, m: {"images": i, "segmentation_masks": np.eye(256, dtype=np.uint8)[m]}, r"one id a pixel.*256\)"),
-        (lambda i, m: {"images": i, "segmentation_masks": m[0]}, r"one id a pixel.*\(32, 48\)"),
-        (lambda i, m: {"images": i, "segmentation_masks": m.astype(np.int8) % 8}, "ignore_id.*int8.*255"),
+        (
+            lambda i, m: {"images": i, "segmentation_masks": np.eye(256, dtype=np.uint8)[m]},
+            r"one integer a pixel.*256\)",
+        ),
     ],
 )
 @pytest.mark.parametrize("layer", [Augment((8, 8)), CutMix()], ids=["Augment", "CutMix"])
@@ -759,7 +712,7 @@ def test_inputs_that_do_not_fit_are_refused(layer, change, message, images, mask
             layer(change(images, masks), seed=np.array([1, 2]), training=training)
 
 
-@pytest.mark.parametrize(("ignore_id", "dtype"), [(300, np.uint8), (-1, np.int32), (2**15, np.int16)])
+@pytest.mark.parametrize(("ignore_id", "dtype"), [(300, np.uint8), (-1, np.int32), (255, np.int8)])
 def test_an_ignore_id_that_masks_cannot_hold_is_refused(ignore_id, dtype, images, masks):
     with pytest.raises(ValueError, match=f"ignore_id.*{np.dtype(dtype)}.*{ignore_id}"):
         view(Augment((8, 8), ignore_id=ignore_id), images, masks.astype(dtype))
@@ -778,22 +731,16 @@ def test_values_out_of_range_are_refused(name):
             Augment((8, 8), **{name: value})
 
 
-@pytest.mark.parametrize("scale", [2, (0, 1), (2, 1), (-1, 1), (1,), (1, 1, 1), (math.nan, 1)], ids=str)
+@pytest.mark.parametrize("scale", [2, (0, 1), (2, 1), (1,), (1, 1, 1), (math.nan, 1)], ids=str)
 def test_a_scale_that_is_no_range_is_refused(scale):
-    with pytest.raises(ValueError, match=r"scale.*\(low, high\).*scale=\(0.5, 2\).*got " + re.escape(str(scale))):
+    with pytest.raises(ValueError, match=r"scale \(low, high\).*\(0.5, 2\).*scale=" + re.escape(str(scale))):
         Augment((8, 8), scale=scale)
 
 
-@pytest.mark.parametrize("size", [16, (8,), (8, 8, 3), (0, 8), (8, -1), (8.0, 8), (None, 8)], ids=str)
+@pytest.mark.parametrize("size", [16, (8,), (8, 8, 3), (0, 8), (8.0, 8), (None, 8)], ids=str)
 def test_a_size_that_is_no_pair_of_whole_numbers_is_refused(size):
-    with pytest.raises(ValueError, match=r"size.*\(height, width\).*size=\(256, 256\).*got " + re.escape(str(size))):
+    with pytest.raises(ValueError, match=r"size.*\(height, width\).*\(256, 256\).*size=" + re.escape(str(size))):
         Augment(size)
-
-
-def test_any_whole_number_is_a_size(images, masks):
-    layer = Augment(np.array([24, 40]), scale=np.array([1, 2]))
-    assert layer.size == (24, 40) and layer.scale == (1, 2)
-    assert view(layer, images, masks)[1].shape == (4, 24, 40)
 
 
 @pytest.mark.parametrize(
@@ -801,9 +748,7 @@ def test_any_whole_number_is_a_size(images, masks):
     [
         (lambda: CutMix(probability=1.1), "probability.*0–1.*1.1"),
         (lambda: CutMix(largest=1.5), "largest.*0–1.*1.5"),
-        (lambda: CopyPaste([]), r"ids.*255.*\[\]"),
-        (lambda: CopyPaste([1, 255]), r"ids.*255.*\[1, 255\]"),
-        (lambda: CopyPaste([9], ignore_id=9), r"ids.*9.*\[9\]"),
+        (lambda: CopyPaste([]), r"ids.*\[\]"),
         (lambda: CopyPaste([-1]), r"ids.*\[-1\]"),
     ],
 )

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from keras import ops
 
-# NTSC's YIQ: a luminance, and two chroma axes around which the hue turns.
+# NTSC's YIQ: luminance, and two axes of chroma
 YIQ = np.array([[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]], np.float32)
 
 # What a row (red, green, blue) is multiplied by for its grey, for its colour, and for its colour turned by 90°.
@@ -47,8 +47,7 @@ def blur(images, draws, sigma):
     weights = weights / ops.sum(weights, axis=1, keepdims=True)
     for axis in (1, 2):
         length = images.shape[axis]
-        # Beyond its border the image is continued by its last pixel, whatever its size.
-        places = np.clip(np.arange(-reach, length + reach), 0, length - 1)
+        places = np.clip(np.arange(-reach, length + reach), 0, length - 1)  # beyond the border, the last pixel
         wide = ops.take(images, places, axis=axis)
         index = [slice(None)] * 4
         total = 0
@@ -61,9 +60,7 @@ def blur(images, draws, sigma):
 
 def add_noise(images, draws, noise):
     """Noise of a sensor, independent in each pixel and channel; its standard deviation is drawn up to ``noise`` levels.
-
-    A number is the sum of four random bytes, which is normal enough (by the central limit theorem) and quickly made.
-    """
+    A sum of four random bytes is normal enough (central limit theorem) and quickly made."""
     bits = draws.bits("noise", images.shape[1:])
     total = sum(ops.bitwise_and(ops.right_shift(bits, shift), 255) for shift in (0, 8, 16, 24))
     unit = (ops.cast(total, "float32") - 4 * 127.5) / math.sqrt(4 * (256**2 - 1) / 12)

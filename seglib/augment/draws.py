@@ -1,10 +1,7 @@
 """Random numbers that are a pure function of a seed, and the layer that hands them out.
 
-They are the same on every backend, in every process and in any order.
-
-Keras draws only from Python numbers and from generators that change as they are used. Inside ``tf.data``, where pairs
-are drawn in parallel, such a generator gives other numbers in every run. Here each number is a hash of the seed, of the
-name of what is drawn, and of its place.
+Each number is a hash of the seed, of the name of what is drawn, and of its place: the same on every backend, in every
+process and in any order. Inside ``tf.data``, Keras's own generators would give other numbers in every run.
 """
 
 import sys
@@ -20,8 +17,7 @@ from seglib.bridge import call_python
 def mix_bits(x):
     """A bijection of int32 that looks random: each bit of the result depends on each bit of ``x``.
 
-    It is Wellons' ``lowbias32`` (Prospecting for hash functions, 2018): shifts, exclusive ors and two odd factors, in
-    the wrapping arithmetic that int32 has on every backend.
+    It is Wellons' ``lowbias32`` (Prospecting for hash functions, 2018), in the wrapping arithmetic of int32.
     """
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B - 2**32), (16, 1)):
         x = ops.bitwise_xor(x, ops.bitwise_and(ops.right_shift(x, shift), 2 ** (32 - shift) - 1)) * factor
@@ -34,7 +30,7 @@ class Draws:
     Args:
         seeds: (batch, 2) int32, one row an image.
 
-    Each draw has a name. Two draws of one name are the same numbers; one name more or less changes no other draw.
+    Two draws of one name are the same numbers; one name more or less changes no other draw.
     """
 
     def __init__(self, seeds):
@@ -46,9 +42,8 @@ class Draws:
         state = mix_bits(mix_bits(self.seeds[:, 0] + int(name)) + self.seeds[:, 1])
         places = np.arange(np.prod(shape, dtype=int), dtype=np.int32).reshape(1, *shape)
         state = ops.reshape(state, (-1, *[1] * len(shape)))
-        # Consecutive places are spread over the whole range by the golden ratio before they are mixed.
-        spread = places * np.int32(0x9E3779B9 - 2**32)
-        return mix_bits(mix_bits(state + spread))
+        # The golden ratio spreads consecutive places over the whole range.
+        return mix_bits(mix_bits(state + places * np.int32(0x9E3779B9 - 2**32)))
 
     def uniform(self, name, low=0.0, high=1.0, shape=()):
         """(batch, *shape) float32 in [low, high)."""
@@ -68,21 +63,21 @@ class Draws:
 class RandomLayer(keras.layers.Layer):
     """A Keras layer for pairs of images and masks, whose draws are a function of a seed.
 
-    A subclass has ``change(images, masks, draws) -> (images, masks)`` on whole batches. Its ``size`` is (height, width)
-    of the images that come out, which are float32 then; None if images keep their size and dtype.
+    A subclass has ``change(images, masks, draws) -> (images, masks)`` on whole batches.
     """
 
-    size = None
+    size = None  # (height, width) of images that come out as float32; None if they keep their size and dtype
 
-    def __init__(self, probability, ignore_id, seed, **kwargs):
+    def __init__(self, probability, seed, **kwargs):
         super().__init__(autocast=False, **kwargs)
         check_range("probability", probability, 1)
-        self.probability, self.ignore_id, self.seed = probability, ignore_id, seed
+        self.probability, self.seed = probability, seed
         self.generator = keras.random.SeedGenerator(seed)
 
     def __call__(self, inputs, seed=None, **options):
-        if keras.backend.backend() != "tensorflow" and _is_traced(inputs):
-            return self._call_in_graph(inputs, seed, options)
+        tf = sys.modules.get("tensorflow")
+        if keras.backend.backend() != "tensorflow" and tf is not None and not tf.executing_eagerly():
+            return self._call_in_graph(tf, inputs, seed, options)
         return super().__call__(inputs, seed=seed, **options)
 
     def call(self, inputs, seed=None, training=True):
@@ -90,20 +85,19 @@ class RandomLayer(keras.layers.Layer):
 
         Args:
             inputs: ``{"images": (batch, height, width, 3) uint8 or float in 0–255, "segmentation_masks":
-                (batch, height, width) or (batch, height, width, 1) integer ids}``, or the same without ``batch``; a
-                batch may be empty. Other keys are handed on as they are.
+                (batch, height, width) or (batch, height, width, 1) integer ids}``, or the same without ``batch``. Other
+                keys are handed on as they are.
             seed: (2,) int32, of which everything drawn is a function; None takes one from the layer's own generator,
                 which goes on from call to call.
             training: False hands the inputs back as they are.
 
         Returns:
-            The same keys: the images float32 in 0–255 (mixtures keep their dtype), the masks in their own form and
-            dtype.
+            The same keys: images float32 in 0–255 (mixtures keep their dtype), masks in their own form and dtype.
 
         Raises:
             ValueError: the inputs are something else.
         """
-        images, masks = check_pairs(inputs, self.ignore_id)
+        images, masks = check_pairs(inputs)
         if not training:
             return inputs
         single, channel = len(images.shape) == 3, len(masks.shape) == len(images.shape)
@@ -117,11 +111,9 @@ class RandomLayer(keras.layers.Layer):
         images, masks = (images[0], masks[0]) if single else (images, masks)
         return {**inputs, "images": images, "segmentation_masks": masks[..., None] if channel else masks}
 
-    def _call_in_graph(self, inputs, seed, options):
+    def _call_in_graph(self, tf, inputs, seed, options):
         """Leaves a graph of TensorFlow's for one call, as JAX and torch cannot compute with its tensors."""
-        import tensorflow as tf
-
-        images, masks = check_pairs(inputs, self.ignore_id)
+        images, masks = check_pairs(inputs)
         if options.get("training") is False:
             return inputs
         batch, channel = images.shape[:-3], masks.shape[len(images.shape) - 1 :]
@@ -130,26 +122,15 @@ class RandomLayer(keras.layers.Layer):
 
         def change(images, masks, *seed):
             pair = self({"images": images, "segmentation_masks": masks}, *seed, **options)
-            pair = map(ops.convert_to_numpy, (pair["images"], pair["segmentation_masks"]))
-            # JAX has no int64 unless it is asked for.
-            return [x.astype(spec.dtype.as_numpy_dtype) for x, spec in zip(pair, specs, strict=True)]
+            images, masks = (ops.convert_to_numpy(pair[key]) for key in ("images", "segmentation_masks"))
+            return [images, masks.astype(specs[1].dtype.as_numpy_dtype)]  # JAX may have made int32 of int64
 
         seed = [] if seed is None else [tf.cast(seed, tf.int32)]
         images, masks = call_python(change, [images, masks, *seed], specs)
         return {**inputs, "images": images, "segmentation_masks": masks}
 
-    def build(self, *shapes):  # there is nothing to build, whatever comes
-        self.built = True
-
     def get_config(self):
-        own = {"probability": self.probability, "ignore_id": self.ignore_id, "seed": self.seed}
-        return {**super().get_config(), **own}
-
-
-def _is_traced(inputs):
-    """Whether these are tensors of a graph that TensorFlow is building, as in ``Dataset.map``."""
-    tf = sys.modules.get("tensorflow")  # without it, nobody has such tensors
-    return tf is not None and not tf.executing_eagerly() and any(map(tf.is_tensor, keras.tree.flatten(inputs)))
+        return {**super().get_config(), "probability": self.probability, "seed": self.seed}
 
 
 def check_range(name, value, highest):
@@ -158,27 +139,24 @@ def check_range(name, value, highest):
         raise ValueError(f"{name} must lie in 0–{highest:g}, got {value}")
 
 
-def unpack(pair, what):
-    """The images and masks of ``pair``, or a ``ValueError`` that says what came as ``what`` instead of a dictionary."""
-    try:
-        return pair["images"], pair["segmentation_masks"]
-    except (KeyError, TypeError, IndexError):
+def unpack(pair):
+    """The images and masks of a dictionary of Keras's protocol; a ``ValueError`` says what it is instead."""
+    if not (isinstance(pair, dict) and {"images", "segmentation_masks"} <= pair.keys()):
         found = f"the keys {', '.join(map(str, pair))}" if isinstance(pair, dict) else f"a {type(pair).__name__}"
-        raise ValueError(f'{what} must be {{"images": …, "segmentation_masks": …}}, got {found}') from None
+        raise ValueError(f'a pair must be {{"images": …, "segmentation_masks": …}}, got {found}')
+    return pair["images"], pair["segmentation_masks"]
 
 
-def check_pairs(inputs, ignore_id):
+def check_pairs(inputs):
     """The images and masks of Keras's protocol, or a ``ValueError`` that says what they are and should be."""
-    images, masks = unpack(inputs, "inputs")
+    images, masks = unpack(inputs)
     shape, mask_shape, dtype = tuple(images.shape), tuple(masks.shape), keras.backend.standardize_dtype(masks.dtype)
-    got = f"got images {shape} and segmentation_masks {mask_shape} {dtype}"
-    if len(shape) not in (3, 4) or shape[-1] != 3:
-        raise ValueError(f"images must be (height, width, 3) or (batch, height, width, 3), {got}")
-    own = mask_shape[:-1] if len(mask_shape) == len(shape) and mask_shape[-1] == 1 else mask_shape
-    if len(own) != len(shape) - 1 or any(a != b and None not in (a, b) for a, b in zip(own, shape[:-1], strict=False)):
-        raise ValueError(f"segmentation_masks must hold one id a pixel, as {shape[:-1]}, {got}")
-    if "int" not in dtype:
-        raise ValueError(f'segmentation_masks must hold integers, {got}: if they do, ops.cast(masks, "uint8")')
-    if not 0 <= ignore_id <= np.iinfo(dtype).max:
-        raise ValueError(f"ignore_id must lie in 0–{np.iinfo(dtype).max} for masks of {dtype}, got {ignore_id}")
+    pixels = mask_shape[:-1] if len(mask_shape) == len(shape) and mask_shape[-1] == 1 else mask_shape
+    fits = len(pixels) == len(shape) - 1 and all(a == b or None in (a, b) for a, b in zip(pixels, shape, strict=False))
+    if len(shape) not in (3, 4) or shape[-1] != 3 or not fits or "int" not in dtype:
+        raise ValueError(
+            "images must be (height, width, 3) or (batch, height, width, 3), and segmentation_masks one integer a "
+            'pixel, (…, height, width) or (…, height, width, 1), if need be by ops.cast(masks, "uint8"); got images '
+            f"{shape} and segmentation_masks {mask_shape} {dtype}"
+        )
     return images, masks

@@ -26,8 +26,8 @@ def draw_affine(draws, source, size, flip, scale, rotation, shear, translation):
         translation: largest shift to either side, as a share of the crop's height and width.
 
     Returns:
-        ``(matrix, centre)``: (batch, 2, 2) and (batch, 2) float32. The centre is anywhere where the crop lies inside of
-        the image, or, if it is larger than that, the image inside of the crop; the shift then comes on top.
+        ``(matrix, centre)``: (batch, 2, 2) and (batch, 2) float32. The centre is drawn so that the crop lies inside of
+        the image, or a larger one around it; then it is shifted.
     """
     mirror = ops.where(draws.happens("flip", flip), -1.0, 1.0)
     zoom = ops.exp(draws.uniform("scale", math.log(scale[0]), math.log(scale[1])))
@@ -50,12 +50,10 @@ def draw_affine(draws, source, size, flip, scale, rotation, shear, translation):
 def bend(places, draws, elastic, matrix):
     """Moves each place by a smooth random field (Simard et al. 2003; Ronneberger et al. 2015, section 3.1).
 
-    The field is drawn at points ``CELL`` pixels of the crop apart, normally distributed, and interpolated by cubics.
-
     Args:
         places: (batch, 2, height, width) float32, as from :func:`locate`.
-        elastic: the standard deviation of the field at those points, in pixels of the crop.
-        matrix: (batch, 2, 2) float32, as from :func:`draw_affine`, which turns them into pixels of the image.
+        elastic: standard deviation of the field at points ``CELL`` pixels of the crop apart; between, cubics.
+        matrix: (batch, 2, 2) float32, as from :func:`draw_affine`, which turns pixels of the crop into the image's.
     """
     rows, columns = (interpolate_cubic(length) for length in places.shape[2:])
     field = draws.normal("elastic", (rows.shape[1], columns.shape[1], 2))
@@ -73,11 +71,8 @@ def interpolate_cubic(length):
 
 
 def draw_rectangle(draws, size, largest):
-    """A rectangle an image, anywhere in it: (batch, height, width) bool.
-
-    Args:
-        largest: the longest that its sides may be, as a share of ``size``; they are drawn from that down to a third.
-    """
+    """A rectangle an image, anywhere in it, as (batch, height, width) bool; its sides are drawn from a third of
+    ``largest``, a share of ``size``, to all of it."""
     inside = True
     for axis, (name, length) in enumerate(zip(("top", "left"), size, strict=True)):
         place = ops.reshape(ops.arange(length, dtype="float32") + 0.5, [1, -1, 1] if axis == 0 else [1, 1, -1])
@@ -99,8 +94,8 @@ def locate(matrix, centre, size):
 def resample(images, masks, places):
     """Takes both from the same places: the image bilinearly, the mask from the nearest pixel.
 
-    So a label is never further than half a pixel from what the image shows, and no id is invented. A place outside of
-    the image has no data; both are there what they are at the border, for the caller to hide.
+    So a label is never further than half a pixel from what the image shows, and no id is invented. Outside of the image
+    both are what they are at its border, for the caller to hide.
 
     Args:
         images: (batch, h, w, 3) of any dtype.
@@ -119,10 +114,6 @@ def resample(images, masks, places):
     def index(place, length):  # beyond the border, the pixel on the border
         return ops.clip(ops.cast(place, "int32"), 0, length - 1)
 
-    def take(values, at):  # in one row, as a single index would lose its axis on torch
-        values = ops.take(values, ops.reshape(at, (-1,)), axis=0)
-        return ops.reshape(values, (-1, *y.shape[1:], *values.shape[1:]))
-
     def blend(a, b, share):
         a, b = ops.cast(a, "float32"), ops.cast(b, "float32")
         return a + (b - a) * share[..., None]
@@ -132,10 +123,10 @@ def resample(images, masks, places):
     edges = []
     for row in (top, top + 1):
         start = first + index(row, height) * width
-        edges.append(blend(*(take(images, start + column) for column in columns), x - left))
+        edges.append(blend(*(ops.take(images, start + column, axis=0) for column in columns), x - left))
     image = blend(*edges, y - top)
 
     row, column = (ops.cast(ops.floor(place + 0.5), "int32") for place in (y, x))  # the nearest pixel
     nearest = index(row, height), index(column, width)
     inside = (row == nearest[0]) & (column == nearest[1])
-    return image, take(masks, first + nearest[0] * width + nearest[1]), inside
+    return image, ops.take(masks, first + nearest[0] * width + nearest[1], axis=0), inside

@@ -1,8 +1,9 @@
-"""The layers that augment: one random transform for image and mask together, and mixtures of the pairs of a batch."""
+"""The layers: one random transform for image and mask together, and mixtures of the pairs of a batch."""
 
 import operator
 
 import keras
+import numpy as np
 from keras import ops
 
 from seglib.augment import colour, geometry
@@ -10,6 +11,8 @@ from seglib.augment.draws import RandomLayer, check_range
 
 # What an image shows where it has no data: the grey that the models scale to zero, with which convolutions pad.
 FILL = 127.5
+LIMITS = dict(flip=1, rotation=180, shear=60, translation=1, brightness=255, contrast=1, saturation=1, hue=180)
+LIMITS |= dict(elastic=geometry.CELL / 8, blur=20, noise=255, cutout=1)
 
 
 @keras.saving.register_keras_serializable("seglib")
@@ -39,9 +42,7 @@ class Augment(RandomLayer):
         seed: of the layer's own generator, for calls without a seed.
 
     In a ``keras.layers.Pipeline`` it comes first: some of Keras's layers hand on masks of floats, which it refuses.
-
-    Raises:
-        ValueError: a range, a size or a scale out of bounds, naming it.
+    A range, a size or a scale out of bounds is a ``ValueError``.
 
     Example:
         >>> mirror = Augment(size=(1, 3), flip=1)
@@ -71,23 +72,29 @@ class Augment(RandomLayer):
         seed=None,
         **kwargs,
     ):
-        super().__init__(probability, ignore_id, seed, **kwargs)
-        self.size, self.scale = _to_size(size), _to_scale(scale)
+        super().__init__(probability, seed, **kwargs)
+        try:
+            (height, width), (low, high) = map(operator.index, size), map(float, scale)
+        except (TypeError, ValueError):
+            height = width = low = high = 0
+        if min(height, width) < 1 or not 0 < low <= high:
+            raise ValueError(
+                "size must be (height, width) in whole pixels, such as (256, 256), and scale (low, high) with "
+                f"0 < low ≤ high, such as (0.5, 2), got size={size!r} and scale={scale!r}"
+            )
+        self.size, self.scale, self.ignore_id = (height, width), (low, high), ignore_id
         self.geometry = dict(flip=flip, rotation=rotation, shear=shear, translation=translation)
         self.tones = dict(brightness=brightness, contrast=contrast, saturation=saturation, hue=hue)
         self.sometimes = dict(elastic=elastic, blur=blur, noise=noise, cutout=cutout)
-        limits = dict(flip=1, rotation=180, shear=60, translation=1, brightness=255, contrast=1, saturation=1, hue=180)
-        limits |= dict(elastic=geometry.CELL / 8, blur=20, noise=255, cutout=1)
-        for name, value in self._ranges().items():
-            check_range(name, value, limits[name])
-
-    def _ranges(self):
-        return {**self.geometry, **self.tones, **self.sometimes}
+        self.ranges = self.geometry | self.tones | self.sometimes
+        for name, value in self.ranges.items():
+            check_range(name, value, LIMITS[name])
 
     def change(self, images, masks, draws):
-        matrix, centre = geometry.draw_affine(
-            draws, ops.shape(images)[1:3], self.size, scale=self.scale, **self.geometry
-        )
+        dtype = keras.backend.standardize_dtype(masks.dtype)
+        check_range(f"ignore_id, in masks of {dtype},", self.ignore_id, np.iinfo(dtype).max)
+        source = ops.shape(images)[1:3]
+        matrix, centre = geometry.draw_affine(draws, source, self.size, scale=self.scale, **self.geometry)
         places = geometry.locate(matrix, centre, self.size)
         places = self._perhaps("elastic", lambda *args: geometry.bend(*args, matrix), places, draws)
         images, masks, shown = geometry.resample(images, masks, places)
@@ -97,27 +104,24 @@ class Augment(RandomLayer):
         images = self._perhaps("noise", colour.add_noise, images, draws)
         if self.sometimes["cutout"]:
             hidden = geometry.draw_rectangle(draws, self.size, self.sometimes["cutout"])
-            shown = shown & ~(hidden & self._chosen("cutout", draws, 3))
+            shown = shown & ~(hidden & draws.happens("cutout", self.probability)[:, None, None])
         # A product is several times as fast as a choice by `where` that is broadcast over the colours.
         images = FILL + ops.clip(images - FILL, -FILL, FILL) * ops.cast(shown, "float32")[..., None]
         return images, ops.where(shown, masks, ops.cast(self.ignore_id, masks.dtype))
-
-    def _chosen(self, name, draws, rank):
-        """Which images of the batch this change befalls, as (batch, 1, …) of the given rank."""
-        return ops.reshape(draws.happens(name, self.probability), (-1, *[1] * (rank - 1)))
 
     def _perhaps(self, name, change, x, draws):
         """``x``, changed for the images that it befalls; where it befalls none, nothing is computed."""
         if not self.sometimes[name]:
             return x
-        chosen = self._chosen(name, draws, 4)
+        chosen = draws.happens(name, self.probability)[:, None, None, None]
         changed = lambda: ops.where(chosen, change(x, draws, self.sometimes[name]), x)  # noqa: E731
         if keras.backend.backend() == "jax":  # which would compile a condition anew at each call
             return changed()
         return ops.cond(ops.any(chosen), changed, lambda: x)
 
     def get_config(self):
-        return {**super().get_config(), "size": self.size, "scale": self.scale, **self._ranges()}
+        own = {"size": self.size, "scale": self.scale, "ignore_id": self.ignore_id}
+        return {**super().get_config(), **own, **self.ranges}
 
 
 def light(size, ignore_id=255, seed=None):
@@ -137,18 +141,14 @@ def standard(size, ignore_id=255, seed=None):
 def strong(size, ignore_id=255, seed=None):
     """An :class:`Augment` to ``size`` (height, width) with all ranges, half to twice the size (as DeepLab trains), for
     few images and long training. Pixels without data get the id ``ignore_id``."""
-    ranges = dict(flip=0.5, scale=(0.5, 2), rotation=15, shear=5, translation=0.1, elastic=2)
-    ranges |= dict(brightness=48, contrast=0.4, saturation=0.5, hue=30)
-    ranges |= dict(blur=1.5, noise=8, cutout=0.3, probability=0.3)
+    ranges = dict(flip=0.5, scale=(0.5, 2), rotation=15, shear=5, translation=0.1, elastic=2, probability=0.3)
+    ranges |= dict(brightness=48, contrast=0.4, saturation=0.5, hue=30, blur=1.5, noise=8, cutout=0.3)
     return Augment(size, **ranges, ignore_id=ignore_id, seed=seed)
 
 
 class Mixture(RandomLayer):
-    """What the mixtures share: pixels of another image of the batch, laid over an image with their labels.
-
-    A subclass has ``choose(masks, draws)``, which gives the partner's number in the batch, (batch,) int32, and where it
-    is laid over, (batch, height, width) bool.
-    """
+    """Pixels of another image of the batch, laid over an image with their labels. A subclass has ``choose(masks, draws)
+    -> (partner, region)``: (batch,) int32, the other's number, and (batch, height, width) bool, where it is laid."""
 
     def change(self, images, masks, draws):
         partner, region = self.choose(masks, draws)
@@ -164,22 +164,20 @@ class CutMix(Mixture):
     The paper mixes one label an image by area; here each pixel keeps its own. A batch of one stays as it is.
 
     Args:
-        largest: the longest that the rectangle's sides may be, as a share of the image's; they are drawn from a third
-            of it on.
+        largest: longest side of the rectangle, as a share of the image's; sides are drawn from a third of it on.
         probability: that an image is mixed at all.
-        ignore_id: the id of void pixels.
         seed: of the layer's own generator, for calls without a seed.
     """
 
-    def __init__(self, largest=0.7, probability=0.5, ignore_id=255, seed=None, **kwargs):
-        super().__init__(probability, ignore_id, seed, **kwargs)
+    def __init__(self, largest=0.7, probability=0.5, seed=None, **kwargs):
+        super().__init__(probability, seed, **kwargs)
         check_range("largest", largest, 1)
         self.largest = largest
 
     def choose(self, masks, draws):
         count = ops.shape(masks)[0]
         steps = ops.cast(draws.uniform("partner") * ops.cast(count - 1, "float32"), "int32")  # 0 … count − 2 further on
-        partner = (ops.arange(count, dtype="int32") + 1 + steps) % ops.maximum(count, 1)
+        partner = (ops.arange(count, dtype="int32") + 1 + steps) % count
         return partner, geometry.draw_rectangle(draws, ops.shape(masks)[1:3], self.largest)
 
     def get_config(self):
@@ -190,21 +188,20 @@ class CutMix(Mixture):
 class CopyPaste(Mixture):
     """All pixels of some classes, copied in their place from another image of the batch (Ghiasi et al. 2021).
 
-    Meant for rare classes of things that stand before the others, such as people and poles. The other image is one of
-    those that have some, perhaps the image itself. The paper copies instances; masks of classes do not know them.
+    Meant for rare classes of things that stand before others, such as people. The other image is one of those that have
+    some, perhaps the image itself. The paper copies instances.
 
     Args:
         ids: the class ids to copy.
         probability: that an image is mixed at all.
-        ignore_id: the id of void pixels, which cannot be copied.
         seed: of the layer's own generator, for calls without a seed.
     """
 
-    def __init__(self, ids, probability=0.5, ignore_id=255, seed=None, **kwargs):
-        super().__init__(probability, ignore_id, seed, **kwargs)
+    def __init__(self, ids, probability=0.5, seed=None, **kwargs):
+        super().__init__(probability, seed, **kwargs)
         self.ids = [int(i) for i in ids]
-        if not self.ids or self.ignore_id in self.ids or min(self.ids) < 0:
-            raise ValueError(f"ids must be class ids without the ignore id {self.ignore_id}, got {self.ids}")
+        if not self.ids or min(self.ids) < 0:
+            raise ValueError(f"ids must be class ids, such as [3, 5], got {self.ids}")
 
     def choose(self, masks, draws):
         wanted = ops.any(ops.cast(masks, "int32")[..., None] == ops.convert_to_tensor(list(self.ids), "int32"), axis=-1)
@@ -216,23 +213,3 @@ class CopyPaste(Mixture):
 
     def get_config(self):
         return {**super().get_config(), "ids": self.ids}
-
-
-def _to_size(size):
-    try:
-        height, width = map(operator.index, size)
-    except (TypeError, ValueError):
-        height = width = 0
-    if min(height, width) < 1:
-        raise ValueError(f"size must be (height, width) in whole pixels, such as size=(256, 256), got {size!r}")
-    return height, width
-
-
-def _to_scale(scale):
-    try:
-        low, high = map(float, scale)
-    except (TypeError, ValueError):
-        low = high = 0
-    if not 0 < low <= high:
-        raise ValueError(f"scale must be (low, high) with 0 < low ≤ high, such as scale=(0.5, 2), got {scale!r}")
-    return low, high
