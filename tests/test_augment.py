@@ -578,14 +578,19 @@ EVERY_RANGE |= dict(contrast=0.2, saturation=0.3, hue=13, blur=0.5, noise=6, cut
     ],
     ids=lambda layer: type(layer).__name__,
 )
-def test_saved_and_loaded_a_layer_sees_the_same(layer, images, masks, tmp_path):
-    expected = view(layer, images, masks)
+def test_saved_and_loaded_a_layer_sees_the_same(layer, images, masks):
+    loaded = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    assert loaded is not layer and loaded.get_config() == layer.get_config()
+    assert_same(view(loaded, images, masks), view(layer, images, masks))
+
+
+def test_a_model_may_begin_with_layers(images, masks, tmp_path):
     shapes = {"images": (None, None, 3), "segmentation_masks": (None, None)}
     inputs = {name: keras.Input(shape, dtype="uint8", name=name) for name, shape in shapes.items()}
-    keras.Model(inputs, keras.layers.Pipeline([layer])(inputs)).save(tmp_path / "model.keras")
-    (loaded,) = keras.models.load_model(tmp_path / "model.keras").layers[-1].layers
-    assert loaded is not layer and loaded.get_config() == layer.get_config()
-    assert_same(view(loaded, images, masks), expected)
+    pipeline = keras.layers.Pipeline([Augment((24, 40), flip=0.5), CutMix(seed=1)])
+    keras.Model(inputs, pipeline(inputs)).save(tmp_path / "model.keras")
+    model = keras.models.load_model(tmp_path / "model.keras")
+    assert model({"images": images, "segmentation_masks": masks}, training=True)["images"].shape == (4, 24, 40, 3)
 
 
 def test_half_precision_changes_nothing(images, masks):

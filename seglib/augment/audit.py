@@ -158,7 +158,7 @@ def _judge(images, ids, known, n):
         two_toned[i] = eta > SEPARABLE and high - low > CONTRAST * np.ptp(grey)
         shown[i][grey[i] > (low + high) / 2] = known[1]
     judged = labelled & (two_toned | wrong)
-    misfit = judged & (wrong | (ids != shown))
+    misfit = judged & (ids != shown)
     n.update(labelled=labelled.sum(), inner=(judged & ~boundary).sum(), outer=(judged & boundary).sum())
     n.update(inner_misfits=(misfit & ~boundary).sum(), outer_misfits=(misfit & boundary).sum())
     away = [1 + ndimage.distance_transform_cdt(~pixels, "chessboard") for pixels in boundary]
