@@ -338,9 +338,11 @@ def test_asks_and_listens_on_this_machine_alone(page, server):
     assert listening == [f"0100007F:{port:04X}"]
     asked = page.list_requests()
     assert asked and not [url for url in asked if not url.startswith(server.address)]
-    request = urllib.request.Request(server.address, headers={"Host": "elsewhere.example"})
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with direct.open(server.address) as answer:
+        assert answer.headers["content-security-policy"] == demo.CLOSED
     with pytest.raises(urllib.error.HTTPError, match="400"):
-        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request)
+        direct.open(urllib.request.Request(server.address, headers={"Host": "elsewhere.example"}))
 
 
 def test_nothing_is_left_when_it_ends(page, server, photo_path):

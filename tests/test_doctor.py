@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from seglib import data, doctor
+from seglib import data, doctor, images
 from seglib.data.dataset import from_pairs
 from seglib.datasets import cells
 from seglib.datasets.streets import LABELS, draw_scene
@@ -307,6 +307,13 @@ class TestImagesThatAreThereTwice:
         files = [file, folder.path("images", 2)]
         assert "groups=" in assert_found(folder.check(), "near-duplicates across splits", files, "warning").do
 
+    def test_an_image_of_val_copied_to_test(self, folder):
+        folder.save("images", 23, folder.scenes[20][0])
+        pairs = [tuple(str(folder.path(kind, i)) for kind in ("images", "masks")) for i in range(COUNT)]
+        splits = {"train": range(18), "val": range(18, 22), "test": range(22, COUNT)}
+        report = doctor.check(from_pairs("town", LABELS, pairs, splits, images.read_mask))
+        assert find(report, "near-duplicates across splits").files == (pairs[23][0], pairs[20][0])
+
     def test_frames_of_one_scene_are_a_note(self, folder):
         image, mask = (array.copy() for array in folder.scenes[2])
         image[36:46, 60:74], mask[36:46, 60:74] = image[20:30, 2:16], 6  # something small has moved
@@ -449,6 +456,8 @@ class TestReport:
         }
         assert [text.get_text() for text in examples.axes[0].texts] == ["cannot be read"]
         assert [len(axis.images) for axis in examples.axes] == [0] + 11 * [1]
+        one, other = (axis.images[0].get_array() for axis in examples.axes[-2:])
+        assert not np.array_equal(one, other)
 
 
 @needs_shared
