@@ -12,75 +12,46 @@ MAX_SHIFT = 12  # pixels; larger shifts are not tried
 LONGEST = 512  # of larger images every second, third, … pixel is used, and shifts are that much coarser
 MIN_BOUNDARY = 50  # pixels; a mask with less boundary is not judged
 
-# How far a peak stands out, in robust standard deviations of the map of correlations. Of the 468 masks in CamVid's
-# train and val folders 98% reach 8 with their own image, none with another image or flipped (at most 7.2, median
-# 3.2); masks of membranes in electron microscopy reach at least 14.
+# Height of the peak in robust standard deviations of the map of correlations: 98% of CamVid's 468 masks reach 8 with
+# their own image, none with another image or flipped (at most 7.2, median 3.2).
 CERTAIN = 8.0
-# How many times as high it is as the next peak: at least 1.78 there. Masks drawn wider than the thin lines they stand
-# for have two such peaks, one for each side of the line, and tell no shift (at most 1.2).
+# How many times as high as the next peak: at least 1.78 there. Masks drawn wider than the thin lines they stand for
+# have two such peaks, one for each side of the line, and tell no shift (at most 1.2).
 CLEAR = 1.8
 
-# Bits of 256 in which two perceptual hashes differ. Of 60 CamVid frames and of 60 images of streets/tiny, copies that
-# were flipped, rotated by 90°, darker (× 0.7), brighter (× 1.3), stored as JPEG of quality 20 or at half the size
-# differ in at most 30, cropped by 5% at the centre in at most 48; other images of streets/tiny in at least 82. But of
-# neighbouring frames in CamVid's train folder, one second apart, 17% differ in at most 60, the closest in 8.
+# Bits of 256 in which two perceptual hashes differ: at most 48 for copies (of CamVid and streets/tiny: flipped, rotated
+# by 90°, darker, brighter, as JPEG of quality 20, at half the size, cropped by 5% at the centre), at least 82 for other
+# images of streets/tiny. But 17% of the neighbouring frames in CamVid's train folder differ in at most 60.
 ALIKE = 60
-# So where there may be frames of a video, a copy must agree everywhere (:func:`measure_agreement`): the 772 pairs of
-# frames that are ALIKE in CamVid's train and val folders reach at most 0.77, as something in them moves, and all but
-# 1% of the copies of CamVid's frames as above at least 0.8 (cropped ones do not).
+# So a copy of a video's frame must agree everywhere (:func:`measure_agreement`): pairs of CamVid's frames that are
+# ALIKE reach at most 0.77, as something in them moves, and all but 1% of the copies at least 0.8 (not cropped ones).
 COPY = 0.8
 
 
 class Fit(NamedTuple):
-    """Where a mask fits its image best.
+    """Where a mask fits its image best."""
 
-    Attributes:
-        down, right: by how many pixels the mask lies too far down and right; up and left are negative.
-        certainty: height of the peak of the correlation in standard deviations; see ``CERTAIN``.
-        clearness: how many times as high the peak is as the next; see ``CLEAR``.
-        step: the shift is a multiple of so many pixels.
-        boundary: how many of the pixels that were used lie on a boundary of the mask.
-    """
-
-    down: int
+    down: int  # by how many pixels the mask lies too far down; negative: up
     right: int
-    certainty: float
-    clearness: float
-    step: int
-    boundary: int
-
-    @property
-    def is_sure(self):
-        """Whether this is certainly and clearly where the mask fits best."""
-        return self.certainty >= CERTAIN and self.clearness >= CLEAR
-
-    @property
-    def steps(self):
-        """Length of the shift in steps: in pixels for images of up to ``LONGEST``."""
-        return float(np.hypot(self.down, self.right)) / self.step
+    distance: float  # length of the shift in the pixels that are used: all in images of up to LONGEST
+    certainty: float  # height of the peak of the correlation, see CERTAIN
+    is_sure: bool  # whether the peak is both high and clear
+    boundary: int  # how many of the pixels that are used lie on a boundary of the mask
 
 
 def find_fit(image, mask):
-    """The shift at which the boundaries of a mask meet the strongest edges of its image.
+    """The shift at which the boundaries of a mask, (height, width) ids, meet the edges of its image, uint8.
 
     Boundaries between columns are correlated with horizontal differences of brightness, those between rows with
-    vertical ones, by Fourier transform, over all shifts up to ``MAX_SHIFT``. The local mean is subtracted, as it says
-    only that boundaries and edges gather in the same region.
-
-    Args:
-        image: (height, width, 3) uint8.
-        mask: (height, width) integer ids.
-
-    Returns:
-        A :class:`Fit`, or None for images under 48 pixels and masks with hardly a boundary.
+    vertical ones, by Fourier transform, over all shifts up to ``MAX_SHIFT``. Returns a :class:`Fit`; None for images
+    under 48 pixels and masks with hardly a boundary.
     """
     step = -(-max(mask.shape) // LONGEST)
     height, width = (side // step // 16 * 16 for side in mask.shape)  # sizes that are fast to transform
     if min(height, width) < 48:
         return None
     image, mask = (array[::step, ::step][:height, :width] for array in (image, mask))
-    boundaries = [(np.diff(mask.astype(np.int16), axis=axis, append=0) != 0).astype(np.float32) for axis in (0, 1)]
-    boundaries[0][-1], boundaries[1][:, -1] = 0, 0
+    boundaries = [(np.diff(mask, axis=axis, append=mask.take([-1], axis)) != 0).astype(np.float32) for axis in (0, 1)]
     length = int(boundaries[0].sum() + boundaries[1].sum())
     if length < MIN_BOUNDARY:
         return None
@@ -93,19 +64,17 @@ def find_fit(image, mask):
     side = 2 * MAX_SHIFT + 1
     around = np.roll(np.fft.irfft2(total, (height, width)), (MAX_SHIFT, MAX_SHIFT), (0, 1))[:side, :side]
     down, right, certainty, clearness = _find_peak(around)
-    return Fit(down * step, right * step, certainty, clearness, step, length)
+    is_sure = certainty >= CERTAIN and clearness >= CLEAR
+    return Fit(down * step, right * step, float(np.hypot(down, right)), certainty, is_sure, length)
 
 
 def find_flip(image, mask):
     """How a mask must be flipped or rotated to fit its image, in words; ``""`` where that does not make it fit."""
-    ways = {
-        "flipped left–right": mask[:, ::-1],
-        "flipped upside down": mask[::-1],
-        "rotated by 180°": mask[::-1, ::-1],
-    }
-    fits = {way: fit for way, changed in ways.items() if (fit := find_fit(image, changed))}
-    best = max(fits, key=lambda way: fits[way].certainty, default="")
-    return best if best and fits[best].is_sure and fits[best].steps <= 3 else ""
+    for flip, axes in (("flipped left–right", 1), ("flipped upside down", 0), ("rotated by 180°", (0, 1))):
+        fit = find_fit(image, np.flip(mask, axes))
+        if fit and fit.is_sure and fit.distance <= 3:
+            return flip
+    return ""
 
 
 def _find_peak(around):
@@ -127,13 +96,9 @@ def make_thumbnail(image):
 
 
 def hash_image(thumb):
-    """Perceptual hash: whether each of the 16×16 lowest frequencies of the cosine transform is above their median.
+    """Perceptual hash of a thumbnail: whether each of the 16×16 lowest frequencies is above their median.
 
-    Args:
-        thumb: (64, 64) uint8.
-
-    Returns:
-        (256,) float32 of −1 and 1: two hashes ``a`` and ``b`` differ in ``(256 - a @ b) / 2`` bits.
+    (64, 64) uint8 → (256,) float32 of −1 and 1: two hashes ``a`` and ``b`` differ in ``(256 - a @ b) / 2`` bits.
     """
     low = dctn(thumb.astype(np.float32), norm="ortho")[:16, :16].ravel()
     return np.where(low > np.median(low), 1, -1).astype(np.float32)
@@ -142,22 +107,18 @@ def hash_image(thumb):
 def find_alike(queries, keys):
     """For each query the key that is most alike: a copy in any of eight orientations, or an image of the same scene.
 
-    Args:
-        queries, keys: sequences of thumbnails, (64, 64) uint8.
-
-    Returns:
-        A list of ``(query, key, is_copy, is_turned)``, at most one a query: two indices, whether they agree everywhere,
-        and whether one is flipped or rotated.
+    Of two sequences of thumbnails, (64, 64) uint8. Returns a list of ``(query, key, is_copy)``, at most one a query:
+    two indices, and whether the images agree everywhere.
     """
     found = []
-    hashes = np.stack([hash_image(thumb) for thumb in keys]) if len(keys) else np.zeros((0, 256), np.float32)
+    hashes = np.reshape([hash_image(thumb) for thumb in keys], (-1, 256))
     for query, thumb in enumerate(queries):
         ways = [np.rot90(way, turns) for way in (thumb, thumb[:, ::-1]) for turns in range(4)]
         distances = (256 - np.stack([hash_image(way) for way in ways]) @ hashes.T) / 2  # (8, keys)
         alike = sorted(zip(*np.where(distances <= ALIKE), strict=True), key=lambda place: distances[place])[:3]
         copies = [(way, key) for way, key in alike if measure_agreement(ways[way], keys[key]) >= COPY]
-        for way, key in (copies or alike)[:1]:  # a copy of a video's frame is alike to the next ones, too
-            found.append((query, int(key), bool(copies), bool(way)))
+        for _, key in (copies or alike)[:1]:  # a copy of a video's frame is alike to the next ones, too
+            found.append((query, int(key), bool(copies)))
     return found
 
 

@@ -1,7 +1,7 @@
 """What the doctor finds: a table of all kinds of findings, and functions that see them in the facts about the pairs."""
 
 import os
-from collections import Counter
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -11,8 +11,8 @@ from seglib.doctor.compare import CERTAIN, find_alike, find_fit
 from seglib.doctor.facts import sum_pixels
 from seglib.doctor.report import COLOURS, Finding
 
-# Share of a mask's edges that hold a value between their neighbours. Masks of CamVid, membranes and streets, also
-# downsampled by nearest neighbour: at most 0.053 (0.106 for streets of 16×24 pixels); interpolated: at least 0.16.
+# Share of a mask's edges that hold a value between their neighbours: in masks of CamVid, membranes and streets at most
+# 0.053 (0.106 in streets of 16×24 pixels), in interpolated ones at least 0.16.
 SOFT = 0.12
 SHIFTED = 2.5  # pixels; the masks of CamVid that fit with certainty lie within 1.4 of where they should
 # Masks of another image have a certainty (compare.CERTAIN) under 4.2 in 9 of 10 cases; of CamVid's own with a peak
@@ -21,7 +21,6 @@ UNRELATED = 4.2
 VIDEO = 0.1  # where more of the images of val and test are alike to one of train, they may be frames of a video
 FEW = 10  # pairs
 RARE = 0.001  # of the labelled pixels
-
 
 # kind: severity, and what was seen; ``{mask}`` becomes "1 mask" or "2 masks", ``{names}`` a list of details
 KINDS = {
@@ -41,33 +40,31 @@ KINDS = {
     "masks off the edges": ("note", "the masks of this set do not follow the edges of their images"),
     "near-duplicates across splits": ("warning", "{image} with a copy, or nearly one, in another split"),
     "same scene across splits": ("note", "{image} with one like it in another split: neighbouring frames of a video?"),
-    "one picture, two masks": ("warning", "{image} more than once in a split, with masks that differ"),
+    "one image, two masks": ("warning", "{image} more than once in a split, with masks that differ"),
     "duplicates within a split": ("note", "{image} more than once in a split, and so counted twice"),
     "absent classes": ("warning", "no mask holds {names}"),
     "classes missing from train": ("warning", "no mask of train holds {names}, so nothing can be learnt of it"),
-    "classes missing from val or test": ("note", "{names}"),
+    "classes missing from val or test": ("note", "no mask holds {names}"),
     "rare classes": ("note", "{names} of the labelled pixels"),
     "void masks": ("warning", "{mask} void everywhere"),
     "mostly void": ("note", "{mask} void in more than half of the pixels"),
     "blank masks": ("note", "{mask} of a single class"),
     "empty images": ("warning", "{image} black or of one colour"),
     "unpaired files": ("warning", "{file} without a partner, left out"),
-    "small or missing splits": ("note", "{names}"),
+    "small or missing splits": ("note", "pairs: {names}"),
 }
-GROUPS = (
-    "frames of a drive belong in one split: say groups=, as in from_folder(…, groups=r'^(\\w+?)_') for "
-    "drive1_0007.png or groups=r'^([^/]+)/' for drive1/0007.png"
-)
+GROUPS = "frames of a drive belong in one split: say groups=, such as groups='^([^_]+)_' for drive1_0007.png"
 # kind: what to do about it, where that does not depend on what was seen
 ADVICE = {
     "unreadable images": "fetch or export them again, or delete the pairs",
     "unreadable masks": "fetch or export them again, or delete the pairs",
+    "sizes differ": "resize a resized copy by nearest neighbour, rotate one that EXIF rotated; pair cropped ones anew",
     "images and masks swapped": "exchange the two folders in the call, or the files on disk",
-    "mixed encodings": "save these again like the others: colour masks with LabelMap.from_rgb, black and white ones "
-    "with labels.BINARY_255; or, if all masks are binary, say ids={0: 0, 1: 1, 255: 1}",
+    "mixed encodings": "save these again like the others; or, if all masks are binary, say ids={0: 0, 1: 1, 255: 1}",
     "lossy masks": "export them again from their source as PNG; saving the JPEG as PNG keeps the invented values",
     "interpolated masks": "make them anew without antialiasing, and resize masks by nearest neighbour only",
     "unknown colours": "correct these pixels, or add the colours: ids={(red, green, blue): class id, …}",
+    "ids out of range": "correct these masks, or say what all values mean: ids={value: class id, …}",
     "pairs out of step": "pair them anew: the numbers start differently, or a file is missing from a list",
     "shifted masks": "move these masks back, or draw them anew; look for a crop or a border that only images got",
     "flipped masks": "flip or rotate these masks, and look at some pairs",
@@ -75,8 +72,9 @@ ADVICE = {
     "masks off the edges": "look at some pairs: if they do not belong together, pair them anew",
     "near-duplicates across splits": f"delete one of the two, as scores would be too good; {GROUPS}",
     "same scene across splits": GROUPS,
-    "one picture, two masks": "keep the pair with the right mask, and delete the others",
+    "one image, two masks": "keep the pair with the right mask, and delete the others",
     "duplicates within a split": "delete the copies",
+    "absent classes": "leave them out of the labels, or check the ids; black and white masks: ids=labels.BINARY_255",
     "classes missing from train": "split the data anew: another seed=, groups= or lists=",
     "classes missing from val or test": "their IoU cannot be measured there: split the data anew with another seed=",
     "rare classes": "weight the classes in the loss, and read their IoU with care; or correct wrong annotations",
@@ -100,47 +98,30 @@ class Seen(NamedTuple):
 
 
 def find_all(dataset, pairs):
-    """All findings: errors first, then warnings, then notes; within these in the order of ``KINDS``.
+    """A tuple of :class:`~seglib.doctor.report.Finding`, from the :class:`~seglib.doctor.facts.PairFacts` of all pairs.
 
-    Args:
-        dataset: the :class:`~seglib.data.Dataset`.
-        pairs: list of the :class:`~seglib.doctor.facts.PairFacts` of all its pairs.
-
-    Returns:
-        A tuple of :class:`~seglib.doctor.report.Finding`.
+    Errors come first, then warnings, then notes; within these the order is that of ``KINDS``.
     """
+    finders = find_unusable, find_contents, find_misplaced, find_copies, find_classes, find_void_and_blank, find_gaps
     seen = {kind: [] for kind in KINDS}
-    for finder in FINDERS:
-        for one in finder(dataset, pairs):
-            seen[one.kind].append(one)
+    for one in chain.from_iterable(find(dataset, pairs) for find in finders):
+        seen[one.kind].append(one)
     findings = [_summarise(kind, those) for kind, those in seen.items() if those]
     return tuple(sorted(findings, key=lambda finding: [*COLOURS].index(finding.severity)))
 
 
 def _summarise(kind, seen):
     severity, what = KINDS[kind]
-    words = {noun: count(len(seen), noun) for noun in ("image", "mask", "file")}
+    names = [one.detail for one in seen[:8]] + [f"and {len(seen) - 8} more"] * (len(seen) > 8)
+    words = {noun: f"{len(seen)} {noun}{'s' * (len(seen) > 1)}" for noun in ("image", "mask", "file")}
     return Finding(
         kind,
-        min((one.severity or severity for one in seen), key=[*COLOURS].index),
-        tuple(dict.fromkeys(file for one in seen for file in one.files)),
-        what.format(**words, names=list_names([one.detail for one in seen])),
-        "; ".join(dict.fromkeys(one.do or ADVICE[kind] for one in seen)),
-        {one.files[0]: one.detail for one in seen if one.files and one.detail and "{names}" not in what},
+        severity=min((one.severity or severity for one in seen), key=[*COLOURS].index),
+        files=tuple(dict.fromkeys(file for one in seen for file in one.files)),
+        what=what.format(**words, names=", ".join(names)),
+        do=seen[0].do or ADVICE[kind],
+        details={one.files[0]: one.detail for one in seen if one.files and one.detail and "{names}" not in what},
     )
-
-
-def count(number, noun):
-    """``"1 mask"``, ``"2 masks"``."""
-    return f"{number} {noun}{'s' * (number != 1)}"
-
-
-def list_names(names):
-    """Up to eight names, and how many more."""
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-
-
-# What the files hold
 
 
 def find_unusable(dataset, pairs):
@@ -148,28 +129,23 @@ def find_unusable(dataset, pairs):
     for pair in pairs:
         if pair.image_error:
             yield Seen("unreadable images", (pair.image,), _reason(pair.image_error, pair.image))
-        if not pair.readable:
+        if pair.mask_size is None:
             yield Seen("unreadable masks", (pair.mask,), _reason(pair.mask_error, pair.mask))
-        if pair.size and pair.mask_size and pair.size != pair.mask_size:
-            detail = "{}×{}, its image {}×{}".format(*pair.mask_size, *pair.size)
-            yield Seen("sizes differ", (pair.mask,), detail, do=_advise_on_sizes(pair.size, pair.mask_size))
+        elif pair.size and pair.size != pair.mask_size:
+            yield Seen("sizes differ", (pair.mask,), "{}×{}, its image {}×{}".format(*pair.mask_size, *pair.size))
         if pair.featureless:
             yield Seen("empty images", (pair.image,))
 
 
-def _advise_on_sizes(size, mask_size):
-    if size == mask_size[::-1]:
-        return "one of the two was rotated, often by the camera's EXIF mark: rotate the mask like the image"
-    if abs(size[0] * mask_size[1] - size[1] * mask_size[0]) < max(*size, *mask_size):
-        return "one is a resized copy: take the original, or resize the mask to the image by nearest neighbour"
-    return "one was cropped or belongs to another image: compare the two and pair them anew"
+def _reason(message, path):
+    """What is wrong, without the path and without the advice of a message."""
+    return message.removeprefix(f"{path}: ").split("; ")[0]
 
 
 def find_contents(dataset, pairs):
     """Masks that hold what they should not; of each the first kind that fits."""
-    readable = [pair for pair in pairs if pair.readable]
-    forms = Counter(pair.form for pair in readable).most_common(1)
-    in_colour = bool(forms) and forms[0][0] == "colours"
+    readable = [pair for pair in pairs if pair.mask_size]
+    in_colour = 2 * sum(pair.form == "colours" for pair in readable) > len(readable)
     advice = _advise_on_ids(readable, dataset.labels)
     black_and_white = _find_black_and_white(pairs, dataset.labels.ignore_id)
     for pair in readable:
@@ -192,60 +168,46 @@ def find_contents(dataset, pairs):
 
 def _find_black_and_white(pairs, void):
     """Masks of 0 and 255, read as class 0 and void: where no other has void, or where other masks are the exception."""
-    held = [pair for pair in pairs if pair.pixels is not None]
-    several = [pair for pair in held if pair.pixels[1:void].any()]
-    two = [pair for pair in held if pair.pixels[0] and pair.pixels[void] and pair not in several]
+    several = [pair for pair in pairs if pair.pixels[1:void].any()]
+    two = [pair for pair in pairs if pair.pixels[0] and pair.pixels[void] and pair not in several]
     no_void = 2 * len(several) > len(pairs) and not any(pair.pixels[void] for pair in several)
     return two if void == 255 and (no_void or several and 2 * len(two) >= len(pairs)) else []
 
 
 def _advise_on_ids(readable, labels):
-    wrong = [pair for pair in readable if pair.mask_error and pair.values]
-    values, classes = set().union(*(pair.values for pair in wrong)), labels.num_classes
+    """What to say as ``ids=`` about the masks that cannot be used; ``""`` where their values do not tell."""
+    values, classes = set().union(*(pair.values for pair in readable)), labels.num_classes
     strange = values - {*range(classes), labels.ignore_id}
-    if values and values <= {0, 255}:
-        return "black and white masks: say ids=labels.BINARY_255"
     if classes == 19 and strange and max(strange) <= 33:
         return "these look like Cityscapes' labelIds: say ids=labels.CITYSCAPES_IDS"
     if strange == {classes} and 0 not in values:
         return f"if the ids count from 1, say ids=labels.one_based({classes}, void=None); if not, correct these masks"
     if strange == {classes}:
-        return (
-            f"which id is void? If {classes} is, say ids={{**{{i: i for i in range({classes})}}, {classes}: 255}}; if "
-            f"0 is, and {labels.names[0]} is 1, say ids=labels.one_based({classes}); if neither, the labels lack a name"
-        )
-    if 2 * len(wrong) > len(readable):
-        return "say what the values mean, ids={value: class id, …}, or give labels with as many classes"
-    return "the other masks have no such values: correct these, or add the classes to the labels"
-
-
-def _reason(message, path):
-    """What is wrong, without the path and without the advice of a message."""
-    return message.removeprefix(f"{path}: ").split("; ")[0]
-
-
-# Where masks lie
+        last_is_void = f"ids={{**{{i: i for i in range({classes})}}, {classes}: 255}}"
+        return f"if {classes} is void, say {last_is_void}; if 0 is void, say ids=labels.one_based({classes})"
+    return ""
 
 
 def find_misplaced(dataset, pairs):
     """Masks that are shifted, flipped, or another image's."""
     pairs = [pair for pair in pairs if pair.fit is not None and not pair.featureless]
-    certainty = np.median([pair.fit.certainty for pair in pairs]) if pairs else np.inf
-    in_files = sorted((p for p in pairs if os.path.isfile(p.image)), key=lambda pair: pair.image)
-    if certainty < CERTAIN and len(in_files) >= FEW and (where := _find_step(dataset, in_files)):
-        return [Seen("pairs out of step", tuple(f for pair in in_files for f in (pair.image, pair.mask)), where)]
-    sure = [pair for pair in pairs if pair.fit.is_sure]
-    shifted = [pair for pair in sure if pair.fit.steps > SHIFTED]
-    seen = [Seen("shifted masks", (pair.mask,), f"{_direct(pair.fit)} of its image's edges") for pair in shifted]
-    seen += [Seen("flipped masks", (pair.mask,), f"fits when {pair.flip}") for pair in pairs if pair.flip]
-    if len(sure) >= 0.8 * len(pairs):
-        usual = np.median([pair.fit.boundary for pair in pairs]) if pairs else 0
-        weak = [pair for pair in pairs if pair.fit.certainty < UNRELATED and pair.fit.steps > SHIFTED]
-        weak = [pair for pair in weak if pair.fit.boundary > usual / 2 and not pair.flip]
-        seen += [Seen("masks of other images", (pair.image, pair.mask)) for pair in weak]
-    elif len(pairs) >= FEW and certainty < UNRELATED:
-        seen.append(Seen("masks off the edges"))
-    return seen
+    certainty, usual = np.median([(pair.fit.certainty, pair.fit.boundary) for pair in pairs] or [(0, 0)], axis=0)
+    in_files = sorted((pair for pair in pairs if os.path.isfile(pair.image)), key=lambda pair: pair.image)
+    if certainty < CERTAIN and (where := _find_step(dataset, in_files)):
+        yield Seen("pairs out of step", tuple(file for pair in in_files for file in (pair.image, pair.mask)), where)
+        return
+    reliable = sum(pair.fit.is_sure for pair in pairs) >= 0.8 * len(pairs)
+    for pair in pairs:
+        off = pair.fit.distance > SHIFTED
+        if pair.fit.is_sure and off:
+            detail = f"{pair.fit.down} px down and {pair.fit.right} px right of its image's edges"
+            yield Seen("shifted masks", (pair.mask,), detail)
+        elif pair.flip:
+            yield Seen("flipped masks", (pair.mask,), f"fits when {pair.flip}")
+        elif reliable and off and pair.fit.certainty < UNRELATED and pair.fit.boundary > usual / 2:
+            yield Seen("masks of other images", (pair.image, pair.mask))
+    if not reliable and len(pairs) >= FEW and certainty < UNRELATED:
+        yield Seen("masks off the edges")
 
 
 def _find_step(dataset, pairs):
@@ -259,16 +221,6 @@ def _find_step(dataset, pairs):
     return ""
 
 
-def _direct(fit):
-    down, right = "below" if fit.down > 0 else "above", "right" if fit.right > 0 else "left"
-    return " and ".join(
-        f"{abs(pixels)} px {where}" for pixels, where in ((fit.down, down), (fit.right, right)) if pixels
-    )
-
-
-# What is there twice
-
-
 def find_copies(dataset, pairs):
     """Copies of an image in two splits, and twice in one."""
     pairs = [pair for pair in pairs if pair.thumbnail is not None and not pair.featureless]
@@ -276,60 +228,43 @@ def find_copies(dataset, pairs):
     alike = []
     for queries, keys in ((val, train), (test, train + val)):
         found = find_alike([pair.thumbnail for pair in queries], [pair.thumbnail for pair in keys])
-        alike += [(queries[query], keys[key], *rest) for query, key, *rest in found]
+        alike += [(queries[query], keys[key], is_copy) for query, key, is_copy in found]
     is_video = len(alike) > VIDEO * len(val + test)
-    for one, other, is_copy, is_turned in alike:
+    for one, other, is_copy in alike:
         kind = "near-duplicates across splits" if is_copy or not is_video else "same scene across splits"
-        turned = "flipped or rotated, " * is_turned
-        yield Seen(kind, (one.image, other.image), f"{one.split}, {turned}as {other.image} of {other.split}")
+        yield Seen(kind, (one.image, other.image), f"{one.split}, as {other.image} of {other.split}")
     same = {}
     for pair in pairs:
         same.setdefault((pair.split, pair.image_hash), []).append(pair)
     for pairs in same.values():
         if len({pair.mask_hash for pair in pairs if pair.mask_hash}) > 1:
-            yield Seen("one picture, two masks", tuple(file for pair in pairs for file in (pair.image, pair.mask)))
+            yield Seen("one image, two masks", tuple(file for pair in pairs for file in (pair.image, pair.mask)))
         elif len(pairs) > 1:
             yield Seen("duplicates within a split", tuple(pair.image for pair in pairs))
 
 
-# Classes, void, splits
-
-
 def find_classes(dataset, pairs):
-    """Classes that occur nowhere, not in train, or hardly; val or test without a class."""
+    """Classes that occur nowhere, not in each split, or hardly."""
     names = dataset.labels.names
-    splits = [split for split in SPLITS if any(pair.split == split for pair in pairs)]
     total = sum_pixels(pairs)[: len(names)]
-    if not total.sum():
-        return
-    masks = [tuple(pair.mask for pair in pairs if pair.holds(i)) for i in range(len(names))]
-    for split in splits:
-        lacking = np.flatnonzero((total > 0) & (sum_pixels(pairs, split)[: len(names)] == 0))
-        if split != "train" and len(lacking):
-            detail = f"{split} lacks {list_names([names[i] for i in lacking])}"
-            yield Seen("classes missing from val or test", (), detail)
-        for i in lacking if split == "train" else ():
-            yield Seen("classes missing from train", masks[i], names[i])
-    for i, name in enumerate(names):
-        if not total[i]:
-            yield Seen("absent classes", (), name, do=_advise_on_absent(dataset, pairs, total))
+    splits = {split: sum_pixels(pairs, split) for split in SPLITS if dataset.counts.get(split)}
+    for i, name in enumerate(names if total.any() else ()):
+        masks = tuple(pair.mask for pair in pairs if pair.pixels[i])
+        if not masks:
+            yield Seen("absent classes", (), name)
         elif total[i] < RARE * total.sum():
-            yield Seen("rare classes", masks[i], f"{name} ({total[i] / total.sum():.3%})")
-
-
-def _advise_on_absent(dataset, pairs, total):
-    if np.flatnonzero(total).tolist() == [0] and sum_pixels(pairs)[dataset.labels.ignore_id]:
-        return "the masks hold only 0 and void: if 255 is the foreground, say ids=labels.BINARY_255"
-    if not total[0] and total[1:].all():
-        classes = len(total) - 1
-        return f"the ids seem to count from 1: say ids=labels.one_based({classes}, void=None) with {classes} names"
-    return "check that the ids mean what the labels say, or leave these classes out of them"
+            yield Seen("rare classes", masks, f"{name} ({total[i] / total.sum():.3%})")
+        for split, pixels in splits.items() if masks else ():
+            if split == "train" and not pixels[i]:
+                yield Seen("classes missing from train", masks, name)
+            elif not pixels[i]:
+                yield Seen("classes missing from val or test", (), f"{name} ({split})")
 
 
 def find_void_and_blank(dataset, pairs):
     """Masks that are only or mostly void, or of a single class, which is suspicious where the others hold several."""
     void, names = dataset.labels.ignore_id, dataset.labels.names
-    held = [pair for pair in pairs if pair.pixels is not None]
+    held = [pair for pair in pairs if pair.pixels.any()]
     ids = [np.flatnonzero(np.delete(pair.pixels, void)) for pair in held]
     single = [found[0] for found in ids if len(found) == 1]
     same = len(single) == len(held) > 1 and len(set(single)) == 1
@@ -342,16 +277,11 @@ def find_void_and_blank(dataset, pairs):
             yield Seen("blank masks", (pair.mask,), f"only {names[found[0]]}", "warning" if odd else "")
 
 
-def find_splits(dataset, pairs):
+def find_gaps(dataset, pairs):
     """Files that found no partner, and splits that are missing or too small to say much."""
     usual = len(dataset.unpaired) > len(pairs)  # most images have no mask, as in PASCAL VOC: that is meant
     for file in dataset.unpaired:
         yield Seen("unpaired files", (str(file),), severity="note" if usual else "")
-    counts = Counter(pair.split for pair in pairs)
     for split in SPLITS:
-        if counts[split] < FEW:
-            told = f"{count(counts[split], 'pair') if counts[split] else 'no pairs'} in {split}"
-            yield Seen("small or missing splits", (), told, "" if counts["train"] else "warning")
-
-
-FINDERS = (find_unusable, find_contents, find_misplaced, find_copies, find_classes, find_void_and_blank, find_splits)
+        if (count := dataset.counts.get(split, 0)) < FEW:
+            yield Seen("small or missing splits", (), f"{count} in {split}")
