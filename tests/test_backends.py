@@ -124,10 +124,13 @@ def test_tensorflow_trains_in_the_order_of_the_lessons(by_tensorflow):
     assert said["refusal"] == ""
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+def needs(backend):
+    missing = importlib.util.find_spec(backend) is None
+    return pytest.param(backend, marks=pytest.mark.skipif(missing, reason=f"{backend} is not installed"))
+
+
+@pytest.mark.parametrize("backend", [needs("jax"), needs("torch")])
 def test_another_backend_says_the_same(backend, by_tensorflow):
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed, so Keras cannot run on it")
     folder, wanted = by_tensorflow
     env = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     result = subprocess.run([sys.executable, __file__, folder], env=env, capture_output=True, text=True, timeout=300)

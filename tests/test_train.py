@@ -140,7 +140,7 @@ class TestBest:
 
     def test_an_epoch_without_a_score_ends_with_words(self, tmp_path):
         model = make_model()
-        with pytest.raises(ValueError, match="val_miou is nan after epoch 1: .* outside the classes 0–1"):
+        with pytest.raises(ValueError, match="val_miou is nan after epoch 1: .*wanted the classes 0–1"):
             fit(model, 1, *train.callbacks(model, tmp_path), masks=np.full_like(MASKS, 7))
         with pytest.raises(ValueError, match="validation_data.*there is loss, miou"):
             model.fit(IMAGES, MASKS, 2, verbose=0, callbacks=train.callbacks(model, tmp_path))
@@ -291,7 +291,7 @@ def test_a_run_killed_outright_ends_as_if_it_had_not_been(folders, tmp_path, cap
 
 @pytest.mark.parametrize(
     ("images", "masks", "reason"),
-    [(IMAGES, MASKS + 7, "pixels had an id"), (IMAGES * np.nan, MASKS, "logits that were NaN")],
+    [(IMAGES, MASKS + 7, "another id"), (IMAGES * np.nan, MASKS, "NaN logits")],
 )
 def test_a_loss_that_is_nan_stops_and_says_why(tmp_path, images, masks, reason):
     model = make_model()

@@ -110,7 +110,7 @@ class Dataset:
         Raises:
             ValueError: ``augment``, ``mix`` or ``repeats`` for ``"val"`` or ``"test"``, ``repeats`` that do not fit the
                 pairs, a ``size`` that is not two whole numbers, or none without an ``augment``.
-            TypeError: an ``augment`` or ``mix`` that gives no uint8 masks.
+            TypeError: an ``augment`` or ``mix`` that gives no uint8 masks, or that cannot take TensorFlow's tensors.
         """
         if split != "train" and not (augment is mix is repeats is None):
             raise ValueError(f"augment, mix and repeats are for the train split; {split!r} is to be measured as it is")
@@ -258,7 +258,15 @@ def _to_size(size):
 
 
 def _map(dataset, function):
-    return dataset.map(function, num_parallel_calls=tf.data.AUTOTUNE)
+    try:
+        return dataset.map(function, num_parallel_calls=tf.data.AUTOTUNE)
+    except Exception as error:
+        if "symbolic" not in str(error).lower():
+            raise
+        raise TypeError(
+            "augment and mix are called inside tf.data, with TensorFlow's symbolic tensors: use a layer of "
+            "seglib.augment, or tf functions (keras.ops only under the TensorFlow backend)"
+        ) from error
 
 
 def _to_fit(pair, *_):
