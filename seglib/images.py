@@ -6,8 +6,8 @@ import os
 import struct
 import warnings
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
@@ -88,8 +88,7 @@ def read_mask(path):
     return ids.astype(np.uint8)
 
 
-@dataclass(frozen=True)
-class Values:
+class Values(NamedTuple):
     """What a mask file holds.
 
     Attributes:
@@ -126,12 +125,16 @@ def read_values(path):
         colours = np.reshape(picture.getpalette("RGB"), (-1, 3))
         palette[: len(colours)] = colours
     elif picture.mode not in ("1", "L", "I", "F", *_SIXTEEN_BITS):
-        picture = _drop_alpha(picture)
+        colours = picture.convert("RGB")
+        has_alpha = picture.mode in ("RGBA", "LA", "PA") and not picture.getchannel("A").getcolors(1)
+        picture = picture.getchannel("A") if has_alpha and colours.getcolors(1) else colours
     pixels = _to_array(picture)
-    if pixels.dtype.kind == "f" or pixels.dtype.itemsize > 2:
-        pixels = _to_uint16(pixels, path)
-    elif pixels.dtype == bool:
-        pixels = pixels.astype(np.uint8)
+    if pixels.dtype != np.uint8:
+        with np.errstate(invalid="ignore"):  # of NaN, which equals nothing
+            whole = pixels.astype(np.uint8 if pixels.dtype == bool else np.uint16)
+        if not np.array_equal(whole, pixels):
+            raise ImageError(f"{path}: values {pixels.min():g}–{pixels.max():g}; wanted whole numbers in 0–65535")
+        pixels = whole
     if pixels.ndim == 3 and np.ptp(pixels, axis=-1).max(initial=0) <= (16 if lossy else 0):
         pixels = pixels[..., 1]
     return Values(pixels, palette, lossy)
@@ -155,9 +158,8 @@ def resize_image(image, size):
 
     An (h, w, 3) uint8 array or ``PIL.Image``, and the ``size = (height, width)`` wanted → (height, width, 3) uint8.
     """
-    height, width = size
     picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
-    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+    return np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR))
 
 
 def resize_mask(mask, size):
@@ -165,8 +167,7 @@ def resize_mask(mask, size):
 
     (h, w) uint8, and the ``size = (height, width)`` wanted → (height, width) uint8.
     """
-    height, width = size
-    return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+    return np.asarray(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST))
 
 
 def write_mask(path, mask, labels, notes=None):
@@ -308,20 +309,17 @@ def _name(source):
 
 
 def _is_lossy(picture):
-    if picture.format == "WEBP":
-        return not _is_lossless_webp(picture.fp)
-    return picture.format in ("JPEG", "MPO") or "jpeg" in str(picture.info.get("compression"))
-
-
-def _is_lossless_webp(file):
-    """Whether the first frame is in a chunk called VP8L; a lossy one is in "VP8 ". Colour profiles may come before."""
-    file.seek(12)
-    while len(head := file.read(8)) == 8:
+    if picture.format != "WEBP":
+        return picture.format in ("JPEG", "MPO") or "jpeg" in str(picture.info.get("compression"))
+    # The first frame is in a chunk called VP8L, or "VP8 " if it is lossy. Colour profiles may come before.
+    picture.fp.seek(12)
+    while len(head := picture.fp.read(8)) == 8:
         kind, size = struct.unpack("<4sI", head)
         if kind in (b"VP8L", b"VP8 "):
-            return kind == b"VP8L"
-        file.seek(16 if kind == b"ANMF" else size + size % 2, io.SEEK_CUR)  # in a frame its chunks follow 16 bytes
-    return False
+            return kind == b"VP8 "
+        # in a frame its chunks follow 16 bytes
+        picture.fp.seek(16 if kind == b"ANMF" else size + size % 2, io.SEEK_CUR)
+    return True
 
 
 def _find_scale(picture):
@@ -338,20 +336,3 @@ def _to_array(picture):
     """The grey values, palette indices or colours of a file, as they are stored."""
     values, scale = np.asarray(picture), picture.info["scale"]
     return values if scale is None else np.rint(values * scale).astype(values.dtype)
-
-
-def _drop_alpha(picture):
-    colours = picture.convert("RGB")
-    if picture.mode in ("RGBA", "LA", "PA") and colours.getcolors(1):
-        alpha = picture.convert("RGBA").getchannel("A")
-        if not alpha.getcolors(1):
-            return alpha
-    return colours
-
-
-def _to_uint16(pixels, path):
-    if pixels.size and 0 <= pixels.min() and pixels.max() <= 65535:
-        whole = pixels.astype(np.uint16)
-        if np.array_equal(whole, pixels):
-            return whole
-    raise ImageError(f"{path}: values {pixels.min():g}–{pixels.max():g}; wanted whole numbers in 0–65535")

@@ -74,14 +74,9 @@ def coco(tmp_path):
 
 
 class TestShapes:
-    def compressed(self, counts, size=(4, 6)):
-        return mask_api.frPyObjects(runs(counts, size), *size)["counts"].decode()
-
     def test_polygons_and_runs_agree(self, coco):
-        kinds = [(CAT, DOG), (runs(CAT_RUNS), runs(DOG_RUNS))]
-        kinds += [(runs(self.compressed(CAT_RUNS)), runs(self.compressed(DOG_RUNS))), (CAT, runs(DOG_RUNS))]
-        for i, (cat, dog) in enumerate(kinds):
-            assert coco.draw(note(1, 7, cat), note(2, 3, dog)) == DRAWN, i
+        for cat, dog in ((CAT, DOG), (runs(CAT_RUNS), runs(DOG_RUNS)), (CAT, runs(DOG_RUNS))):
+            assert coco.draw(note(1, 7, cat), note(2, 3, dog)) == DRAWN
 
     def test_compressed_runs_are_read_as_pycocotools_writes_them(self, coco, rng):
         for share, size in ((0, (1, 1)), (1, (7, 13)), (0.02, (30, 201)), (0.5, (30, 201)), (0.98, (30, 201))):
@@ -97,23 +92,15 @@ class TestShapes:
         ("segmentation", "message"),
         [
             ([], r"\[\]; wanted polygons or run lengths"),
-            (None, "None; wanted polygons"),
             ([[0, 0, 4, 0, 4, 3, 1]], "polygon .* 3, 1.*; wanted 6"),  # pycocotools draws it in silence
-            ([0, 0, 4, 0, 4, 3], "polygon 0; wanted 6"),
             ([CAT[0], [0, 0, 4, "left", 4, 3]], "polygon .*'left'.*; wanted 6"),
-            ([[0, 0, 1e9, 0, 4, 3]], r"0\.0 to 1000000000\.0 in an image of 4×6"),
             ([[0, 0, 4, 0, 4, 9]], "0 to 9 in an image of 4×6"),  # as x, 9 would do
-            ([[0, -5, 4, 0, 4, 3]], "-5 to 4 in an image of 4×6"),
             ([[0, 0, float("nan"), 0, 4, 3]], "nan to nan"),  # pycocotools crashes
             (runs(CAT_RUNS, (6, 4)), r"size \[6, 4\], the image is \[4, 6\]"),  # drawn in silence
             (runs([5, 1, 3]), r"\[5, 1, 3\] do not fill .*4·6"),  # drawn in silence
-            (runs([24, 2**62]), "do not fill"),
             (runs([25, -1]), "do not fill"),
             (runs([1.5, 22.5]), "do not fill"),  # rounded in silence
-            (runs(None), "None do not fill"),
             (runs("513"), "'513' do not fill"),  # [5, 1, 3]: drawn in silence, the rest is what lay in memory
-            (runs("h02"), "do not fill"),  # [24, 2]
-            (runs("5 1 18"), "do not fill"),
         ],
     )
     def test_shapes_that_are_refused(self, coco, segmentation, message):
@@ -158,11 +145,6 @@ class TestClasses:
         assert dataset.labels.names == ("background", "dog")
         assert dataset.read_mask(dataset.files["train"][0][1]).tolist() == (np.array(DRAWN) % 2).tolist()
 
-    def test_labels_are_matched_by_name(self, coco):
-        labels = LabelMap(("cat", "background", "dog", "cow"))
-        expected = np.array([1, 2, 0])[DRAWN]
-        assert coco.draw(note(1, 7, CAT), note(2, 3, DOG), labels=labels) == expected.tolist()
-
     def test_without_background_what_nobody_labelled_is_void(self, coco):
         labels = LabelMap(("cat", "dog"), ignore_id=9)
         assert coco.draw(note(1, 7, CAT), note(2, 3, DOG), labels=labels) == np.array([9, 1, 0])[DRAWN].tolist()
@@ -181,16 +163,11 @@ class TestClasses:
         [
             ([{"id": 1, "name": "a"}, {"id": 1, "name": "b"}], "category 1 is called 'b', another 'a'"),
             ([{"id": 1}], "category 1 is called None"),
-            ([{"name": "a"}], "category None is called 'a'"),
         ],
     )
     def test_categories_that_are_refused(self, coco, categories, message):
         coco.content["categories"] = categories
         coco.refused(rf"instances\.json: {message}", note(1, 1, CAT))
-
-    def test_two_ids_of_one_name_are_one_class(self, coco):
-        coco.content["categories"] = [{"id": 7, "name": "cat"}, {"id": 3, "name": "dog"}, {"id": 9, "name": "cat"}]
-        assert coco.draw(note(1, 9, CAT), note(2, 3, DOG)) == DRAWN
 
     def test_more_classes_than_a_mask_holds(self, coco):
         coco.content["categories"] = [{"id": i, "name": f"class {i}"} for i in range(255)]
@@ -252,9 +229,7 @@ class TestFiles:
         for wrong, options, message in (
             ((files, folders), {"val": 0.2}, "leave val=, .* out"),
             ((files, {"train": folders["train"]}), {}, r"mappings .*'val'\] and \['train'\]"),
-            (({"dev": files["val"]}, folders["val"]), {}, r"mappings .*\['dev'\]"),
             ((files, folders["train"]), {}, r"valid/instances\.json, image 17.*same file as .*train/instances\.json"),
-            (({"train": files["val"], "val": files["val"]}, folders["val"]), {}, "same file as"),
         ):
             with pytest.raises(DataError, match=message):
                 from_coco(*wrong, **options)
@@ -282,9 +257,7 @@ class TestFilesThatAreRefused:
         [
             ('{"images": [', "no JSON .*line 1"),
             ('[{"image_id": 17}]', "images None; wanted instance annotations"),
-            ('{"images": [{}]}', "categories None; wanted"),
             ('{"images": [{}], "categories": [{}], "annotations": []}', r"annotations \[\]; wanted"),
-            ('{"images": [{}], "categories": [{}], "annotations": [[1]]}', r"annotations \[\[1\]\]; wanted"),
         ],
     )
     def test_no_json_of_instances(self, coco, text, message):
@@ -299,9 +272,6 @@ class TestFilesThatAreRefused:
             ({"file_name": "17.png"}, "image 18 .*same file as .*image 17"),
             ({"file_name": "a/gone.png"}, "image 18 .*no file a/gone.png in .*images"),
             ({"height": 0}, "image 18 .*height 0 and width 6"),
-            ({"height": None, "width": None}, "image 18 .*height None and width None"),
-            ({"id": None}, "image None .*18.png.*wanted an id"),
-            ({"file_name": None}, "image 18 .*no file None"),
         ],
     )
     def test_images(self, coco, change, message):
@@ -313,9 +283,7 @@ class TestFilesThatAreRefused:
         ("change", "message"),
         [
             ({"image_id": 99}, "annotation 5: image_id 99 is not among the 1"),
-            ({"image_id": "17"}, "annotation 5: image_id '17' is not"),
             ({"category_id": 8}, "annotation 5: category_id 8 is not among the 2"),
-            ({"segmentation": []}, r"annotation 5: segmentation \[\]"),
         ],
     )
     def test_annotations(self, coco, change, message):

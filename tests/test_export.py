@@ -8,6 +8,7 @@ import pytest
 
 from seglib import data, export, layers, models, predict
 
+pytestmark = pytest.mark.slow
 SIZE = (12, 20)
 FLOATS = ("saved_model", "litert", "onnx")
 LITERT = ("litert", "litert_float16", "litert_int8")
@@ -100,13 +101,6 @@ def test_a_file_of_any_size_takes_any_size(coarse_model, saved_any, format):
         assert_close(runner.predict_on_batch(images), coarse_model.predict_on_batch(images), format)
 
 
-def test_sizes_of_the_files(saved):
-    size = {format: saved[format].stat().st_size for format in ("onnx", *LITERT)}
-    assert 0.45 < size["litert_float16"] / size["litert"] < 0.6
-    assert 0.2 < size["litert_int8"] / size["litert"] < 0.3
-    assert 0.8 < size["onnx"] / size["litert"] < 1.3
-
-
 @pytest.mark.parametrize(
     ("policy", "format"), [("float32", "saved_model"), ("mixed_float16", "litert_int8"), ("mixed_bfloat16", "onnx")]
 )
@@ -140,6 +134,7 @@ def test_parity(model, coarse_model, saved, folders):
         if row.format in FLOATS:
             assert row.largest_difference < 1e-3 and abs(row.miou_difference) < 1e-4
     assert byte["litert_int8"] == saved["litert_int8"].stat().st_size
+    assert byte["litert_int8"] < 0.3 * byte["litert"] and byte["litert_float16"] < 0.6 * byte["litert"]
     assert byte["saved_model"] > (saved["saved_model"] / "variables/variables.data-00000-of-00001").stat().st_size
     lines = export.table(rows).splitlines()
     assert len(lines) == 7 and len(set(map(len, lines))) == 1
@@ -177,12 +172,10 @@ INT8 = ("model.tflite", "litert_int8")
         ("model", "tflite", {}, "saved_model, .*litert.*'tflite'"),
         ("model.keras", "litert", {}, r"model.keras: .*'litert'.*\.tflite"),
         ("model.tflite", "onnx", {}, r"model.tflite: .*'onnx'.*\.onnx"),
-        *((*INT8, {"representative": nothing}, "representative=.*got none") for nothing in (None, [])),
+        (*INT8, {"representative": []}, "representative=.*got none"),
         (*INT8, {"representative": [np.full((*SIZE, 3), 0.5)]}, "0–255.*0.5"),
         (*INT8, {"representative": [np.full((*SIZE, 3), 9), np.full((*SIZE, 3), np.nan)]}, "0–255.*nan"),
-        (*INT8, {"representative": [np.full((*SIZE, 3), 256)]}, "0–255.*256"),
         (*INT8, {"representative": [np.zeros((6, 6, 3))]}, r"\(12, 20, 3\).*\(6, 6, 3\)"),
-        (*INT8, {"representative": [np.zeros((1, *SIZE, 3))]}, r"\(12, 20, 3\).*\(1, 12, 20, 3\)"),
     ],
 )
 def test_bad_arguments_are_refused(model, tmp_path, name, format, options, message):

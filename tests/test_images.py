@@ -1,6 +1,4 @@
 import struct
-import subprocess
-import sys
 import zlib
 
 import numpy as np
@@ -39,14 +37,10 @@ def test_grey_files_of_any_highest_value(tmp_path):
     values = np.array([[0, 1, 2], [5, 6, 7]])
     write_pgm(tmp_path / "a.pgm", values * 257, 65535)
     np.testing.assert_array_equal(images.read_image(tmp_path / "a.pgm")[..., 0], values)
-    with Image.open(tmp_path / "a.pgm") as picture:
-        np.testing.assert_array_equal(images.read_image(picture)[..., 0], values)
     for highest in (7, 100, 255, 300, 65535):
         write_pgm(tmp_path / "b.pgm", values, highest)
         np.testing.assert_array_equal(images.read_mask(tmp_path / "b.pgm"), values)
         np.testing.assert_array_equal(images.read_values(tmp_path / "b.pgm").pixels, values)
-    (tmp_path / "plain.pgm").write_text("P2\n3 2\n7\n0 1 2\n5 6 7\n")
-    np.testing.assert_array_equal(images.read_mask(tmp_path / "plain.pgm"), values)
 
 
 def test_palette_image_is_looked_up_and_palette_mask_is_not(tmp_path):
@@ -96,6 +90,8 @@ def test_broken_files_are_refused_by_name(tmp_path, rng):
         for read in (images.read_image, images.read_values):
             with pytest.raises(ImageError, match=f"{name}: .*{message}"):
                 read(tmp_path / name)
+    with pytest.raises(ImageError, match="an image of 4 bytes: not an image"):
+        images.read_image(b"text")
 
 
 def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch, grey):
@@ -107,18 +103,6 @@ def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch, grey):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)
     with pytest.raises(ImageError, match=r"a\.png: .*24 pixels.*raise .*PIL.Image.MAX_IMAGE_PIXELS"):
         images.read_image(tmp_path / "a.png")
-
-
-def test_the_limit_is_ours_where_a_program_has_lifted_pillows():
-    script = "from PIL import Image; Image.MAX_IMAGE_PIXELS = None; from seglib import images; print(images.MAX_PIXELS)"
-    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert int(printed) == 2 * (2**30 // 12)
-
-
-def test_float_files_are_refused(tmp_path):
-    Image.fromarray(np.array([[0.5]], np.float32)).save(tmp_path / "a.tif")
-    with pytest.raises(ImageError, match="32-bit values"):
-        images.read_image(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg", "bmp", "gif"])
@@ -162,21 +146,14 @@ class TestValues:
         ("picture", "ending", "wanted"),
         [
             (IDS, "png", IDS),
-            (IDS, "tif", IDS),
-            (IDS, "bmp", IDS),
             (IDS, "gif", IDS),
             (IDS > 5, "png", IDS > 5),
-            (IDS > 5, "tif", IDS > 5),
             (IDS * np.uint16(5000), "png", IDS * np.uint16(5000)),
-            (IDS * np.uint16(5000), "tif", IDS * np.uint16(5000)),
             (IDS.astype(np.int32), "tif", IDS),
             (IDS.astype(np.float32), "tif", IDS),
             (COLOURS[IDS], "png", COLOURS[IDS]),
-            (COLOURS[IDS], "tif", COLOURS[IDS]),
             (np.dstack([COLOURS[IDS], IDS]), "png", COLOURS[IDS]),
             (np.dstack([IDS, IDS, IDS]), "png", IDS),
-            (np.dstack([IDS, IDS, IDS, IDS]), "tif", IDS),
-            (indexed(), "gif", COLOURS[IDS]),
             (indexed(), "bmp", COLOURS[IDS]),
         ],
     )
@@ -205,12 +182,10 @@ class TestValues:
             ("jpg", {}, True),
             ("tif", {"compression": "jpeg"}, True),
             ("tif", {"compression": "tiff_lzw"}, False),
-            ("tif", {}, False),
             ("webp", {"lossless": False}, True),
             ("webp", {"lossless": True}, False),
             ("webp", {"lossless": True, "icc_profile": PROFILE + bytes(9000)}, False),  # before the picture's own chunk
             ("webp", {"lossless": False, "icc_profile": PROFILE + b"VP8L"}, True),
-            ("png", {}, False),
         ],
     )
     @pytest.mark.parametrize("channels", [1, 3])
@@ -234,6 +209,8 @@ class TestValues:
     )
     def test_that_are_no_whole_numbers_of_sixteen_bits_are_refused(self, tmp_path, pixels):
         Image.fromarray(pixels).save(tmp_path / "a.tif")
+        with pytest.raises(ImageError, match="32-bit values"):
+            images.read_image(tmp_path / "a.tif")
         with pytest.raises(ImageError, match=r"a\.tif: values .*–.*; wanted whole numbers in 0–65535"):
             images.read_values(tmp_path / "a.tif")
 
@@ -247,12 +224,6 @@ def test_a_stack_is_refused_and_a_preview_is_not(tmp_path, grey):
             read(tmp_path / "stack.tif")
     np.testing.assert_array_equal(images.read_mask(tmp_path / "preview.tif"), grey)
     np.testing.assert_array_equal(images.read_values(tmp_path / "preview.tif").pixels, grey)
-
-
-def test_of_an_animation_the_first_frame_is_read(tmp_path):
-    frames = [Image.new("RGB", (6, 4), colour) for colour in ((200, 0, 0), (0, 0, 200))]
-    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    assert np.unique(images.read_image(tmp_path / "a.gif").reshape(-1, 3), axis=0).tolist() == [[200, 0, 0]]
 
 
 class TestResizing:
@@ -295,19 +266,6 @@ class TestOtherThanPaths:
         with Image.open(path) as opened:
             for _ in range(2):  # it is left as it was
                 np.testing.assert_array_equal(images.read_image(opened), expected)
-
-    def test_16_bits(self, tmp_path):
-        Image.fromarray(np.array([[0, 257, 65535]], np.uint16)).save(tmp_path / "a.png")
-        for source in (tmp_path / "a.png", (tmp_path / "a.png").read_bytes(), Image.open(tmp_path / "a.png")):
-            assert images.read_image(source)[..., 0].tolist() == [[0, 1, 255]]
-
-    def test_what_is_wrong_is_said_without_a_name(self, tmp_path, rng):
-        with pytest.raises(ImageError, match="an image of 4 bytes: not an image"):
-            images.read_image(b"text")
-        Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / "a.png")
-        whole = (tmp_path / "a.png").read_bytes()
-        with pytest.raises(ImageError, match="an image of 2000 bytes: damaged or truncated"):
-            images.read_image(whole[:2000])
 
 
 class TestWriting:

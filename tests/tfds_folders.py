@@ -23,15 +23,9 @@ from seglib.data.specs import find_spec
 
 
 def write_tfds(name, folder, count=30):
-    """Writes a small prepared dataset in TFDS's own format, as ``<folder>/<path of its spec>/<version>``.
+    """Writes a prepared dataset of ``count`` pairs, a third of them for testing; what was there of it is replaced.
 
-    Args:
-        name: a name of ``seglib.data.specs.SPECS``.
-        folder: where datasets are kept; what is there of this dataset is replaced.
-        count: pairs in all; a third of them are for testing.
-
-    Returns:
-        Mapping from TFDS's split to a list of ``(image, annotation)`` as drawn: what a reader should find.
+    Returns a mapping from TFDS's split to a list of ``(image, annotation)`` as drawn: what a reader should find.
     """
     with tempfile.TemporaryDirectory() as scratch:
         truth = write_archives(name, scratch, count)

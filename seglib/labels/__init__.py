@@ -25,6 +25,11 @@ def voc_colours(count=21):
     return tuple(tuple(channel(i, c) for c in range(3)) for i in range(count))
 
 
+def _named(names):
+    """The label map of names with commas between them."""
+    return LabelMap([name.strip() for name in names.split(",")])
+
+
 VOC = LabelMap(
     (
         "background aeroplane bicycle bird boat bottle bus car cat chair cow dining-table dog horse motorbike person "
@@ -59,58 +64,48 @@ PETS = LabelMap(("pet", "background", "border"))
 PETS_BINARY = LabelMap(("background", "pet"))
 """Oxford-IIIT Pet without its border: its description calls those pixels "not classified", so here they are void."""
 
-ADE20K = LabelMap(
-    (
-        "wall, building, sky, floor, tree, ceiling, road, bed, windowpane, grass, cabinet, sidewalk, person, earth, "
-        "door, table, mountain, plant, curtain, chair, car, water, painting, sofa, shelf, house, sea, mirror, rug, "
-        "field, armchair, seat, fence, desk, rock, wardrobe, lamp, bathtub, railing, cushion, base, box, column, "
-        "signboard, chest of drawers, counter, sand, sink, skyscraper, fireplace, refrigerator, grandstand, path, "
-        "stairs, runway, case, pool table, pillow, screen door, stairway, river, bridge, bookcase, blind, "
-        "coffee table, toilet, flower, book, hill, bench, countertop, stove, palm, kitchen island, computer, "
-        "swivel chair, boat, bar, arcade machine, hovel, bus, towel, light, truck, tower, chandelier, awning, "
-        "streetlight, booth, television, airplane, dirt track, apparel, pole, land, bannister, escalator, ottoman, "
-        "bottle, buffet, poster, stage, van, ship, fountain, conveyer belt, canopy, washer, plaything, swimming pool, "
-        "stool, barrel, basket, waterfall, tent, bag, minibike, cradle, oven, ball, food, step, tank, trade name, "
-        "microwave, pot, animal, bicycle, lake, dishwasher, screen, blanket, sculpture, hood, sconce, vase, "
-        "traffic light, tray, ashcan, fan, pier, crt screen, plate, monitor, bulletin board, shower, radiator, glass, "
-        "clock, flag"
-    ).split(", ")
-)
+ADE20K = _named("""
+wall, building, sky, floor, tree, ceiling, road, bed, windowpane, grass, cabinet, sidewalk, person, earth, door, table,
+mountain, plant, curtain, chair, car, water, painting, sofa, shelf, house, sea, mirror, rug, field, armchair, seat,
+fence, desk, rock, wardrobe, lamp, bathtub, railing, cushion, base, box, column, signboard, chest of drawers, counter,
+sand, sink, skyscraper, fireplace, refrigerator, grandstand, path, stairs, runway, case, pool table, pillow,
+screen door, stairway, river, bridge, bookcase, blind, coffee table, toilet, flower, book, hill, bench, countertop,
+stove, palm, kitchen island, computer, swivel chair, boat, bar, arcade machine, hovel, bus, towel, light, truck, tower,
+chandelier, awning, streetlight, booth, television, airplane, dirt track, apparel, pole, land, bannister, escalator,
+ottoman, bottle, buffet, poster, stage, van, ship, fountain, conveyer belt, canopy, washer, plaything, swimming pool,
+stool, barrel, basket, waterfall, tent, bag, minibike, cradle, oven, ball, food, step, tank, trade name, microwave, pot,
+animal, bicycle, lake, dishwasher, screen, blanket, sculpture, hood, sconce, vase, traffic light, tray, ashcan, fan,
+pier, crt screen, plate, monitor, bulletin board, shower, radiator, glass, clock, flag
+""")
 """ADE20K's 150 classes (Zhou et al. 2017; objectInfo150.txt of the benchmark, the first of each class's words).
 
 The benchmark's masks count from 1, and 0 is void: read them with ``ids=one_based(150)``.
 """
 
-ADE20K_THINGS = LabelMap(
-    (
-        "background, bed, windowpane, cabinet, person, door, table, curtain, chair, car, painting, sofa, shelf, "
-        "mirror, armchair, seat, fence, desk, wardrobe, lamp, bathtub, railing, cushion, box, column, signboard, "
-        "chest of drawers, counter, sink, fireplace, refrigerator, stairs, case, pool table, pillow, screen door, "
-        "bookcase, coffee table, toilet, flower, book, bench, countertop, stove, palm, kitchen island, computer, "
-        "swivel chair, boat, arcade machine, bus, towel, light, truck, chandelier, awning, streetlight, booth, "
-        "television receiver, airplane, apparel, pole, bannister, ottoman, bottle, van, ship, fountain, washer, "
-        "plaything, stool, barrel, basket, bag, minibike, oven, ball, food, step, trade name, microwave, pot, animal, "
-        "bicycle, dishwasher, screen, sculpture, hood, sconce, vase, traffic light, tray, ashcan, fan, plate, "
-        "monitor, bulletin board, radiator, glass, clock, flag"
-    ).split(", ")
-)
+ADE20K_THINGS = _named("""
+background, bed, windowpane, cabinet, person, door, table, curtain, chair, car, painting, sofa, shelf, mirror, armchair,
+seat, fence, desk, wardrobe, lamp, bathtub, railing, cushion, box, column, signboard, chest of drawers, counter, sink,
+fireplace, refrigerator, stairs, case, pool table, pillow, screen door, bookcase, coffee table, toilet, flower, book,
+bench, countertop, stove, palm, kitchen island, computer, swivel chair, boat, arcade machine, bus, towel, light, truck,
+chandelier, awning, streetlight, booth, television receiver, airplane, apparel, pole, bannister, ottoman, bottle, van,
+ship, fountain, washer, plaything, stool, barrel, basket, bag, minibike, oven, ball, food, step, trade name, microwave,
+pot, animal, bicycle, dishwasher, screen, sculpture, hood, sconce, vase, traffic light, tray, ashcan, fan, plate,
+monitor, bulletin board, radiator, glass, clock, flag
+""")
 """ADE20K's 100 classes of objects (instanceInfo100_train.txt of its instance release), and 0 for the background."""
 
-COCO_PANOPTIC = LabelMap(
-    (
-        "person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign, "
-        "parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, backpack, umbrella, "
-        "handbag, tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball bat, baseball glove, "
-        "skateboard, surfboard, tennis racket, bottle, wine glass, cup, fork, knife, spoon, bowl, banana, apple, "
-        "sandwich, orange, broccoli, carrot, hot dog, pizza, donut, cake, chair, couch, potted plant, bed, "
-        "dining table, toilet, tv, laptop, mouse, remote, keyboard, cell phone, microwave, oven, toaster, sink, "
-        "refrigerator, book, clock, vase, scissors, teddy bear, hair drier, toothbrush, banner, blanket, bridge, "
-        "cardboard, counter, curtain, door-stuff, floor-wood, flower, fruit, gravel, house, light, mirror-stuff, net, "
-        "pillow, platform, playingfield, railroad, river, road, roof, sand, sea, shelf, snow, stairs, tent, towel, "
-        "wall-brick, wall-stone, wall-tile, wall-wood, water-other, window-blind, window-other, tree-merged, "
-        "fence-merged, ceiling-merged, sky-other-merged, cabinet-merged, table-merged, floor-other-merged, "
-        "pavement-merged, mountain-merged, grass-merged, dirt-merged, paper-merged, food-other-merged, "
-        "building-other-merged, rock-merged, wall-other-merged, rug-merged"
-    ).split(", ")
-)
+COCO_PANOPTIC = _named("""
+person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign,
+parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, backpack, umbrella, handbag,
+tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball bat, baseball glove, skateboard, surfboard,
+tennis racket, bottle, wine glass, cup, fork, knife, spoon, bowl, banana, apple, sandwich, orange, broccoli, carrot,
+hot dog, pizza, donut, cake, chair, couch, potted plant, bed, dining table, toilet, tv, laptop, mouse, remote, keyboard,
+cell phone, microwave, oven, toaster, sink, refrigerator, book, clock, vase, scissors, teddy bear, hair drier,
+toothbrush, banner, blanket, bridge, cardboard, counter, curtain, door-stuff, floor-wood, flower, fruit, gravel, house,
+light, mirror-stuff, net, pillow, platform, playingfield, railroad, river, road, roof, sand, sea, shelf, snow, stairs,
+tent, towel, wall-brick, wall-stone, wall-tile, wall-wood, water-other, window-blind, window-other, tree-merged,
+fence-merged, ceiling-merged, sky-other-merged, cabinet-merged, table-merged, floor-other-merged, pavement-merged,
+mountain-merged, grass-merged, dirt-merged, paper-merged, food-other-merged, building-other-merged, rock-merged,
+wall-other-merged, rug-merged
+""")
 """COCO 2017 panoptic (Kirillov et al. 2019): 80 classes of things, then 53 of stuff, in official order."""

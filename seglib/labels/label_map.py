@@ -58,10 +58,8 @@ class LabelMap:
             )
         colours = _default_colours(len(names)) if self.colours is None else self.colours
         colours = tuple(tuple(int(value) for value in colour) for colour in colours)
-        if len(colours) != len(names):
-            raise ValueError(f"{len(names)} names need {len(names)} colours, got {len(colours)}")
-        if any(len(c) != 3 or not all(0 <= v <= 255 for v in c) for c in colours):
-            raise ValueError(f"a colour is three values in 0–255, got {colours}")
+        if len(colours) != len(names) or any(len(c) != 3 or not all(0 <= v <= 255 for v in c) for c in colours):
+            raise ValueError(f"{len(names)} names need {len(names)} colours of three values in 0–255, got {colours}")
         if len(set(colours)) != len(colours):
             raise ValueError(f"two classes share a colour, so a painted mask could not be read back: {colours}")
         object.__setattr__(self, "names", names)
@@ -78,10 +76,8 @@ class LabelMap:
         """
         try:
             return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
-        except OSError as error:
-            raise ValueError(f"{path}: no label map can be read: {error.strerror}") from error
-        except (TypeError, ValueError) as error:  # of JSON, of UTF-8, or of __post_init__
-            raise ValueError(f"{path}: no label map as LabelMap.save writes it: {error}") from error
+        except (OSError, TypeError, ValueError) as error:  # of the file, of JSON, of UTF-8, or of __post_init__
+            raise ValueError(f"{path}: no label map can be read: {getattr(error, 'strerror', error)}") from error
 
     def save(self, path):
         """Writes the label map as JSON, to be kept beside a model; FileExistsError if the file says something else."""

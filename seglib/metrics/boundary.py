@@ -34,8 +34,6 @@ def boundary_f1(mask, pred, num_classes, tolerance, ignore_id=255):
         ([1.0, 1.0], [0.0, 0.0])
     """
     mask, pred = check_ids(mask, pred, num_classes, ignore_id)
-    if mask.ndim < 2:
-        raise ValueError(f"wanted mask and pred of shape (height, width), got {mask.shape}")
     if not tolerance >= 0:
         raise ValueError(f"tolerance must be at least 0, got {tolerance}")
     if 0 < tolerance < 1:
@@ -71,8 +69,6 @@ def trimap(mask, width, ignore_id=255):
         [[255, 0, 0, 1, 1, 255]]
     """
     mask = np.asarray(mask)
-    if mask.ndim < 2:
-        raise ValueError(f"wanted a mask of shape (height, width), got {mask.shape}")
     if not width >= 1:
         raise ValueError(f"width must be at least 1 pixel on either side, got {width}")
     if mask.dtype.kind not in "iu" or not np.iinfo(mask.dtype).min <= ignore_id <= np.iinfo(mask.dtype).max:
@@ -83,6 +79,8 @@ def trimap(mask, width, ignore_id=255):
 
 def _find_boundaries(ids, ignore_id):
     """The ids on boundaries, −1 elsewhere; beside void there is none, unless ``ignore_id`` is None."""
+    if ids.ndim < 2:
+        raise ValueError(f"wanted ids of shape (height, width), got {ids.shape}")
     at = np.zeros(ids.shape, bool)
     for axis in (-2, -1):
         here, there = np.moveaxis(ids, axis, 0), np.moveaxis(at, axis, 0)
