@@ -23,14 +23,6 @@ def give(image, mask):
     return change(lambda _: np.repeat(image[None, ..., None], 3, axis=-1), lambda _: mask[None, ..., None])
 
 
-def on_floats(layer):
-    return lambda pair: layer({key: ops.cast(value, "float32") for key, value in pair.items()})
-
-
-def exchange_tones(image):
-    return np.where(image == 48, 208, 48)
-
-
 def fed(**kwargs):
     """What a layer is fed: images (pairs, height, width, 3) and masks (pairs, height, width)."""
     batches = []
@@ -42,14 +34,6 @@ def fed(**kwargs):
     audit(spy, **kwargs)
     assert all(len(images) == 8 for images, _ in batches[:-1])
     return (np.concatenate(x) for x in zip(*batches, strict=True))
-
-
-def find_inner(masks):
-    """SciPy's idea of the labelled pixels away from boundaries."""
-    inner = ndimage.minimum_filter(masks, (1, 3, 3)) == ndimage.maximum_filter(masks, (1, 3, 3))
-    frame = np.ones(masks.shape, bool)
-    frame[:, 1:-1, 1:-1] = False
-    return inner & ~frame & (masks != VOID)
 
 
 class TestWhatIsFed:
@@ -114,9 +98,6 @@ class TestByHand:
         assert found.void_after == 1 / 48
 
     def test_reach_is_a_chessboard_distance(self):
-        image, mask = (np.repeat(np.repeat(x, 3, axis=0), 3, axis=1) for x in (self.image, self.mask))
-        image[8, 6] = 208  # of 18 × 24: the nearest boundary pixel is 5 columns away, in column 11
-        assert audit(give(image, mask), pairs=1).reach == 1 + 5
         image, mask = (np.repeat(np.repeat(x, 6, axis=0), 10, axis=1) for x in (self.image, self.mask))
         mask[15, 15] = VOID
         image[20, 21] = 208  # of 36 × 80: the nearest boundary pixel is (16, 16), 4 rows and 5 columns away
@@ -129,10 +110,6 @@ class TestByHand:
         assert (found.new_ids, found.new_id_count) == ((7, 10.5, 11), 3)
         assert (found.mislabelled, found.at_boundaries) == (0, 3 / 44)
         assert not found.in_step
-
-    def test_a_new_id_is_wrong_whatever_the_image_shows(self):
-        found = audit(give(np.full((6, 8), 48), np.full((6, 8), 7)), pairs=1)
-        assert (found.mislabelled, found.at_boundaries, found.judged) == (1, 1, 1)
 
     def test_void_alone(self):
         found = audit(give(self.image, np.full((6, 8), VOID)), pairs=1)
@@ -201,11 +178,9 @@ class TestInStep:
         found = audit(give(np.where(mask == 10, 48, 208) + rng.normal(scale=8, size=mask.shape), mask), pairs=1)
         assert (found.mislabelled, found.judged) == (0, 1)
 
-    @pytest.mark.parametrize("tone", ["flat", "noise", "even noise", "beside black"])
+    @pytest.mark.parametrize("tone", ["flat", "even noise", "beside black"])
     def test_one_tone_is_no_tone(self, rng, tone):
         image, mask = np.full((60, 80), 60.0), np.full((60, 80), 200)
-        if tone == "noise":
-            image += rng.normal(scale=8, size=image.shape)
         if tone == "even noise":
             image = rng.uniform(0, 255, size=image.shape)
         if tone == "beside black":
@@ -217,12 +192,6 @@ class TestInStep:
 
 
 class TestOutOfStep:
-    def test_image_flipped_and_mask_not(self):
-        found = audit(change(lambda images: images[:, :, ::-1]), pairs=16)
-        assert 0.4 < found.mislabelled < 0.6 and 0.4 < found.at_boundaries < 0.6
-        assert found.reach > 8
-        assert not found.in_step
-
     @pytest.mark.parametrize("axis", [1, 2])
     def test_offsets(self, axis):
         found = {n: audit(change(lambda images, n=n: np.roll(images, n, axis)), pairs=16) for n in (1, 2, 3, 5)}
@@ -230,16 +199,6 @@ class TestOutOfStep:
         assert 0 < found[2].mislabelled < found[3].mislabelled < found[5].mislabelled < 0.3
         assert [found[n].reach for n in found] == [1, 2, 3, 5]
         assert [found[n].in_step for n in found] == [True, False, False, False]
-
-    def test_exactly_the_share_of_pixels_that_show_the_other_class(self, rng):
-        _, masks = fed(pairs=16)
-        inner = find_inner(masks)
-        blocks = np.kron(rng.random((16, 24, 32)) < 0.06, np.ones((1, 4, 4))).astype(bool) & inner
-        wrong = iter(blocks.reshape(2, 8, 96, 128))
-        found = audit(change(lambda images: np.where(next(wrong)[..., None], exchange_tones(images), images)), pairs=16)
-        assert found.mislabelled == pytest.approx(blocks.sum() / inner.sum(), abs=1e-12)
-        assert 0.03 < found.mislabelled < 0.09
-        assert found.at_boundaries == 0
 
     def test_a_dtype_too_small(self):
         found = audit(change(masks=lambda masks: masks.astype("int8")), pairs=16)
@@ -284,9 +243,8 @@ class TestWhatDoesNotFit:
             (lambda masks: masks[:, 1:], (95, 128, 1)),
             (lambda masks: masks[:-1], (96, 128, 1)),
             (lambda masks: np.repeat(masks, 3, axis=-1), (96, 128, 3)),  # as Keras's CutMix does
-            (lambda masks: np.eye(4)[masks[..., 0] % 4] * 0.9, (96, 128, 4)),
         ],
-        ids=["a row short", "a mask short", "three ids", "probabilities"],
+        ids=["a row short", "a mask short", "three ids"],
     )
     def test_masks_without_one_id_for_each_pixel(self, form, after):
         found = audit(change(masks=form), pairs=2)
@@ -295,35 +253,16 @@ class TestWhatDoesNotFit:
         assert found.mask_shape == after
         assert str(found).startswith("image and mask cannot be compared\n")
 
-    def test_one_batch_out_of_three_is_enough(self):
-        rows = iter([0, 3, 0])
-        found = audit(change(masks=lambda masks: masks[:, next(rows) :]), pairs=24)
-        assert np.isnan(found.mislabelled)
-        assert found.mask_shape == (93, 128, 1)
-
 
 class TestLayersOfOthers:
-    """What should hold in any version: they stay in step, or fail as their source says."""
-
-    @pytest.mark.parametrize("kind", [layers.RandomRotation, layers.RandomZoom, layers.RandomTranslation])
-    def test_keras_geometry(self, kind):
-        factors = {"height_factor": 0.2, "width_factor": 0.2} if kind is layers.RandomTranslation else {}
-        factors = factors or {"factor" if kind is layers.RandomRotation else "height_factor": 0.1}
-        mirrored = audit(kind(**factors, seed=0), pairs=16)
+    def test_keras_geometry(self):
+        mirrored = audit(layers.RandomRotation(0.1, seed=0), pairs=16)
         assert mirrored.mislabelled == 0 and mirrored.at_boundaries < 0.02 and mirrored.in_step
         # Filled by the default 0, what lies beyond the image is labelled class 0; filled by 255, it is void.
-        zeros = audit(kind(**factors, fill_mode="constant", seed=0), pairs=16)
+        zeros = audit(layers.RandomRotation(0.1, fill_mode="constant", seed=0), pairs=16)
         assert zeros.new_ids == (0,) and zeros.mislabelled > 0.01
-        void = audit(kind(**factors, fill_mode="constant", fill_value=VOID, seed=0), pairs=16)
+        void = audit(layers.RandomRotation(0.1, fill_mode="constant", fill_value=VOID, seed=0), pairs=16)
         assert void.in_step and void.void_after > void.void_before + 0.01
-
-    def test_keras_elastic_transform_bends_image_and_mask_differently(self):
-        found = audit(on_floats(layers.RandomElasticTransform(seed=0)), pairs=8, size=(48, 64))
-        assert found.mislabelled > 0.005
-
-    def test_keras_erasing_leaves_the_mask(self):
-        found = audit(layers.RandomErasing(fill_value=0.0, seed=0), pairs=16)
-        assert found.mislabelled > 0.005 and found.new_id_count == 0
 
     def test_keras_cv(self):
         assert audit(keras_cv.layers.RandomFlip(seed=0), pairs=16).at_boundaries == 0
@@ -351,7 +290,7 @@ def test_the_report_in_words():
 
 def test_a_single_misfit_is_not_told_as_none():
     def spoil(images):
-        images[0, 50, 50] = exchange_tones(images[0, 50, 50])
+        images[0, 50, 50] = np.where(images[0, 50, 50] == 48, 208, 48)
         return images
 
     found = audit(change(spoil), pairs=8)

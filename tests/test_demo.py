@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -71,17 +72,6 @@ def test_finds_models_named_ones_first_and_shortened_runs_last(runs, tmp_path):
     assert demo.find_models(tmp_path) == demo.find_models(tmp_path / "missing") == {}
 
 
-def test_classes_are_named_by_the_file_beside_the_model_or_numbered(runs, tmp_path):
-    assert demo.open_model(runs / "named" / "best.keras")[1] == LABELS
-    assert demo.open_model(runs / "bare" / "best.keras")[1].names == ("class 0", "class 1")
-    shutil.copy(runs / "bare" / "best.keras", tmp_path)
-    LabelMap(("a", "b", "c")).save(tmp_path / "labels.json")
-    with pytest.raises(ValueError, match="labels.json .*3.*2"):
-        demo.open_model(tmp_path / "best.keras")
-    with pytest.raises(ValueError, match="not a model"):
-        demo.open_model(runs / "damaged" / "best.keras")
-
-
 @pytest.mark.parametrize(
     ("size", "shorter", "wanted"),
     [
@@ -139,21 +129,12 @@ def test_mask_of_a_large_photo_has_its_own_size_and_one_overlay_is_kept(runs, tm
     assert first != second and not Path(first).exists() and images.read_size(second) == (512, 2048)
 
 
-@pytest.mark.parametrize(
-    ("words", "error", "message"),
-    [
-        (["--models", "{empty}"], None, "no .keras file in {empty}"),
-        (["--models", "{runs}"], ModuleNotFoundError(name="gradio"), "gradio.*make demo"),
-    ],
-)
-def test_what_is_missing_or_taken_is_said_in_a_line(runs, tmp_path, monkeypatch, capsys, words, error, message):
-    def fail(models):
-        raise error
-
-    monkeypatch.setattr(demo, "serve", fail)
-    with pytest.raises(SystemExit):
-        demo.main([word.format(runs=runs, empty=tmp_path) for word in words])
-    assert re.search(message.format(empty=tmp_path), capsys.readouterr().err)
+def test_what_is_missing_is_said_in_a_line(runs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.modules", {**sys.modules, "gradio": None})
+    for folder, message in ((tmp_path, f"no .keras file in {tmp_path}"), (runs, "gradio.*make demo")):
+        with pytest.raises(SystemExit):
+            demo.main(["--models", str(folder)])
+        assert re.search(message, capsys.readouterr().err)
 
 
 # The page
@@ -294,6 +275,7 @@ def choose_model(page, name):
     page.click(f"[role=option][aria-label='{name}']")
 
 
+@pytest.mark.slow
 def test_photo_gives_overlay_legend_confidence_and_files(page, server, photo_path):
     choose_model(page, "named/best")
     page.type(FILE_INPUT, photo_path)
@@ -318,6 +300,7 @@ def test_photo_gives_overlay_legend_confidence_and_files(page, server, photo_pat
     assert (overlay[:, :20] < PICTURE[:, :20]).all()
 
 
+@pytest.mark.slow
 def test_what_is_no_image_gives_a_message_and_the_next_photo_works(page, server, tmp_path, photo_path):
     (tmp_path / "text.png").write_text("this is no picture")
     page.type(FILE_INPUT, tmp_path / "text.png")
@@ -331,6 +314,7 @@ def test_what_is_no_image_gives_a_message_and_the_next_photo_works(page, server,
     assert "Traceback" not in server.read_log()
 
 
+@pytest.mark.slow
 def test_asks_and_listens_on_this_machine_alone(page, server):
     port = int(server.address.rsplit(":", 1)[1].strip("/"))
     rows = [line.split() for kind in ("tcp", "tcp6") for line in Path(f"/proc/net/{kind}").read_text().splitlines()[1:]]
@@ -345,6 +329,7 @@ def test_asks_and_listens_on_this_machine_alone(page, server):
         direct.open(urllib.request.Request(server.address, headers={"Host": "elsewhere.example"}))
 
 
+@pytest.mark.slow
 def test_nothing_is_left_when_it_ends(page, server, photo_path):
     page.type(FILE_INPUT, photo_path)
     page.find(".entry")

@@ -75,7 +75,6 @@ def test_masks_of_another_model_recipe_or_label_map_are_not_mixed(model, photos,
     for arguments, changed in (
         ((make_model(1), photos, out, MAP, method, {"size": 8}), "model was '.*', now it is '.*'"),
         ((model, photos, out, MAP, method, {"size": 9}), "size was 8, now it is 9"),
-        ((model, photos, out, MAP, method), "size was 8, now it is None"),
         ((model, photos, out, LabelMap(("x", "y")), method, {"size": 8}), "classes was"),
         ((model, photos, out, red_and_blue, method, {"size": 8}), "colours was"),
     ):
@@ -102,9 +101,6 @@ def test_a_mask_is_that_of_its_own_image_only(model, photos, tmp_path, rng):
     Image.fromarray(rng.integers(0, 256, (9, 12, 3), np.uint8)).save(photos[1])
     with pytest.raises(FileExistsError, match=r"1.png is not the mask of .*1.jpg"):
         predict.segment_files(model, photos[:2], out, MAP, method)
-    Image.fromarray(np.zeros((3, 4), np.uint8)).save(out / "3.png")
-    with pytest.raises(FileExistsError, match="3.png is not the mask of"):
-        predict.segment_files(model, [photos[3]], out, MAP, method)
     assert method.seen == ["0", "1"] and (out / "1.png").read_bytes() == before
     photos[0].replace(other)  # an image that has only moved is the same
     assert predict.segment_files(model, [other], out, MAP, method).kept == [out / "0.png"]
@@ -168,13 +164,10 @@ class TestModelFiles:
     def test_what_is_no_model_is_refused(self, path, tmp_path):
         (tmp_path / "text.keras").write_text("not a model")
         (tmp_path / "half.keras").write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-        with zipfile.ZipFile(tmp_path / "zip.keras", "w") as archive:
-            archive.writestr("readme.txt", "hello")
         rewrite_config(path, tmp_path / "odd.keras", lambda config: [])
         for name, message in (
             ("text", r"not a model of Keras 3 \(11 bytes\)"),
             ("half", "not a model of Keras 3"),
-            ("zip", "cannot be opened"),
             ("odd", "cannot be opened"),
         ):
             with pytest.raises(ValueError, match=rf"{name}.keras: {message}"):
