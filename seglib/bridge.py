@@ -55,7 +55,7 @@ def _wait_at_exit():
     atexit.register(_come_to_rest)
 
 
-def _come_to_rest(quiet=0.3, limit=10.0):
+def _come_to_rest(quiet=1.0, limit=60.0):
     _ending.set()
     end = time.monotonic() + limit
     while time.monotonic() < end and (_running or time.monotonic() < _last_call[0] + quiet):

@@ -420,10 +420,10 @@ def test_another_backend_sees_the_same_inside_of_tf_data_too(backend, by_tensorf
     command = [sys.executable, "-c", SCRIPT + LEAVE_EARLY, tmp_path / "views.npz"]
     root = Path(augment.__file__).parents[2]  # Python's -c looks for packages in the working directory first
     environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONHASHSEED": "1"}
-    done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     # A program that ends while tf.data reads ahead neither crashes nor waits for it.
-    assert time.time() - float(done.stdout.split()[-1]) < 9
+    assert time.time() - float(done.stdout.split()[-1]) < 60  # a hang is for ever; a busy machine is slow
     there = dict(np.load(tmp_path / "views.npz"))
     assert there.keys() == by_tensorflow.keys()
     for name, value in by_tensorflow.items():

@@ -14,6 +14,8 @@ from keras import ops
 
 from seglib import data, labels, losses, metrics, models
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # Which of ten pairs come in which order in the first three epochs with seed 0: the lessons' numbers rest on it.

@@ -63,6 +63,7 @@ def test_without_their_data_they_say_so(tmp_path, monkeypatch, name):
         main(script, tmp_path, monkeypatch)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "small", "arguments", "told"),
     [
@@ -95,6 +96,7 @@ def test_the_operations_of_a_network_by_hand(monkeypatch):
     assert counted == 2 * 27 * 5 * 24 + 2 * 4 * 5 * 2 * 6
 
 
+@pytest.mark.long
 def test_the_input_is_measured(tmp_path, rng, monkeypatch, capsys):
     script = load("input", monkeypatch)
     write_camvid(tmp_path, rng, ["train"], count=10)
@@ -148,6 +150,7 @@ def test_the_trials_of_the_study_are_those_that_it_draws(monkeypatch):
         np.testing.assert_allclose(np.sum([of[score] for of in shares.values()], axis=0), 1, atol=1e-3)
 
 
+@pytest.mark.long
 def test_a_step_is_measured(monkeypatch, capsys, small_networks):
     speed = load("speed", monkeypatch)
     monkeypatch.setattr(speed, "SIZE", (16, 24))
@@ -203,6 +206,7 @@ def test_rand_score_by_hand(monkeypatch):
     assert membrane.rand_score(mask, np.zeros((2, 5), bool)) == pytest.approx(0.5 / 0.75)  # one piece of nothing
 
 
+@pytest.mark.long
 def test_membranes_train_and_are_scored(tmp_path, rng, monkeypatch, capsys, small_networks):
     membrane = load("membrane", monkeypatch)
     for kind in ("images", "masks"):

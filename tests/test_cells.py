@@ -9,6 +9,8 @@ from scipy import ndimage
 from seglib.datasets import cells
 from seglib.datasets.cells import drawing, plan, touch
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def dish():

@@ -120,6 +120,7 @@ class TestCheckTrainEvaluate:
         assert run("check", *pairs) == 1
         assert "03.png" in capsys.readouterr().out
 
+    @pytest.mark.slow
     def test_train_interrupt_go_on_evaluate_and_refuse_another_run(self, pairs, tmp_path, capsys, monkeypatch):
         out = tmp_path / "run"
         words, save = train_words(pairs, out), train.Checkpoint.on_epoch_end
@@ -165,7 +166,7 @@ class TestCheckTrainEvaluate:
         assert run("evaluate", model, *pairs[:2], "--classes", "a,b,c,d") == 1
         assert "has 3 classes, images has 4" in capsys.readouterr().err
 
-    @pytest.mark.slow
+    @pytest.mark.long
     def test_training_under_jax(self, pairs, tmp_path):
         words = [*train_words(pairs, tmp_path / "run"), "--model", "fcn", "--augment", "light", "--epochs", "1"]
         command = [sys.executable, "-m", "seglib", *map(str, words)]

@@ -8,6 +8,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
 FIGURE = "from matplotlib import pyplot as plt\nplt.figure(figsize=(3, 2))\nplt.plot([1, 2, 4]);"

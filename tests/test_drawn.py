@@ -10,6 +10,8 @@ import pytest
 
 from seglib.datasets import cells, streets
 
+pytestmark = pytest.mark.slow
+
 # sha256 over the arrays of three scenes; a change of the drawings must change these and the version.
 STREETS = {
     "tiny": "f0af400704e5dc82aca521c588f6d881a89ed0753c3e29476e112cc16efc9ddf",

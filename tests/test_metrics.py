@@ -263,6 +263,7 @@ print("counted", matrix.sum())
 """
 
 
+@pytest.mark.slow
 def test_two_replicas_count_together():
     done = subprocess.run([sys.executable, "-c", REPLICAS], capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
