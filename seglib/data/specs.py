@@ -147,4 +147,4 @@ SPECS = {
         notes=("val: 5% of the official train; test: the official val",),
     ),
 }
-"""The datasets of TFDS, by the names that :func:`load` takes."""
+"""The datasets of TFDS, by the names that :func:`seglib.data.load` takes."""

@@ -86,7 +86,7 @@ def segment_files(model, paths, out, labels, method=segment, recipe=None):
         out: the folder for the masks, made if it is missing; not the folder of an image.
         labels: the :class:`~seglib.labels.LabelMap` whose colours the masks are painted in.
         method: ``method(model, path)`` → (height, width) uint8 ids, such as :func:`segment` or a function around
-            :func:`tiled`, with its settings.
+            :func:`~seglib.predict.tiled`, with its settings.
         recipe: mapping, as for ``json.dump``, of the settings of ``method``, such as ``{"size": (256, 256)}``.
 
     Returns:
