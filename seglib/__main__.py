@@ -61,11 +61,12 @@ def train(options):
     for name in ("model", "filters", "size", "epochs", "batch_size", "rate", "augment", "seed"):
         recipe[name] = getattr(options, name)
     runs.check_recipe(options.out, recipe, "state-*", "*.keras")
-    runs.note_recipe(options.out, recipe)
-    labels.save(options.out / predict.LABELS)
     views = None if options.augment == "none" else getattr(augment, options.augment)(size, ignore_id=labels.ignore_id)
     choice = dict(batch_size=options.batch_size, augment=views, seed=options.seed)
     model = _make_model(options, labels, steps=options.epochs * len(dataset.batches("train", size, **choice)))
+    runs.note_recipe(options.out, recipe)  # not earlier: settings that cannot be leave nothing behind
+    (options.out / predict.LABELS).unlink(missing_ok=True)  # of a run that made no model
+    labels.save(options.out / predict.LABELS)
     done = training.resume(model, options.out, recipe)
     if done:
         print(f"{options.out}: {done} of {options.epochs} epochs are done")
@@ -78,6 +79,10 @@ def train(options):
         verbose=0,
         callbacks=training.callbacks(model, options.out, lines=options.epochs),
     )
+    if not (options.out / "best.keras").is_file():
+        raise ValueError(
+            f"{options.out}: the run has ended, but its best.keras is gone; delete state-*.npz to train anew"
+        )
     print(f"the best model: {options.out / 'best.keras'}; it was trained at --size {size[0]} {size[1]}")
     return 0
 

@@ -61,8 +61,8 @@ def check_recipe(folder, recipe, *made):
         made: patterns of the names of the files that a run writes, such as ``"*.png"``.
 
     Raises:
-        FileExistsError: the folder holds such files, and its ``run.json`` is missing or has another recipe. The message
-            names the values that differ.
+        FileExistsError: the folder holds such files, and its ``run.json`` is missing, damaged or another recipe, of
+            which the message names the values that differ.
     """
     folder, recipe = Path(folder), json.loads(json.dumps(recipe))
     there = [path.name for pattern in made for path in folder.glob(pattern) if not path.name.startswith(".")]
@@ -72,7 +72,10 @@ def check_recipe(folder, recipe, *made):
         raise FileExistsError(
             f"{folder} holds {there[0]}, but no {RUN} that says how it was made; write to another folder"
         )
-    found = json.loads((folder / RUN).read_text(encoding="utf-8"))
+    try:
+        found = dict(json.loads((folder / RUN).read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise FileExistsError(f"{folder / RUN} is damaged ({error}); write to another folder") from None
     changed = [
         f"{name} was {reprlib.repr(found.get(name))}, now it is {reprlib.repr(recipe.get(name))}"
         for name in {**found, **recipe}

@@ -99,6 +99,7 @@ class TestShapes:
             (runs(CAT_RUNS, (6, 4)), r"size \[6, 4\], the image is \[4, 6\]"),  # drawn in silence
             (runs([5, 1, 3]), r"\[5, 1, 3\] do not fill .*4·6"),  # drawn in silence
             (runs([25, -1]), "do not fill"),
+            ({"size": [4, 6]}, "do not fill"),
             (runs([1.5, 22.5]), "do not fill"),  # rounded in silence
             (runs("513"), "'513' do not fill"),  # [5, 1, 3]: drawn in silence, the rest is what lay in memory
         ],

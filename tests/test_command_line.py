@@ -150,10 +150,27 @@ class TestCheckTrainEvaluate:
         assert run(*words) == 1
         assert "no run.json" in capsys.readouterr().err
         (out / "run.json").write_text(recipe)
+        (out / "best.keras").rename(tmp_path / "elsewhere")
+        assert run(*words) == 1
+        assert "best.keras is gone; delete state-" in capsys.readouterr().err
+        (tmp_path / "elsewhere").rename(out / "best.keras")
         Image.fromarray(np.zeros((12, 16), np.uint8)).save(pairs[1] / "03.png")
         assert run(*words) == 1
         assert "files was" in capsys.readouterr().err
         assert (out / "best.keras").read_bytes() == best and (out / "run.json").read_text() == recipe
+
+    def test_a_run_that_made_nothing_leaves_the_folder_to_the_next(self, pairs, tmp_path, capsys):
+        """Settings that cannot be leave no file; images that cannot be read leave files that do not count."""
+        out = tmp_path / "run"
+        words = train_words(pairs, out)
+        assert run(*words, "--rate", "nan") == 1 and not out.exists()
+        out.mkdir()
+        LabelMap(("of", "an", "older", "run")).save(out / "labels.json")
+        (out / "run.json").write_text("{}")
+        for image in pairs[0].iterdir():
+            image.write_bytes(image.read_bytes()[:100])
+        assert run(*words) == 1
+        assert "labels.json" not in capsys.readouterr().err and LabelMap.load(out / "labels.json") == MAP
 
     def test_what_goes_wrong_within_the_input_is_told_in_a_line(self, model, pairs, capsys):
         for image in pairs[0].iterdir():

@@ -63,6 +63,7 @@ KINDS = {
     "0 and 255, BMP of one bit": (lambda m: m > 0, "bmp", {}, {}, [0, 1, 1], "masks: ids 0–1"),
     "0 and 255, WebP": (white, "webp", LOSSLESS, {}, [0, 1, 1], BLACK_AND_WHITE),
     "0 and 255, RGBA": (lambda m: np.dstack([white(m)] * 3 + [m]), "png", {}, {}, [0, 1, 1], BLACK_AND_WHITE),
+    "0 and 255, three classes": (white, "png", {}, {"labels": ABC}, [0, 255, 255], "Is 255 the foreground"),
     "0 and 255, two classes": (white, "png", {}, {"labels": AB}, [0, 1, 1], BLACK_AND_WHITE),
     "0 and void, three classes": (white, "png", {}, {"labels": ABC}, [0, 255, 255], "masks: ids of the label map"),
     "only white, two classes": (lambda m: m * 0 + 255, "png", {}, {"labels": AB}, [1, 1, 1], BLACK_AND_WHITE),

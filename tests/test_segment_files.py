@@ -83,6 +83,10 @@ def test_masks_of_another_model_recipe_or_label_map_are_not_mixed(model, photos,
     (out / "run.json").unlink()
     with pytest.raises(FileExistsError, match=r"holds 0.png, but no run.json"):
         predict.segment_files(model, photos, out, MAP, method, {"size": 8})
+    for damaged in ("{", "[1]"):
+        (out / "run.json").write_text(damaged)
+        with pytest.raises(FileExistsError, match=r"run.json is damaged.*another folder"):
+            predict.segment_files(model, photos, out, MAP, method, {"size": 8})
     assert not method.seen
     with pytest.raises(ValueError, match="a keras.Model.*got function"):
         predict.segment_files(lambda x: x, photos, tmp_path / "new", MAP, method)
@@ -101,6 +105,12 @@ def test_a_mask_is_that_of_its_own_image_only(model, photos, tmp_path, rng):
     Image.fromarray(rng.integers(0, 256, (9, 12, 3), np.uint8)).save(photos[1])
     with pytest.raises(FileExistsError, match=r"1.png is not the mask of .*1.jpg"):
         predict.segment_files(model, photos[:2], out, MAP, method)
+    whole = (out / "0.png").read_bytes()
+    for content in (whole[:60], b""):  # cut off on the way
+        (out / "0.png").write_bytes(content)
+        with pytest.raises(FileExistsError, match=r"0.png is not the mask of .*delete it"):
+            predict.segment_files(model, [other, photos[2]], out, MAP, method)
+    (out / "0.png").write_bytes(whole)
     assert method.seen == ["0", "1"] and (out / "1.png").read_bytes() == before
     photos[0].replace(other)  # an image that has only moved is the same
     assert predict.segment_files(model, [other], out, MAP, method).kept == [out / "0.png"]

@@ -235,6 +235,6 @@ def _find_run_fault(segmentation, size):
     else:
         try:  # what is too short is decoded in silence, but encoded otherwise
             whole = rle.encode(rle.decode(segmentation))["counts"].decode() == counts
-        except (TypeError, ValueError):
+        except (KeyError, TypeError, ValueError):
             whole = False
     return None if whole else f"run lengths {counts!r:.40} do not fill the image of {size[0]}·{size[1]} pixels"

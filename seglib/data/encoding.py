@@ -193,7 +193,8 @@ def _infer_grey(values, lossy, smooth, labels):
         return {0: 0, 255: 1}, labels or LabelMap(BINARY), "black and white, 0 → class 0, 255 → class 1"
     if labels is not None:
         void = f", and {labels.ignore_id} for void" if labels.ignore_id in found else ""
-        return None, labels, f"ids of the label map{void}"
+        hint = ". Is 255 the foreground? Then give two names" if found == [0, 255] else ""
+        return None, labels, f"ids of the label map{void}{hint}"
     ends = {value for value, _ in values.most_common(2)} == {0, 255} and values[0] + values[255] > 0.75 * values.total()
     between = ends and len(found) > 3  # as in black and white that was resized smoothly
     largest, few = max(value for value in found if value != 255), len(found) <= MAX_CLASSES

@@ -136,8 +136,11 @@ def _find_finished(masks):
     """Those of ``{image path: mask path}`` whose masks exist; refuses a file in a mask's place that is another."""
     there = {path: mask for path, mask in masks.items() if mask.exists()}
     for path, mask in there.items():
-        with Image.open(mask) as picture:
-            signed = picture.text.get(IMAGE)
+        try:
+            with Image.open(mask) as picture:
+                signed = getattr(picture, "text", {}).get(IMAGE)
+        except OSError:  # cut off, or no image at all
+            signed = None
         if signed != sign_file(path):
             raise FileExistsError(
                 f"{mask} is not the mask of {path} as that is now; delete it, or write to another folder"
