@@ -33,7 +33,7 @@ course: setup ## runs all lessons and writes build/course/index.html (DATASET=ox
 
 # Two tests at a time, each with one thread of every library; lessons that build on each other run in one worker.
 PYTEST := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 SEGLIB_PROFILE=cpu SEGLIB_DATASET= \
-	$(PY) -m pytest -q -n 2 --dist loadgroup
+	$(PY) -m pytest -q -n 2 --dist loadfile
 NBVAL := --nbval --nbval-current-env notebooks
 
 test: lint ## lint, unit tests and the notebooks' outputs: what CI runs

@@ -1,4 +1,7 @@
-"""How ``pytest --nbval notebooks`` compares and, with several workers, what runs in one of them."""
+"""How ``pytest --nbval notebooks`` compares, and which lessons run in one worker when there are several."""
+
+import os
+from pathlib import Path
 
 import pytest
 
@@ -9,5 +12,28 @@ def pytest_itemcollected(item):
     """Leaves stderr out: libraries log there what they found on this machine. `course.py --save` refuses warnings."""
     if hasattr(item.parent, "skip_compare"):
         item.parent.skip_compare = (*item.parent.skip_compare, "stderr")
-    number = item.path.stem[:2]
-    item.add_marker(pytest.mark.xdist_group("trained" if number in ONE_WORKER else number))
+
+
+@pytest.hookimpl(tryfirst=True, wrapper=True)
+def pytest_runtest_setup(item):
+    """The kernel of a lesson shows figures, whatever the tests in the same worker want."""
+    before = os.environ.get("MPLBACKEND")
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+    try:
+        return (yield)
+    finally:
+        os.environ.pop("MPLBACKEND")
+        if before is not None:
+            os.environ["MPLBACKEND"] = before
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """Each file in one worker, and the lessons that build on each other in one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            path = Path(nodeid.partition("::")[0])
+            return "lessons" if path.suffix == ".ipynb" and path.stem[:2] in ONE_WORKER else str(path)
+
+    return ByFile(config, log)

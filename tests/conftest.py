@@ -14,11 +14,6 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "notebooks"), str(ROOT / "bench")]  # the lessons' own module, and the measuring scripts
 
 
-def pytest_itemcollected(item):
-    """With several workers, the tests of a file run in one of them: they share what their fixtures have made."""
-    item.add_marker(pytest.mark.xdist_group(item.path.stem))
-
-
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
