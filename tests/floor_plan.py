@@ -120,7 +120,7 @@ def _draw_room(name, x, y):
     yield f'<text x="{x + 10}" y="{y + 20}" font-size="14" font-weight="bold">{escape(name)}</text>'
     yield f'<text x="{x + 10}" y="{y + 37}" font-size="11">{escape(room.about)}</text>'
     if uses:
-        yield f'<text x="{x + 10}" y="{y + 53}" font-size="10" fill="#555">imports {escape(uses)}</text>'
+        yield f'<text x="{x + 10}" y="{y + 53}" font-size="10" fill="#555">uses {escape(uses)}</text>'
     known = [LIBRARIES[library] for library in room.heavy.split() if library in LIBRARIES]
     for i, (letter, colour) in enumerate(reversed(known)):
         yield from _draw_dot(letter, colour, x + WIDTH - 14 - 19 * i, y + 15)
