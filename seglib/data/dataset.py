@@ -199,12 +199,17 @@ def read_pair(image, mask, read_mask, size=None):
         DataError, ImageError: a file that cannot be read, or two sizes; the message names the file.
     """
     picture, ids = open_image(image), read_mask(mask)
-    if picture.size[::-1] != ids.shape:
-        found, wanted = (f"{height}×{width}" for height, width in (ids.shape, picture.size[::-1]))
-        raise DataError(f"{mask}: the mask is {found} (height×width), its image {image} is {wanted}")
+    check_size(mask, ids.shape, image, picture.size[::-1])
     if size is None or tuple(size) == ids.shape:
         return np.asarray(picture), ids
     return resize_image(picture, size), resize_mask(ids, size)
+
+
+def check_size(mask, mask_size, image, image_size):
+    """Refuses a mask of another ``(height, width)`` than its image with a :class:`DataError` that names both."""
+    if mask_size != image_size:
+        found, wanted = (f"{height}×{width}" for height, width in (mask_size, image_size))
+        raise DataError(f"{mask}: the mask is {found} (height×width), its image {image} is {wanted}")
 
 
 def resize_pair(pair, size):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import binary_dilation
 
-from seglib.data.dataset import DataError, from_pairs, refuse, report, to_label_map
+from seglib.data.dataset import DataError, check_size, from_pairs, refuse, report, to_label_map
 from seglib.data.pairing import list_below
 from seglib.data.splits import assign_splits
 from seglib.images import EXTENSIONS, read_size, read_values
@@ -55,7 +55,9 @@ def from_instances(root, labels=None, void=(), val=None, test=None, seed=0, grou
         Nature Methods 16, 1247–1253.
     """
     root = Path(root).expanduser()
-    void = check_void(void, ("overlap", "touch"))
+    void = (void,) if isinstance(void, str) else tuple(void)
+    if not set(void) <= {"overlap", "touch"}:
+        raise DataError(f"void= takes 'overlap' and 'touch', got {', '.join(map(repr, void))}")
     labels = to_label_map(labels) or LabelMap(("background", "object"))
     if labels.num_classes != 2:
         raise DataError(f"instances have two classes, outside and inside; labels= has {', '.join(labels.names)}")
@@ -77,23 +79,13 @@ def from_instances(root, labels=None, void=(), val=None, test=None, seed=0, grou
     return from_pairs(name, labels, pairs, split_of, read, notes)
 
 
-def check_void(void, known):
-    """``void`` as a tuple, if all that it asks for is known."""
-    void = (void,) if isinstance(void, str) else tuple(void)
-    if not set(void) <= set(known):
-        raise DataError(f"void= takes {' and '.join(repr(k) for k in known)}, got {', '.join(map(repr, void))}")
-    return void
-
-
 def _read_instances(case, void, ignore_id):
     """One mask of an image's instances: (height, width) uint8 of 0, 1 and ``ignore_id``."""
     size = read_size(case.image)
     inside, near = np.zeros(size, np.uint16), np.zeros(size, np.uint16)  # how many instances hold, or touch, a pixel
     for path in case.masks:
         instance = _read_instance(path)
-        if instance.shape != size:
-            found, wanted = (f"{height}×{width}" for height, width in (instance.shape, size))
-            raise DataError(f"{path}: the mask is {found} (height×width), its image {case.image} is {wanted}")
+        check_size(path, instance.shape, case.image, size)
         inside += instance
         if "touch" in void:
             near += binary_dilation(instance, np.ones((3, 3)))
