@@ -62,6 +62,14 @@ def test_half_of_the_printing_cells_are_compared(path):
 
 
 @every_notebook
+def test_a_cell_that_loads_data_is_not_compared(path):
+    """Where the data are not yet on the disk it says that it draws them."""
+    for cell in read_code(path):
+        loads = re.search(r"^\S.*\bdata\.load\(", cell.source, re.MULTILINE)  # not inside a function
+        assert not loads or not is_compared(cell), cell.source
+
+
+@every_notebook
 def test_code_cells_are_short(path):
     for cell in read_code(path):
         assert len(cell.source.splitlines()) <= 30, cell.source
