@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seglib.data.dataset import SPLITS, DataError, from_pairs, refuse, report, to_label_map
+from seglib.data.dataset import SPLITS, DataError, from_pairs, refuse, to_label_map
 from seglib.data.splits import assign_splits
 from seglib.labels import LabelMap
 
@@ -79,17 +79,16 @@ def from_coco(
     notes.append(f"{len(listed)} images, {sum(len(image.shapes) for image in listed)} annotations")
     if empty := [image.place for image in listed if not image.shapes]:
         notes.append(f"{len(empty)} images without any annotation, the first {empty[0]}")
-    report(name, notes)
-    split_of, dealt = {s: [i for i, image in enumerate(listed) if image.split == s] for s in SPLITS}, []
+    split_of = {s: [i for i, image in enumerate(listed) if image.split == s] for s in SPLITS}
     if None in files:
         split_of, dealt = assign_splits([image.place for image in listed], val, test, seed, groups, lists)
-        report(name, dealt)
+        notes += dealt
 
     def read_mask(key):
         return _draw_mask(keyed[key], uncovered)
 
     pairs = [(str(image.folder / image.place), key) for key, image in keyed.items()]
-    return from_pairs(name, labels, pairs, split_of, read_mask, [*notes, *dealt], sizes=[i.size for i in listed])
+    return from_pairs(name, labels, pairs, split_of, read_mask, notes, sizes=[i.size for i in listed])
 
 
 def _draw_mask(image, uncovered):

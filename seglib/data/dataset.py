@@ -27,14 +27,8 @@ def refuse(problems, what):
         raise DataError(f"{what} ({len(problems)}):\n  {shown}{more}")
 
 
-def report(name, notes):
-    """Prints what was inferred about a source, one note a line, before anything of it is read."""
-    for note in notes:
-        print(f"{name}: {note}", flush=True)
-
-
 def to_label_map(labels):
-    """A :class:`~seglib.labels.LabelMap` (or None) as it is, and one of a list of names; else a :class:`DataError`."""
+    """The :class:`~seglib.labels.LabelMap` of a list of names; one as it is, and None; else a :class:`DataError`."""
     if labels is None or isinstance(labels, LabelMap):
         return labels
     if isinstance(labels, (list, tuple)) and all(isinstance(name, str) for name in labels):
@@ -164,18 +158,20 @@ class Dataset:
 
 
 def from_pairs(name, labels, pairs, split_of, read_mask, notes=(), unpaired=(), sizes=None):
-    """The :class:`Dataset` of pairs in files: nothing is read but, of up to ``MAX_HEADERS`` images, the headers.
+    """Prints the notes, and gives the :class:`Dataset` of pairs in files, of which at most image headers are read.
 
     Args:
         name, labels: the name for messages, and the :class:`~seglib.labels.LabelMap`.
         pairs: list of ``(image, mask)``: the image's path, and what ``read_mask`` reads the mask from.
-        split_of: mapping from a split to the indices of its pairs, as from :func:`~seglib.data.splits.assign_splits`.
+        split_of: mapping from a split to the indices of its pairs.
         read_mask: ``read_mask(mask)`` → (height, width) uint8 class ids, or raises ``ValueError``.
         notes, unpaired: what was inferred about the source, and the files that were left out.
-        sizes: the ``(height, width)`` of every pair where the source tells them; None: the headers do.
+        sizes: the ``(height, width)`` of every pair; None: the headers of up to ``MAX_HEADERS`` images tell them.
     """
+    for note in notes:
+        print(f"{name}: {note}", flush=True)
     if sizes is None and len(pairs) <= MAX_HEADERS:
-        sizes = [read_size_or_none(image) for image, _ in pairs]
+        sizes = [_read_size(image) for image, _ in pairs]
     files = {split: [pairs[i] for i in indices] for split, indices in split_of.items()}
     known = {split: sizes and [sizes[i] for i in indices] for split, indices in split_of.items()}
     known = {split: None if not chosen or None in chosen else chosen for split, chosen in known.items()}
@@ -227,8 +223,8 @@ def resize_pair(pair, size):
     return _call_for_pair(lambda image, mask: (resize_image(image, size), resize_mask(mask, size)), inputs, size)
 
 
-def read_size_or_none(image):
-    """``(height, width)`` of an image from its header, or None if it has none that can be read."""
+def _read_size(image):
+    """``(height, width)`` from an image's header, or None if that cannot be read."""
     try:
         return read_size(image)
     except ImageError:

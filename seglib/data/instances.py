@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import binary_dilation
 
-from seglib.data.dataset import DataError, check_size, from_pairs, refuse, report, to_label_map
+from seglib.data.dataset import DataError, check_size, from_pairs, refuse, to_label_map
 from seglib.data.pairing import list_below
 from seglib.data.splits import assign_splits
 from seglib.images import EXTENSIONS, read_size, read_values
@@ -68,15 +68,13 @@ def from_instances(root, labels=None, void=(), val=None, test=None, seed=0, grou
     notes = [f"{len(cases)} images, {count} masks of instances, the first {example}"]
     if empty := [case.image.relative_to(root).as_posix() for case in cases if not case.masks]:
         notes.append(f"{len(empty)} images without any mask are all background, the first {empty[0]}")
-    notes, name = [*notes, *dealt], name or root.resolve().name
-    report(name, notes)
     files = {str(case.key): case for case in cases}
 
     def read(key):
         return _read_instances(files[key], void, labels.ignore_id)
 
     pairs = [(str(case.image), str(case.key)) for case in cases]
-    return from_pairs(name, labels, pairs, split_of, read, notes)
+    return from_pairs(name or root.resolve().name, labels, pairs, split_of, read, [*notes, *dealt])
 
 
 def _read_instances(case, void, ignore_id):
@@ -134,7 +132,7 @@ def _find_cases(root):
 
 def _find_in(root, folder, problems):
     """The cases of one folder that holds ``images`` and ``masks``; what does not fit is added to the problems."""
-    found = [list_below(folder / kind) for kind in ("images", "masks")]
+    found = [list(list_below(folder / kind)) for kind in ("images", "masks")]
     images, masks = ([path for path in paths if path.suffix.lower() in EXTENSIONS] for paths in found)
     if len(images) == 1 and not any(path.is_dir() for path in found[1]):
         (image,) = images
