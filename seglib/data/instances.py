@@ -23,13 +23,9 @@ class _InstanceCase(NamedTuple):
 def from_instances(root, labels=None, void=(), val=None, test=None, seed=0, groups=None, lists=None, name=None):
     """Semantic masks from images whose instances (nuclei, cells, …) have a binary mask file each.
 
-    Two layouts are told apart, at any depth::
-
-        root/<image>/images/<any>.png   root/<image>/masks/<any>.png      the 2018 Data Science Bowl
-        root/images/<image>.png         root/masks/<image>/<any>.png
-
-    A pixel is 1 if it lies in an instance and 0 elsewhere; instances that overlap are joined. An image with an empty
-    folder of masks is all background. What was found is printed.
+    The layout is that of the 2018 Data Science Bowl, at any depth: ``<image>/images/<any>.png`` and its masks
+    ``<image>/masks/<any>.png``. A pixel is 1 if it lies in an instance and 0 elsewhere; instances that overlap are
+    joined. An image with an empty folder of masks is all background. What was found is printed.
 
     Args:
         root: the folder.
@@ -38,8 +34,8 @@ def from_instances(root, labels=None, void=(), val=None, test=None, seed=0, grou
             (diagonals count) of two or more instances, which includes their overlaps and gaps one pixel wide.
         val, test: shares of the images, in [0, 1); None for both: folders called for the splits decide, or else 0.15.
         seed: decides which image, or which group, goes where.
-        groups: what keeps images together: a regular expression, or a function, from the name to the group. Names are
-            ``<image>.png`` in the first layout and ``images/<image>.png`` in the other.
+        groups: what keeps images together: a regular expression, or a function, from the name ``<image>.png`` to the
+            group.
         lists: a folder with ``train.txt``, ``val.txt``, ``test.txt``, or a mapping from split to such a file.
         name: for messages; by default that of the folder.
 
@@ -48,7 +44,7 @@ def from_instances(root, labels=None, void=(), val=None, test=None, seed=0, grou
         size than the image or more than two values.
 
     Raises:
-        DataError: no layout that is known, an image without a folder of masks, or masks without an image.
+        DataError: another layout, an image without a folder of masks, or masks without an image.
 
     Reference:
         Caicedo et al. (2019), "Nucleus segmentation across imaging experiments: the 2018 Data Science Bowl",
@@ -113,44 +109,21 @@ def _find_cases(root):
         raise DataError(f"{root}: no such folder")
     kinds = ("images", "masks")
     folders = sorted({path.parent for path in list_below(root) if path.name in kinds and path.is_dir()})
-    if not folders:
-        raise DataError(
-            f"{root}: no folders images and masks in it; wanted <image>/images/*.png with <image>/masks/*.png, or "
-            "images/<image>.png with masks/<image>/*.png"
-        )
     cases, problems = [], []
     for folder in folders:
-        missing = [kind for kind in kinds if not (folder / kind).is_dir()]
-        problems += [f"{folder}: no folder {kind} in it" for kind in missing]
-        if not missing:
-            cases += _find_in(root, folder, problems)
-    refuse(problems, "images and masks that do not fit together (one mask per image is for data.from_folder)")
-    if not any(case.masks for case in cases):
-        raise DataError(f"{root}: {len(cases)} images, and not one mask for any of them")
-    return sorted(cases)
-
-
-def _find_in(root, folder, problems):
-    """The cases of one folder that holds ``images`` and ``masks``; what does not fit is added to the problems."""
-    found = [list(list_below(folder / kind)) for kind in ("images", "masks")]
-    images, masks = ([path for path in paths if path.suffix.lower() in EXTENSIONS] for paths in found)
-    if len(images) == 1 and not any(path.is_dir() for path in found[1]):
-        (image,) = images
-        name = image if folder == root else folder.parent / (folder.name + image.suffix)
-        return [_InstanceCase(name.relative_to(root).as_posix(), image, folder / "masks", masks)]
-    if not images:
-        problems.append(f"{folder / 'images'}: no image in it; wanted one of {' '.join(EXTENSIONS)}")
-    cases = {}
-    for image in images:
-        key = folder / "masks" / image.relative_to(folder / "images").with_suffix("")
-        if key in cases:
-            problems.append(f"{image}: 2 images of that name")
-        if not key.is_dir():
-            problems.append(f"{image}: no folder {key}")
-        cases[key] = _InstanceCase(image.relative_to(root).as_posix(), image, key, [])
-    for mask in masks:
-        if mask.parent in cases:
-            cases[mask.parent].masks.append(mask)
+        if missing := [kind for kind in kinds if not (folder / kind).is_dir()]:
+            problems.append(f"{folder}: no folder {missing[0]} in it")
+            continue
+        inside = [list(list_below(folder / kind)) for kind in kinds]
+        images, masks = ([path for path in paths if path.suffix.lower() in EXTENSIONS] for paths in inside)
+        problems += [f"{path}: a folder; wanted the masks of one image" for path in inside[1] if path.is_dir()]
+        if len(images) != 1:
+            problems.append(f"{folder / 'images'}: {len(images)} images in it; wanted one of {' '.join(EXTENSIONS)}")
         else:
-            problems.append(f"{mask}: a mask of no image; wanted masks/<image>/*.png")
-    return list(cases.values())
+            name = f"{folder.relative_to(root).as_posix()}{images[0].suffix}"
+            cases.append(_InstanceCase(name, images[0], folder / "masks", masks))
+    wanted = "wanted <image>/images/<any>.png with <image>/masks/*.png; one mask per image is for data.from_folder"
+    refuse(problems, f"{root}: {wanted}")
+    if not any(case.masks for case in cases):
+        raise DataError(f"{root}: {len(cases)} images, and not one mask for any of them; {wanted}")
+    return sorted(cases)
