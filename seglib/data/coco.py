@@ -110,9 +110,6 @@ def _draw_mask(image, uncovered):
     return ids
 
 
-# The JSON files and their categories
-
-
 def _read_json(path):
     """The contents of a JSON file, of which only the outermost structure is checked."""
     try:
@@ -159,9 +156,6 @@ def _read_categories(contents):
             if key is None or name is None or names.setdefault(key, name) != name:
                 raise DataError(f"{path}: category {key!r} is called {name!r}, another {names.get(key)!r}")
     return names
-
-
-# Images and their annotations
 
 
 def _read_images(sources, contents, class_of):

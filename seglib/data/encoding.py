@@ -22,8 +22,7 @@ class Encoding:
     """Reads mask files that keep to one encoding.
 
     Args:
-        table: mapping from values 0–65535 in the files, or colours ``(red, green, blue)``, to class ids 0–255. None:
-            the values are the ids.
+        table: mapping from values 0–65535, or colours ``(red, green, blue)``, to class ids 0–255; None: they are ids.
         labels: the :class:`~seglib.labels.LabelMap` that the ids must keep to.
     """
 
@@ -95,8 +94,8 @@ def infer_encoding(masks, labels=None, ids=None):
         ids: mapping from values or ``(red, green, blue)`` to class ids; None infers it.
 
     Returns:
-        ``(encoding, labels, notes, seen)``: an :class:`Encoding`, the label map, what was inferred, in words, and a
-        mapping from the paths that were read to what they hold, for :meth:`Encoding.knows`; None if unreadable.
+        ``(encoding, labels, notes, seen)``: an :class:`Encoding`, the label map, what was inferred, in words, and from
+        each path that was read to what it holds, for :meth:`Encoding.knows`; None if unreadable.
 
     Raises:
         DataError: ``ids`` that are no such mapping or that ``labels`` lacks; values that cannot be classes.
@@ -106,7 +105,9 @@ def infer_encoding(masks, labels=None, ids=None):
         seen = dict(pool.map(lambda i: (masks[i], _read_mask_values(masks[i])), chosen))
     if ids is not None:
         _check_table(ids)
-        labels = labels or _name_classes(ids)
+        if labels is None:
+            count = max((target for target in ids.values() if target != 255), default=0) + 1
+            labels = LabelMap(BINARY if count == 2 else tuple(f"class {i}" for i in range(count)))
         if strange := sorted(set(ids.values()) - {*range(labels.num_classes), labels.ignore_id}):
             raise DataError(f"ids= point to classes {strange} that the label map lacks: {', '.join(labels.names)}")
         return Encoding(ids, labels), labels, [], seen
@@ -122,14 +123,14 @@ def _read_mask_values(path):
         found = read_values(path)
     except ImageError:
         return None
-    values = _count(found.pixels) if found.pixels.ndim == 2 else Counter()
+
+    def count(array):
+        different, pixels = np.unique(array, return_counts=True)
+        return Counter(dict(zip(different.tolist(), pixels.tolist(), strict=True)))
+
+    values = count(found.pixels) if found.pixels.ndim == 2 else Counter()
     palette = {} if found.palette is None else {index: tuple(found.palette[index].tolist()) for index in values}
-    return _MaskValues(found.pixels.shape[:2], values, _count(_codes(found)), palette, found.lossy)
-
-
-def _count(values):
-    found, pixels = np.unique(values, return_counts=True)
-    return Counter(dict(zip(found.tolist(), pixels.tolist(), strict=True)))
+    return _MaskValues(found.pixels.shape[:2], values, count(_codes(found)), palette, found.lossy)
 
 
 def _check_table(ids):
@@ -142,12 +143,6 @@ def _check_table(ids):
         limit = {1: 65535, 3: 255}.get(len(numbers), -1)
         if not whole or len(kinds) > 1 or not all(0 <= v <= limit for v in numbers) or not 0 <= target <= 255:
             raise DataError(f"ids= maps values 0–65535 or colours (r, g, b) to class ids 0–255, got {key}: {target}")
-
-
-def _name_classes(ids):
-    """``class 0``, … for the ids of a table; 255 is void."""
-    count = max((target for target in ids.values() if target != 255), default=0) + 1
-    return LabelMap(BINARY if count == 2 else tuple(f"class {i}" for i in range(count)))
 
 
 def _infer(masks, labels):
@@ -181,9 +176,8 @@ def _infer_colours(found, labels):
         return None, None, _describe_hopeless(found, "colours")
     names = tuple(f"#{code:06x}" for code in sorted(found))
     colours = tuple(tuple((code & 0xFFFFFF).to_bytes(3, "big")) for code in sorted(found))
-    void = next((v, v, v) for v in range(221, 0, -1) if (v, v, v) not in colours)
     note = f"painted, a class for each of {len(names)} colours: {', '.join(names)}"
-    return {colour: i for i, colour in enumerate(colours)}, LabelMap(names, colours, void_colour=void), note
+    return {colour: i for i, colour in enumerate(colours)}, LabelMap(names, colours), note
 
 
 def _infer_grey(values, lossy, smooth, labels):

@@ -82,9 +82,6 @@ def _read_examples(builder, spec, part):
     return builder.as_dataset(split=part, shuffle_files=False, decoders=decoders), read
 
 
-# Onto the disk, from the network or by hand
-
-
 def _prepare(name, spec, folder):
     """Draws or fetches the data, or waits for another process that does, and gives their builder."""
     if spec.files:

@@ -69,10 +69,9 @@ def from_folder(images, masks, labels=None, ids=None, val=None, test=None, seed=
 def find_pairs(images, masks):
     """Finds images and masks, given as to :func:`from_folder`, and pairs them by their names; no file is opened.
 
-    Names are compared in three ways, and that which pairs most files is taken, the first of equals: the whole name,
-    with the folders below the one that was given (``night/007``); word by word, but for the words that all images and
-    few or no masks have, or the reverse (``img3.jpg`` and ``label_3.png``, ``x_leftImg8bit.png`` and
-    ``x_gtFine_labelIds.png``); and likewise without the folders. Numbers must agree with their leading zeros.
+    Of three ways the one that pairs most files is taken, the first of equals: by the whole name, with the folders below
+    the one given (``night/007``); word by word, but for words that all images and few or no masks have, or the reverse
+    (``img3.jpg`` and ``label_3.png``); and likewise without the folders. Numbers must agree with their leading zeros.
 
     Returns:
         ``(pairs, unpaired, notes)``: a list of ``(image, mask)``, both :class:`File`, in the order of the images; the
@@ -188,7 +187,9 @@ def _refuse_several(sides, pairs, words):
         image_named |= {key: file for key, file in zip(image_keys, sides[0], strict=True) if key and counts[key] == 1}
     masks_of = defaultdict(list)
     for mask in sides[1]:
-        image = image_of.get(mask.path) or _find_within(_WORD.findall(mask.stem.lower()), image_named)
+        name = _WORD.findall(mask.stem.lower())
+        runs = [tuple(name[i : i + size]) for size in range(len(name), 0, -1) for i in range(len(name) - size + 1)]
+        image = image_of.get(mask.path) or next((image_named[run] for run in runs if run in image_named), None)
         masks_of[image].append(mask)
     masks_of.pop(None, None)
     several = {image: found for image, found in masks_of.items() if len(found) > 1}
@@ -199,15 +200,6 @@ def _refuse_several(sides, pairs, words):
             "choose a kind by a pattern, as in masks='gtFine/*_labelIds.png', or, if each is one object, call "
             "data.from_instances"
         )
-
-
-def _find_within(words, named):
-    """The value of the longest run of these words that is a key, or None."""
-    for size in range(len(words), 0, -1):
-        for start in range(len(words) - size + 1):
-            if found := named.get(tuple(words[start : start + size])):
-                return found
-    return None
 
 
 def _refuse_numbers(sides, count, words):
