@@ -13,13 +13,11 @@ from seglib.labels import LabelMap
 
 
 class _Image(NamedTuple):
-    """An image: its split (None: to be drawn), its folder, its place in it, its size, its (class, segmentation)s."""
-
-    split: str | None
+    split: str | None  # None: to be drawn
     folder: Path
-    place: str
+    place: str  # in the folder
     size: tuple[int, int]
-    shapes: list[tuple]
+    shapes: list[tuple]  # (class id, segmentation)
 
 
 def from_coco(
@@ -37,14 +35,12 @@ def from_coco(
         labels: a :class:`~seglib.labels.LabelMap`, or a list of names, that has the categories' names. Pixels that no
             annotation covers are of its class *background*, or void if it has none. Default: background, then the
             categories in the order of their ids.
-        val, test: shares of the images, in [0, 1), drawn by ``seed``; the rest is ``train``, 0 leaves a split out. None
-            for both: by folders called ``train``, ``val``, ``test`` if every image lies in one of them, 0.15 each
-            otherwise. Like ``groups`` and ``lists``, not with a mapping of files.
+        val, test: shares of the images, in [0, 1); None for both: folders called for the splits decide, or else 0.15.
+            Like ``groups`` and ``lists``, not with a mapping of files.
         seed: decides which image, or which group, goes where.
-        groups: what keeps images together: a regular expression searched in each image's place below the folder, whose
-            first group (or, without one, whose match) is the group; or a function from the place to the group.
-        lists: official lists in place of drawing: a folder that holds ``train.txt``, ``val.txt``, ``test.txt``, or a
-            mapping from split to such a file, which names an image a line. Images on no list are left out.
+        groups: what keeps images together: a regular expression, or a function, from the place below the folder to the
+            group.
+        lists: a folder with ``train.txt``, ``val.txt``, ``test.txt``, or a mapping from split to such a file.
         name: for messages and titles. Default: what the (first) JSON file is called.
         others: what the categories become that ``labels`` lacks: ``"background"`` or ``"void"``. Default: an error.
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from seglib.bridge import call_python
 
-# What is drawn in an epoch: the order of the pairs, what ``augment`` draws, what ``mix`` draws, which pairs come twice.
+# What is drawn in an epoch: the order of the pairs, for ``augment``, for ``mix``, and which pairs come twice.
 ORDER, PAIRS, BATCHES, REPEATS = range(4)
 
 
@@ -73,10 +73,7 @@ def _count_before(repeats, count):
 
 
 def _is_building():
-    """Whether Keras takes a batch only to build a model from its shapes: under JAX and torch ``fit`` begins with that.
-
-    A batch alone does not tell: where an epoch has a single one, both take just as much.
-    """
+    """Whether Keras takes a batch only to build a model from its shapes: under JAX and torch ``fit`` begins so."""
     frames = (frame for stack in sys._current_frames().values() for frame, _ in traceback.walk_stack(stack))
     return any(frame.f_code.co_name in ("_symbolic_build", "_maybe_symbolic_build") for frame in frames)
 

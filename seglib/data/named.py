@@ -17,8 +17,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-PROBE_SECONDS = 3
-"""How long a host may take to answer. TFDS itself would try for 204 seconds."""
+PROBE_SECONDS = 3  # in which a host must answer; TFDS itself would try for 204
 
 
 def load(name, data_dir=None):
@@ -58,7 +57,6 @@ def load(name, data_dir=None):
 
 
 def _default_dir():
-    """Where datasets are kept, a ``Path``; the variable is TFDS's own."""
     if chosen := os.environ.get("TFDS_DATA_DIR"):
         return Path(chosen).expanduser()
     root = Path(__file__).resolve().parents[2]
@@ -109,7 +107,7 @@ def _lock(path):
 
 
 def _write(name, spec, folder, builder):
-    """Lets TFDS write the data, into a temporary folder that it renames in the end."""
+    """Lets TFDS write the data."""
     if Path(builder.data_dir).exists():
         raise DataError(f"{builder.data_dir}: no dataset_info.json in it. Delete this folder and call data.load again")
     tfds.display_progress_bar(enable=bool(spec.files))  # those of drawing would pile up in a saved notebook
@@ -153,10 +151,9 @@ def _check_sources(name, spec, folder):
 
 
 def _find_trouble(url):
-    """Why an address does not answer in time, or None.
+    """Why an address does not answer in time, or None. The thread is for name servers, which heed no timeout.
 
-    Refusals such as 404 are answers: TFDS reports them at once, while it would repeat for minutes what ends in 500 or
-    more. The thread is for name servers, which may hang beyond any timeout.
+    404 and the like are answers, which TFDS reports at once; what ends in 500 or more it would repeat for minutes.
     """
     import requests  # as TFDS does: the same proxies, the same certificates
 

@@ -1,6 +1,6 @@
 """The table of named datasets: where each comes from, and how one of its examples becomes a mask.
 
-To add one that TFDS has: a function ``(example, features) -> mask`` and an entry of ``SPECS``.
+To add one that TFDS has: a function ``(example, features) -> mask`` and an entry of ``SPECS``, by its name.
 """
 
 from collections.abc import Callable
@@ -19,12 +19,10 @@ class Spec(NamedTuple):
         labels: the :class:`~seglib.labels.LabelMap` of the masks.
         splits: for ``"train"``, ``"val"`` and ``"test"`` the split of TFDS or a slice of one, as in ``"train[:85%]"``.
         features: the features to decode, the image first.
-        to_mask: ``(example, features) -> (height, width) uint8`` class ids in TensorFlow, from the decoded features of
-            an example and the builder's ``info.features``.
+        to_mask: ``(example, info.features) -> (height, width) uint8`` class ids in TensorFlow; the example is decoded.
         files: addresses of the archives; the bare name of one that only a person may fetch. None at all: it is drawn.
         gigabytes: the size of the archives together, in 10⁹ bytes.
-        page: where a person registers to fetch archives.
-        notes: how the splits were cut, one sentence each; more is in ``data/README.md``.
+        page, notes: where a person registers to fetch archives; how the splits were cut, one sentence each.
     """
 
     path: str
@@ -80,7 +78,6 @@ def _coco_panoptic(example, features):
 
 
 def _cut(percent, test):
-    """TFDS's train split cut into train and val."""
     return {"train": f"train[:{percent}%]", "val": f"train[{percent}%:]", "test": test}
 
 
@@ -147,4 +144,3 @@ SPECS = {
         notes=("val: 5% of the official train; test: the official val",),
     ),
 }
-"""The datasets of TFDS, by the names that :func:`seglib.data.load` takes."""

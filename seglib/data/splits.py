@@ -7,8 +7,7 @@ import numpy as np
 
 from seglib.data.dataset import SPLITS, DataError, refuse
 
-# What the folders of a split are called, lower case.
-SPLIT_NAMES = {
+SPLIT_NAMES = {  # of folders, in lower case
     "train": ("train", "training"),
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
@@ -24,11 +23,11 @@ def assign_splits(names, val=None, test=None, seed=0, groups=None, lists=None):
         val, test: shares of the pairs, in [0, 1); the rest is ``train``, 0 leaves a split out. None for both: folders
             called for the splits decide, if every name lies in one and not all in ``train``; 0.15 each otherwise.
         seed: decides which pair, or which group, goes where.
-        groups: what keeps pairs together: a regular expression searched in each name, whose first group (or, without
-            one, whose match) is the pair's group; or a function from the name to the group. None: each for itself.
-        lists: in place of drawing: a folder that holds ``train.txt``, ``val.txt``, ``test.txt`` (or some of them), or a
-            mapping from split to such a file, in UTF-8. A line names a pair by its image: a path or a bare name, with
-            or without the ending; further columns are not read. Pairs on no list are left out.
+        groups: a regular expression searched in each name, whose first group, or else whose match, is the pair's group;
+            or a function from the name to the group. None: each pair for itself.
+        lists: a folder that holds some of ``train.txt``, ``val.txt``, ``test.txt``, or a mapping from split to such a
+            file, in UTF-8. The first column of a line, or all of it, is an image's path or bare name, with or without
+            the ending. Pairs on no list are left out.
 
     Returns:
         ``(split_of, notes)``: a mapping from split to sorted indices into ``names``, and what was inferred, in words.
@@ -62,15 +61,15 @@ def _group(names, groups):
     """The indices of each group, in the order in which the groups first appear."""
     if groups is None:
         return [[i] for i in range(len(names))]
-    members, strange = {}, []
+
+    def find_group(name):
+        match = re.search(groups, name)
+        return match and match[match.re.groups > 0]
+
+    members = {}
     for i, name in enumerate(names):
-        if callable(groups):
-            members.setdefault(groups(name), []).append(i)
-        elif (match := re.search(groups, name)) and match[match.re.groups > 0] is not None:
-            members.setdefault(match[match.re.groups > 0], []).append(i)
-        else:
-            strange.append(f"{name}: groups={groups!r} does not match")
-    refuse(strange, "names without a group")
+        members.setdefault(groups(name) if callable(groups) else find_group(name), []).append(i)
+    refuse([f"{names[i]}: groups={groups!r} does not match" for i in members.get(None, [])], "names without a group")
     return list(members.values())
 
 
