@@ -16,7 +16,7 @@ from seglib.labels import LabelMap
 class _InstanceCase(NamedTuple):
     name: str  # of the pair, for splits
     image: Path
-    key: Path  # the folder of its masks
+    folder: Path  # of its masks
     masks: list
 
 
@@ -60,21 +60,21 @@ def from_instances(root, labels=None, void=(), val=None, test=None, seed=0, grou
     cases = _find_cases(root)
     split_of, dealt = assign_splits([case.name for case in cases], val, test, seed, groups, lists)
     count, first = sum(len(case.masks) for case in cases), max(cases, key=lambda case: bool(case.masks))
-    example = " with ".join(path.relative_to(root).as_posix() for path in (first.image, first.key))
+    example = " with ".join(path.relative_to(root).as_posix() for path in (first.image, first.folder))
     notes = [f"{len(cases)} images, {count} masks of instances, the first {example}"]
     if empty := [case.image.relative_to(root).as_posix() for case in cases if not case.masks]:
         notes.append(f"{len(empty)} images without any mask are all background, the first {empty[0]}")
-    files = {str(case.key): case for case in cases}
+    keyed = {str(case.folder): case for case in cases}
 
     def read(key):
-        return _read_instances(files[key], void, labels.ignore_id)
+        return _read_instances(keyed[key], void, labels.ignore_id)
 
-    pairs = [(str(case.image), str(case.key)) for case in cases]
+    pairs = [(str(case.image), key) for key, case in keyed.items()]
     return from_pairs(name or root.resolve().name, labels, pairs, split_of, read, [*notes, *dealt])
 
 
 def _read_instances(case, void, ignore_id):
-    """One mask of an image's instances: (height, width) uint8 of 0, 1 and ``ignore_id``."""
+    """(height, width) uint8 of 0, 1 and ``ignore_id``."""
     size = read_size(case.image)
     inside, near = np.zeros(size, np.uint16), np.zeros(size, np.uint16)  # how many instances hold, or touch, a pixel
     for path in case.masks:

@@ -95,8 +95,8 @@ def find_pairs(images, masks):
         _refuse_numbers(sides, len(pairs), words)
     if not pairs:
         raise DataError(
-            f"no image of {images} and mask of {masks} have names that agree: {_example(sides[0])}, "
-            f"{_example(sides[1])}; name them alike, or give patterns such as images='…/*_rgb.png'"
+            f"no image of {images} and mask of {masks} have names that agree: {sides[0][0].path}, "
+            f"{sides[1][0].path}; name them alike, or give patterns such as images='…/*_rgb.png'"
         )
     return pairs, [file.path for files in alone for file in files], _describe(pairs, alone)
 
@@ -150,7 +150,7 @@ def _find_files(images, masks):
     paths = [{os.path.abspath(file.path) for file in files} for files in found]
     if paths[0] == paths[1]:
         raise DataError(
-            f"{os.fspath(images)}: the images and the masks are the same files, as {_example(found[0])}; give two "
+            f"{os.fspath(images)}: the images and the masks are the same files, as {found[0][0].path}; give two "
             "folders or two patterns, as in from_folder('data/*.jpg', 'data/*_mask.png')"
         )
     smaller = 0 if paths[0] < paths[1] else 1
@@ -208,7 +208,7 @@ def _refuse_numbers(sides, count, words):
         masks = {_renumber(key, 0) for key in masks if key}
         if any(len({_renumber(key, shift) for key in images} & masks) > count for shift in (-1, 0, 1)):
             raise DataError(
-                f"the numbers of images ({_example(sides[0])}, …) and masks ({_example(sides[1])}, …) differ: other "
+                f"the numbers of images ({sides[0][0].path}, …) and masks ({sides[1][0].path}, …) differ: other "
                 "leading zeros, or counted from 0 and from 1? Rename one side, as in img_007 and 007_mask"
             )
 
@@ -223,7 +223,6 @@ def _renumber(words, shift):
 
 
 def _describe(pairs, alone):
-    """How the files were paired, and what was left out, in words."""
     rule = "by the same name" if pairs[0][0].stem == pairs[0][1].stem else "by the words of their names"
     first = " and ".join(os.path.basename(file.path) for file in pairs[0])
     notes = [f"{len(pairs)} pairs {rule}, the first {first}"]
@@ -232,10 +231,6 @@ def _describe(pairs, alone):
             shown = ", ".join(os.path.basename(file.path) for file in files[:5]) + ", …" * (len(files) > 5)
             notes.append(f"left out: {len(files)} {what}{'s' * (len(files) > 1)} without {partner}: {shown}")
     return notes
-
-
-def _example(files):
-    return files[0].stem + os.path.splitext(files[0].path)[1]
 
 
 def _find_bad(paths, seen, encoding):

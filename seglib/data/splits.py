@@ -58,7 +58,6 @@ def assign_splits(names, val=None, test=None, seed=0, groups=None, lists=None):
 
 
 def _group(names, groups):
-    """The indices of each group, in the order in which the groups first appear."""
     if groups is None:
         return [[i] for i in range(len(names))]
 
@@ -105,17 +104,16 @@ def _describe(split_of):
 
 
 def _from_lists(names, lists):
-    """The splits that the lines of list files name."""
     if not isinstance(lists, dict):
         paths = {split: Path(lists, f"{split}.txt") for split in SPLITS}
         lists = {split: path for split, path in paths.items() if path.is_file()} or paths
     if strange := sorted(set(lists) - set(SPLITS)):
         raise DataError(f"lists= has the splits {', '.join(strange)}; wanted {', '.join(SPLITS)}")
-    places = {}  # from a path, or its end, without the ending to the pairs of that name
+    places = {}  # from the parts of a path, or of its end, without the ending to the pairs of that name
     for i, name in enumerate(names):
         parts = PurePosixPath(name).with_suffix("").parts
         for start in range(len(parts)):
-            places.setdefault("/".join(parts[start:]), []).append(i)
+            places.setdefault(parts[start:], []).append(i)
     wrong, split_at = [], {}
     for split, path in lists.items():
         for number, line in enumerate(Path(path).read_text("utf-8-sig", errors="replace").splitlines(), 1):
@@ -135,13 +133,10 @@ def _from_lists(names, lists):
 
 
 def _look_up(line, places):
-    """The pairs that a line means: of its first column, or the whole line, the longest path known."""
-    best, deepest = [], 0
-    for text in (re.split(r"[\s,;]", line)[0], line):
+    """The pairs that a line means: of the whole line, or its first column, the longest path known."""
+    known = []
+    for text in (line, re.split(r"[\s,;]", line)[0]):
         path = PurePosixPath(text.replace("\\", "/"))
-        for parts in ((*path.parts[:-1], path.stem), path.parts):
-            for start in range(len(parts)):
-                found = places.get("/".join(parts[start:]))
-                if found and len(parts) - start >= deepest:
-                    best, deepest = found, len(parts) - start
-    return best
+        for parts in (path.parts, (*path.parts[:-1], path.stem)):
+            known += [parts[start:] for start in range(len(parts)) if parts[start:] in places]
+    return places[max(known, key=len)] if known else []
