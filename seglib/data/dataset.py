@@ -1,5 +1,7 @@
 """A dataset is one value, the same whatever its source: splits of pairs, their label map, and batches for training."""
 
+import contextlib
+
 import numpy as np
 import tensorflow as tf
 
@@ -29,10 +31,10 @@ def refuse(problems, what):
 
 def to_label_map(labels):
     """The :class:`~seglib.labels.LabelMap` of a list of names; one as it is, and None; else a :class:`DataError`."""
+    if isinstance(labels, (list, tuple)):
+        return LabelMap(tuple(labels))
     if labels is None or isinstance(labels, LabelMap):
         return labels
-    if isinstance(labels, (list, tuple)) and all(isinstance(name, str) for name in labels):
-        return LabelMap(tuple(labels))
     raise DataError(f"labels= is a LabelMap or a list of names, got {labels!r}")
 
 
@@ -171,28 +173,20 @@ def from_pairs(name, labels, pairs, split_of, read_mask, notes=(), unpaired=(), 
     for note in notes:
         print(f"{name}: {note}", flush=True)
     if sizes is None and len(pairs) <= MAX_HEADERS:
-        sizes = [_read_size(image) for image, _ in pairs]
+        with contextlib.suppress(ImageError):  # which names the file when its pair is read
+            sizes = [read_size(image) for image, _ in pairs]
     files = {split: [pairs[i] for i in indices] for split, indices in split_of.items()}
-    known = {split: sizes and [sizes[i] for i in indices] for split, indices in split_of.items()}
-    known = {split: None if not chosen or None in chosen else chosen for split, chosen in known.items()}
+    known = {split: [sizes[i] for i in indices] if sizes and indices else None for split, indices in split_of.items()}
     splits = {split: _tf_pairs(chosen, known[split], read_mask) for split, chosen in files.items() if chosen}
     counts = {split: len(chosen) for split, chosen in files.items()}
     return Dataset(name, labels, splits, counts, known, files, read_mask, notes, unpaired)
 
 
 def read_pair(image, mask, read_mask, size=None):
-    """Reads one pair of files and checks that the two fit.
+    """Reads an image's path and a mask, by ``read_mask(mask)``: (height, width, 3) uint8 and (height, width) uint8.
 
-    Args:
-        image: the image's path.
-        mask: what ``read_mask(mask)`` → (height, width) uint8 reads the mask from.
-        size: ``(height, width)`` to resize both to; None leaves them as they are.
-
-    Returns:
-        (height, width, 3) uint8 and (height, width) uint8.
-
-    Raises:
-        DataError, ImageError: a file that cannot be read, or two sizes; the message names the file.
+    Both are resized to ``size = (height, width)`` if it is given. DataError, ImageError: a file that cannot be read, or
+    a mask of another size than its image; the message names the file.
     """
     picture, ids = open_image(image), read_mask(mask)
     check_size(mask, ids.shape, image, picture.size[::-1])
@@ -221,14 +215,6 @@ def resize_pair(pair, size):
     if tuple(pair["image"].shape[:2]) == size:
         return {"image": pair["image"], "mask": pair["mask"]}
     return _call_for_pair(lambda image, mask: (resize_image(image, size), resize_mask(mask, size)), inputs, size)
-
-
-def _read_size(image):
-    """``(height, width)`` from an image's header, or None if that cannot be read."""
-    try:
-        return read_size(image)
-    except ImageError:
-        return None
 
 
 def _tf_pairs(files, sizes, read_mask):

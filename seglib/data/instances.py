@@ -91,7 +91,7 @@ def _read_instances(case, void, ignore_id):
 
 
 def _read_instance(path):
-    """Where a binary mask file is not 0, or not black: (height, width) bool."""
+    """Where a binary mask file is not 0: (height, width) bool."""
     stored = read_values(path)
     values = stored.pixels
     if values.ndim == 3:

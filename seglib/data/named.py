@@ -12,11 +12,6 @@ import tensorflow_datasets as tfds
 from seglib.data.dataset import DataError, Dataset, resize_pair
 from seglib.data.specs import find_spec
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
 PROBE_SECONDS = 3  # in which a host must answer; TFDS itself would try for 204
 
 
@@ -100,9 +95,10 @@ def _prepare(name, spec, folder):
 def _lock(path):
     """Waits until no other process prepares the same; the lock falls with the process that holds it."""
     with path.open("w") as file:
-        with contextlib.suppress(OSError):  # a disk that knows no locks; there two processes only work twice
-            if fcntl:
-                fcntl.flock(file, fcntl.LOCK_EX)
+        with contextlib.suppress(ImportError, OSError):  # Windows, a disk without locks: two processes only work twice
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

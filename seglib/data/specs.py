@@ -81,26 +81,22 @@ def _cut(percent, test):
     return {"train": f"train[:{percent}%]", "val": f"train[{percent}%:]", "test": test}
 
 
-_PETS = {
-    "path": "oxford_iiit_pet",
-    "splits": _cut(85, test="test"),
-    "features": ("image", "segmentation_mask"),
-    "files": tuple(f"https://thor.robots.ox.ac.uk/~vgg/data/pets/{part}.tar.gz" for part in ("images", "annotations")),
-    "gigabytes": 0.81,
-    "notes": ("val: 15% of the official trainval",),
-}
+_PETS = Spec(
+    path="oxford_iiit_pet",
+    labels=labels.PETS,
+    splits=_cut(85, test="test"),
+    features=("image", "segmentation_mask"),
+    to_mask=_ids_of("segmentation_mask", labels.one_based(3, void=None)),
+    files=tuple(f"https://thor.robots.ox.ac.uk/~vgg/data/pets/{part}.tar.gz" for part in ("images", "annotations")),
+    gigabytes=0.81,
+    notes=("val: 15% of the official trainval",),
+)
 _SCENES, _COCO = "http://sceneparsing.csail.mit.edu/data/ChallengeData2017/", "http://images.cocodataset.org/"
 
 SPECS = {
-    "oxford_iiit_pet": Spec(
-        **_PETS,
-        labels=labels.PETS,
-        to_mask=_ids_of("segmentation_mask", labels.one_based(3, void=None)),
-    ),
-    "oxford_iiit_pet/binary": Spec(
-        **_PETS,
-        labels=labels.PETS_BINARY,
-        to_mask=_ids_of("segmentation_mask", {1: 1, 2: 0, 3: labels.VOID}),
+    "oxford_iiit_pet": _PETS,
+    "oxford_iiit_pet/binary": _PETS._replace(
+        labels=labels.PETS_BINARY, to_mask=_ids_of("segmentation_mask", {1: 1, 2: 0, 3: labels.VOID})
     ),
     "cityscapes": Spec(
         path="cityscapes/semantic_segmentation",

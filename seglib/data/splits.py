@@ -60,14 +60,14 @@ def assign_splits(names, val=None, test=None, seed=0, groups=None, lists=None):
 def _group(names, groups):
     if groups is None:
         return [[i] for i in range(len(names))]
-
-    def find_group(name):
-        match = re.search(groups, name)
-        return match and match[match.re.groups > 0]
-
     members = {}
     for i, name in enumerate(names):
-        members.setdefault(groups(name) if callable(groups) else find_group(name), []).append(i)
+        if callable(groups):
+            group = groups(name)
+        else:
+            match = re.search(groups, name)
+            group = match and match[match.re.groups > 0]
+        members.setdefault(group, []).append(i)
     refuse([f"{names[i]}: groups={groups!r} does not match" for i in members.get(None, [])], "names without a group")
     return list(members.values())
 
