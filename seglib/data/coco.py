@@ -38,8 +38,7 @@ def from_coco(
         val, test: shares of the images, in [0, 1); None for both: folders called for the splits decide, or else 0.15.
             Like ``groups`` and ``lists``, not with a mapping of files.
         seed: decides which image, or which group, goes where.
-        groups: what keeps images together: a regular expression, or a function, from the place below the folder to the
-            group.
+        groups: what keeps images together: a regular expression, or a function, from place in the folder to group.
         lists: a folder with ``train.txt``, ``val.txt``, ``test.txt``, or a mapping from split to such a file.
         name: for messages and titles. Default: what the (first) JSON file is called.
         others: what the categories become that ``labels`` lacks: ``"background"`` or ``"void"``. Default: an error.
@@ -107,7 +106,6 @@ def _draw_mask(image, uncovered):
 
 
 def _read_json(path):
-    """The contents of a JSON file, of which only the outermost structure is checked."""
     try:
         content = json.loads(path.read_bytes())
     except ValueError as error:

@@ -95,9 +95,9 @@ class Dataset:
                 :func:`seglib.class_balance.rare_class_repeats`: an epoch has as many pairs as ever, some of them
                 several times, drawn anew each time, and others not at all. None: each once.
             seed: another one gives another order and other draws; the same gives the same batches in every run.
-            epoch: the number of the first epoch. Each further iteration over these batches is the next epoch, a
-                ``.take(1)`` too, but not the batch that ``fit`` builds a model from beforehand (JAX, torch). A run
-                that is resumed after n epochs asks for ``epoch=n`` and gets the very batches it would have seen.
+            epoch: the number of the first epoch. Each further iteration is the next one, a ``.take(1)`` too, but not
+                the batch that ``fit`` builds a model from (JAX, torch). A run that is resumed after n epochs asks for
+                ``epoch=n`` and gets the batches it would have seen.
 
         Returns:
             A ``tf.data.Dataset`` of ``(images, masks)``: (batch, height, width, 3) float32 in 0–255 and
@@ -134,11 +134,9 @@ class Dataset:
             pairs = _map(pairs, lambda pair, draw, epoch: (augment(pair, draw), draw, epoch))
         batches = pairs.batch(min(batch_size, count), drop_remainder=split == "train")
         if mix is not None:
-
-            def mixed(number, batch):
-                return (mix(batch[0], draw_batch_seed(seed, batch[2][0], number)),)
-
-            batches = _map(batches.enumerate(), mixed)
+            batches = _map(
+                batches.enumerate(), lambda number, batch: (mix(batch[0], draw_batch_seed(seed, batch[2][0], number)),)
+            )
         return _map(batches, _to_fit).prefetch(tf.data.AUTOTUNE)
 
     def is_cached(self, split, size=None):

@@ -29,10 +29,10 @@ class Encoding:
     def __init__(self, table, labels):
         self.labels, self.table = labels, table
         self.in_colour = bool(table) and isinstance(next(iter(table)), tuple)
-        if table:
-            keys = np.array([_pack(key) if self.in_colour else key for key in table], np.int64)
-            order = np.argsort(keys)
-            self._keys, self._ids = keys[order], np.array(list(table.values()), np.uint8)[order]
+        table = table or {i: i for i in (*range(labels.num_classes), labels.ignore_id)}
+        keys = np.array([_pack(key) if self.in_colour else key for key in table], np.int64)
+        order = np.argsort(keys)
+        self._keys, self._ids = keys[order], np.array(list(table.values()), np.uint8)[order]
 
     def read(self, path):
         """Reads a mask: (height, width) uint8 class ids.
@@ -64,11 +64,9 @@ class Encoding:
 
     def knows(self, mask):
         """Whether ``read`` finds a class for all that the mask holds, as far as its counted values tell."""
-        if self.table is None:
-            known = {*range(self.labels.num_classes), self.labels.ignore_id}
-            return bool(mask.values) and not mask.lossy and set(mask.values) <= known
         codes = mask.colours if self.in_colour else mask.values
-        return bool(codes) and set(codes) <= set(self._keys.tolist())
+        is_spoilt = self.table is None and mask.lossy
+        return bool(codes) and not is_spoilt and set(codes) <= set(self._keys.tolist())
 
     def _list(self, codes):
         shown = ", ".join(f"#{code:06x}" if self.in_colour else str(code) for code in codes[:8])
@@ -123,14 +121,14 @@ def _read_mask_values(path):
         found = read_values(path)
     except ImageError:
         return None
-
-    def count(array):
-        different, pixels = np.unique(array, return_counts=True)
-        return Counter(dict(zip(different.tolist(), pixels.tolist(), strict=True)))
-
-    values = count(found.pixels) if found.pixels.ndim == 2 else Counter()
+    values = _count(found.pixels) if found.pixels.ndim == 2 else Counter()
     palette = {} if found.palette is None else {index: tuple(found.palette[index].tolist()) for index in values}
-    return _MaskValues(found.pixels.shape[:2], values, count(_codes(found)), palette, found.lossy)
+    return _MaskValues(found.pixels.shape[:2], values, _count(_codes(found)), palette, found.lossy)
+
+
+def _count(values):
+    found, pixels = np.unique(values, return_counts=True)
+    return Counter(dict(zip(found.tolist(), pixels.tolist(), strict=True)))
 
 
 def _check_table(ids):
@@ -167,7 +165,6 @@ def _kind(mask):
 
 
 def _infer_colours(found, labels):
-    """``(table, label map, note)`` of painted masks."""
     if labels is not None:
         table = {labels.void_colour: labels.ignore_id, **{c: i for i, c in enumerate(labels.colours)}}
         return table, labels, "painted in the colours of the label map"
@@ -181,7 +178,6 @@ def _infer_colours(found, labels):
 
 
 def _infer_grey(values, lossy, smooth, labels):
-    """``(table, label map, note)`` of masks in grey or with a palette."""
     found = sorted(values)
     if set(found) <= {0, 255} and (labels is None or labels.num_classes == 2):
         return {0: 0, 255: 1}, labels or LabelMap(BINARY), "black and white, 0 → class 0, 255 → class 1"

@@ -79,10 +79,7 @@ def _is_building():
 
 
 def _draw_seeds(count, seed, epoch, *numbers):
-    """(count, 2) int32 from 0: seeds that are a function of the numbers alone, and as good as random themselves.
-
-    What ``fold_in`` gives is not: ``[a hash of the seed, number]``, all but the same for neighbours.
-    """
+    """(count, 2) int32 from 0: random seeds, by the numbers alone. Those of ``fold_in`` are alike for neighbours."""
     folded = tf.stack([tf.constant(seed, tf.int64), epoch])
     for number in numbers:
         folded = tf.random.fold_in(folded, tf.cast(number, tf.int64))

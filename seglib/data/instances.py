@@ -34,8 +34,7 @@ def from_instances(root, labels=None, void=(), val=None, test=None, seed=0, grou
             (diagonals count) of two or more instances, which includes their overlaps and gaps one pixel wide.
         val, test: shares of the images, in [0, 1); None for both: folders called for the splits decide, or else 0.15.
         seed: decides which image, or which group, goes where.
-        groups: what keeps images together: a regular expression, or a function, from the name ``<image>.png`` to the
-            group.
+        groups: what keeps images together: a regular expression, or a function, from ``<image>.png`` to the group.
         lists: a folder with ``train.txt``, ``val.txt``, ``test.txt``, or a mapping from split to such a file.
         name: for messages; by default that of the folder.
 
