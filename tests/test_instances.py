@@ -172,7 +172,8 @@ class TestRefused:
             from_instances(root, **how)
 
     def test_folders_without_a_layout(self, tmp_path):
-        self.refused(tmp_path / "nowhere", "nowhere: no such folder")
+        with pytest.raises(FileNotFoundError, match="nowhere"):
+            from_instances(tmp_path / "nowhere")
         save(tmp_path / "photos" / "a.png", photo())
         self.refused(tmp_path, "wanted <image>/images")
 

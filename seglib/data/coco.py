@@ -36,7 +36,6 @@ def from_coco(
             annotation covers are of its class *background*, or void if it has none. Default: background, then the
             categories in the order of their ids.
         val, test: shares of the images, in [0, 1); None for both: folders called for the splits decide, or else 0.15.
-            Like ``groups`` and ``lists``, not with a mapping of files.
         seed: decides which image, or which group, goes where.
         groups: what keeps images together: a regular expression, or a function, from place in the folder to group.
         lists: a folder with ``train.txt``, ``val.txt``, ``test.txt``, or a mapping from split to such a file.

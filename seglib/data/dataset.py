@@ -162,9 +162,8 @@ def from_pairs(name, labels, pairs, split_of, read_mask, notes=(), unpaired=(), 
 
     Args:
         name, labels: the name for messages, and the :class:`~seglib.labels.LabelMap`.
-        pairs: list of ``(image, mask)``: the image's path, and what ``read_mask`` reads the mask from.
+        pairs: list of ``(image, mask)``: the image's path, and what ``read_mask`` reads (height, width) uint8 ids from.
         split_of: mapping from a split to the indices of its pairs.
-        read_mask: ``read_mask(mask)`` → (height, width) uint8 class ids, or raises ``ValueError``.
         notes, unpaired: what was inferred about the source, and the files that were left out.
         sizes: the ``(height, width)`` of every pair; None: the headers of up to ``MAX_HEADERS`` images tell them.
     """
@@ -230,7 +229,7 @@ def _tf_pairs(files, sizes, read_mask):
 
 
 def _call_for_pair(function, inputs, size):
-    """The pair that ``function(*inputs)`` makes in Python; its height and width may be None: not known."""
+    """The pair that ``function(*inputs)`` makes in Python, of a size that may be ``(None, None)``: not known."""
     specs = [tf.TensorSpec((*size, 3), tf.uint8), tf.TensorSpec(size, tf.uint8)]
     return dict(zip(("image", "mask"), call_python(function, inputs, specs), strict=True))
 

@@ -35,11 +35,7 @@ class Encoding:
         self._keys, self._ids = keys[order], np.array(list(table.values()), np.uint8)[order]
 
     def read(self, path):
-        """Reads a mask: (height, width) uint8 class ids.
-
-        Raises:
-            ValueError: a file that cannot be read, or values (they are listed) that stand for no class.
-        """
+        """Reads a mask file: (height, width) uint8 class ids; a ValueError lists values that stand for no class."""
         values = read_values(path)
         if values.pixels.ndim == 3 and not self.in_colour:
             raise DataError(

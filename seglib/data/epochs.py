@@ -16,8 +16,7 @@ def draw_epochs(items, count, held, seed, epoch, repeats=None):
     """The items in another order in each iteration.
 
     Args:
-        items: a ``tf.data.Dataset`` in a fixed order.
-        count: how many items there are.
+        items, count: a ``tf.data.Dataset`` in a fixed order, and how many items it has.
         held: from how many of them the next one is drawn.
         seed: another one gives other orders and draws.
         epoch: the number of the first iteration; each further one is the next, but for one that only builds a model.

@@ -43,7 +43,7 @@ def from_instances(root, labels=None, void=(), val=None, test=None, seed=0, grou
         size than the image or more than two values.
 
     Raises:
-        DataError: another layout, an image without a folder of masks, or masks without an image.
+        DataError: another layout, an image without a folder of masks, or masks without an image. OSError: no folder.
 
     Reference:
         Caicedo et al. (2019), "Nucleus segmentation across imaging experiments: the 2018 Data Science Bowl",
@@ -103,9 +103,6 @@ def _read_instance(path):
 
 
 def _find_cases(root):
-    """The cases, in the order of names; no file is opened."""
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder")
     kinds = ("images", "masks")
     folders = sorted({path.parent for path in list_below(root) if path.name in kinds and path.is_dir()})
     cases, problems = [], []

@@ -84,26 +84,18 @@ def _prepare(name, spec, folder):
         what = "drawing it once, up to two minutes on a slow machine"
     print(f"{name}: {what} (or waiting for another process that does) …", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder / f".{spec.path.replace('/', '-')}.lock"):
+    with (folder / f".{spec.path.replace('/', '-')}.lock").open("w") as file:
+        with contextlib.suppress(ImportError, OSError):  # Windows, a disk without locks: two processes only work twice
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)  # it falls with the process that holds it
         builder = tfds.builder(spec.path, data_dir=str(folder))
         if not builder.is_prepared():  # another process may have prepared it while this one waited
             _write(name, spec, folder, builder)
     return builder
 
 
-@contextlib.contextmanager
-def _lock(path):
-    """Waits until no other process prepares the same; the lock falls with the process that holds it."""
-    with path.open("w") as file:
-        with contextlib.suppress(ImportError, OSError):  # Windows, a disk without locks: two processes only work twice
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def _write(name, spec, folder, builder):
-    """Lets TFDS write the data."""
     if Path(builder.data_dir).exists():
         raise DataError(f"{builder.data_dir}: no dataset_info.json in it. Delete this folder and call data.load again")
     tfds.display_progress_bar(enable=bool(spec.files))  # those of drawing would pile up in a saved notebook
@@ -147,10 +139,7 @@ def _check_sources(name, spec, folder):
 
 
 def _find_trouble(url):
-    """Why an address does not answer in time, or None. The thread is for name servers, which heed no timeout.
-
-    404 and the like are answers, which TFDS reports at once; what ends in 500 or more it would repeat for minutes.
-    """
+    """Why an address does not answer in time, or None. The thread is for name servers, which heed no timeout."""
     import requests  # as TFDS does: the same proxies, the same certificates
 
     trouble = f"no answer within {PROBE_SECONDS} seconds"
@@ -158,7 +147,7 @@ def _find_trouble(url):
     def ask():
         nonlocal trouble
         try:
-            with requests.get(url, stream=True, timeout=PROBE_SECONDS) as answer:
+            with requests.get(url, stream=True, timeout=PROBE_SECONDS) as answer:  # TFDS would repeat 500s for minutes
                 trouble = f"answered {answer.status_code} {answer.reason}" if answer.status_code >= 500 else None
         except requests.RequestException as error:
             trouble = str(error)

@@ -191,8 +191,7 @@ def _refuse_several(sides, pairs, words):
         runs = [tuple(name[i : i + size]) for size in range(len(name), 0, -1) for i in range(len(name) - size + 1)]
         image = image_of.get(mask.path) or next((image_named[run] for run in runs if run in image_named), None)
         masks_of[image].append(mask)
-    masks_of.pop(None, None)
-    several = {image: found for image, found in masks_of.items() if len(found) > 1}
+    several = {image: found for image, found in masks_of.items() if image and len(found) > 1}
     if several:
         image, found = next(iter(several.items()))
         raise DataError(

@@ -67,8 +67,7 @@ def _ids_of(feature, ids):
 def _coco_panoptic(example, features):
     """The colour of a pixel is its segment's id, R + 256 G + 256² B; the list of segments tells the class of each.
 
-    The label's number is TFDS's own, so it is the name that counts. A crowd is of its class like any other segment.
-    Colours that no segment has are void: 0, black, is what nobody labelled.
+    By its name, as the label's number is TFDS's own. Colours without a segment, such as black, are void.
     """
     code = tf.tensordot(tf.cast(example["panoptic_image"], tf.int64), tf.constant([1, 256, 65536], tf.int64), 1)
     names, segments = features["panoptic_objects"]["label"].names, example["panoptic_objects"]
@@ -92,6 +91,7 @@ _PETS = Spec(
     notes=("val: 15% of the official trainval",),
 )
 _SCENES, _COCO = "http://sceneparsing.csail.mit.edu/data/ChallengeData2017/", "http://images.cocodataset.org/"
+_COCO_ARCHIVES = ("zips/train", "zips/val", "annotations/panoptic_annotations_trainval")
 
 SPECS = {
     "oxford_iiit_pet": _PETS,
@@ -131,11 +131,7 @@ SPECS = {
         splits=_cut(95, test="validation"),
         features=("image", "panoptic_image", "panoptic_objects"),
         to_mask=_coco_panoptic,
-        files=(
-            f"{_COCO}zips/train2017.zip",
-            f"{_COCO}zips/val2017.zip",
-            f"{_COCO}annotations/panoptic_annotations_trainval2017.zip",
-        ),
+        files=tuple(f"{_COCO}{archive}2017.zip" for archive in _COCO_ARCHIVES),
         gigabytes=21.0,
         notes=("val: 5% of the official train; test: the official val",),
     ),

@@ -7,12 +7,11 @@ import numpy as np
 
 from seglib.data.dataset import SPLITS, DataError, refuse
 
-SPLIT_NAMES = {  # of folders, in lower case
+SPLIT_NAMES = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
 }
-SHARE = 0.15  # of val and of test, unless something else is said
 
 
 def assign_splits(names, val=None, test=None, seed=0, groups=None, lists=None):
@@ -26,8 +25,7 @@ def assign_splits(names, val=None, test=None, seed=0, groups=None, lists=None):
         groups: a regular expression searched in each name, whose first group, or else whose match, is the pair's group;
             or a function from the name to the group. None: each pair for itself.
         lists: a folder that holds some of ``train.txt``, ``val.txt``, ``test.txt``, or a mapping from split to such a
-            file, in UTF-8. The first column of a line, or all of it, is an image's path or bare name, with or without
-            the ending. Pairs on no list are left out.
+            file. A line, or its first column, is an image's path or bare name, with or without the ending.
 
     Returns:
         ``(split_of, notes)``: a mapping from split to sorted indices into ``names``, and what was inferred, in words.
@@ -42,7 +40,7 @@ def assign_splits(names, val=None, test=None, seed=0, groups=None, lists=None):
         return _from_lists(names, lists)
     if (val, test, groups) == (None, None, None) and (by_folder := _from_folders(names)):
         return by_folder
-    val, test = (SHARE if share is None else share for share in (val, test))
+    val, test = (0.15 if share is None else share for share in (val, test))
     if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
         raise DataError(f"val and test are shares in [0, 1) that leave some for train, got {val} and {test}")
     members = _group(names, groups)
