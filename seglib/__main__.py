@@ -13,7 +13,7 @@ MODELS = {"unet": {"depth": 5}, "fcn": {"backbone": "small"}, "deeplab_v3_plus":
 AUGMENTATIONS = ("none", "light", "standard", "strong")
 EXIT = "exit codes: 0 all is well, 1 something is wrong and said, 2 the command was not understood, 130 interrupted"
 DATA = """DATA is a name, such as streets/tiny or oxford_iiit_pet; or two folders, of images and of masks that have the
-same names; or one folder of both. Folders are split by chance, the same way each time; what is inferred is printed."""
+same names. Folders are split by chance, the same way each time; what is inferred is printed."""
 
 
 def main(arguments=None):
@@ -143,8 +143,8 @@ def _load_data(options):
     from seglib import data
 
     if len(options.data) > 2:
-        raise ValueError(f"DATA is a name, or one or two folders; got {' '.join(options.data)}")
-    if len(options.data) == 1 and not Path(options.data[0]).is_dir():
+        raise ValueError(f"DATA is a name, or two folders; got {' '.join(options.data)}")
+    if len(options.data) == 1:
         if options.classes:
             raise ValueError(f"--classes names the classes of folders; {options.data[0]} is none")
         return data.load(options.data[0])

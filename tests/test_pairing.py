@@ -17,9 +17,9 @@ def touch(root, names):
         (root / name).touch()
 
 
-def paired(root, images, masks=None):
+def paired(root, images, masks):
     """From each image to its mask; the files without a partner; the notes."""
-    pairs, unpaired, notes = find_pairs(root / images, None if masks is None else root / masks)
+    pairs, unpaired, notes = find_pairs(root / images, root / masks)
     return {short(image.path, root): short(mask.path, root) for image, mask in pairs}, unpaired, notes
 
 
@@ -63,23 +63,21 @@ TREES = {
     "a prefix": ("i", "m", grid("i/{i}.jpg", "m/gt_{i}.png", i=THREE)),
     "folders within": ("i", "m", grid("i/{d}/{i}.jpg", "m/{d}/{i}_x.png", d="ab", i=THREE)),
     "folders of images": ("i", "m", {"i/a/cat.jpg": "m/cat_x.png", "i/b/dog.jpg": "m/dog_x.png"}),
-    "splits above": (".", None, grid("{s}/images/{i}.jpg", "{s}/masks/{i}.png", s=("train", "test"), i=THREE)),
-    "splits above, by patterns": (
+    "splits above": (
         "*/images", "*/masks", grid("{s}/images/{i}.png", "{s}/masks/{i}_gt.png", s=("train", "test"), i=THREE),
     ),
     "wholes and tiles": ("i", "m", grid("i/{i}{t}.jpg", "m/{i}{t}_x.png", i=THREE, t=("", "_1", "_2"))),
     "upper-case endings": ("i", "m", {"i/1.JPG": "m/1.PNG", "i/2.TIFF": "m/2.Gif"}),
     "DRIVE": ("images", "1st_manual", grid("images/{i}_training.tif", "1st_manual/{i}_manual1.gif", i=range(21, 25))),
     "CamVid, one folder": ("x", "x/*_L.png", grid("x/TP_00{i}.png", "x/TP_00{i}_L.png", i=THREE)),
-    "CamVid of SegNet": (".", None, grid("{s}/{i}.png", "{s}annot/{i}.png", s=("train", "val"), i=THREE)),
-    "Cityscapes, label ids alone": (".", None, CITIES),
-    "patients": (".", None, grid("p{p}/images/{i}.png", "p{p}/masks/{i}.png", p=(1, 2), i=THREE)),
+    "CamVid of SegNet": (".", "*annot", grid("{s}/{i}.png", "{s}annot/{i}.png", s=("train", "val"), i=THREE)),
+    "Cityscapes, label ids alone": (".", "gtFine", CITIES),
     "patients and slices by number": ("i", "m", grid("i/{p}/{i}.png", "m/{p}/{i}.png", p=(1, 2), i=(1, 2))),
     "side by side": ("p/*.jpg", "p/*.png", grid("p/segment{i}.jpg", "p/segment{i}.png", i=THREE)),
     "masks among the images": ("d", "d/masks", grid("d/{i}.png", "d/masks/{i}.png", i=THREE)),
     "images among the masks": ("d/raw", "d", grid("d/raw/{i}.png", "d/{i}.png", i=THREE)),
     "a folder and a pattern": ("d", "d/*_x.png", grid("d/{i}.png", "d/{i}_x.png", i=THREE)),
-    "gt in the middle": (".", None, grid("Im_RN_{i}.png", "Im_GT_RN_{i}.png", i=THREE)),
+    "gt in the middle": (".", "*_GT_*", grid("Im_RN_{i}.png", "Im_GT_RN_{i}.png", i=THREE)),
     "beyond ASCII": ("i", "m", grid("i/Öl 图{i}.jpg", "m/Öl 图{i}_mask.png", i=THREE)),
     "one pair": ("a", "b", {"a/photo.png": "b/photo_mask.png"}),
 }  # fmt: skip
@@ -145,7 +143,7 @@ def test_a_pattern_chooses_one_kind(tmp_path):
 
 def test_one_more_mask_of_one_image(tmp_path):
     touch(tmp_path, [*BUSI, *BUSI.values(), "b/benign (4)_mask_1.png", "b/benign (77)_mask.png"])
-    refused(tmp_path, "b", None, "1 images", "benign (4)_mask_1.png", "from_instances")
+    refused(tmp_path, "b", "b/*_mask*.png", "1 images", "benign (4)_mask_1.png", "from_instances")
     pairs, unpaired, _ = paired(tmp_path, "b", "b/*)_mask.png")
     assert pairs == BUSI
     assert [Path(path).name for path in unpaired] == ["benign (4)_mask_1.png", "benign (77)_mask.png"]
@@ -208,8 +206,7 @@ class TestPartly:
         (["i/1.png", "i/1.bmp", "m/1.png"], "i", "m", ["i/1.bmp and 1.png", "pattern"]),
         (["i/a/1.jpg", "i/b/1.jpg", "i/b/2.jpg", "m/1_x.png", "m/2_x.png"], "i", "m", ["i/a/1.jpg and ../b/1.jpg"]),
         (["i/1.png", "m/1.gif", "m/1.png"], "i", "m", ["1.gif", "1.png", "masks='"]),
-        (["d/a.png", "d/b.png"], "d", None, ["d: cannot tell", "a.png", "'data/*_mask.png'"]),
-        (["d/a_mask.png", "d/b_mask.png"], "d", "d", ["d: cannot tell"]),
+        (["d/a.png", "d/a_mask.png"], "d", "d", ["d: ", "same files", "a.png", "'data/*_mask.png'"]),
     ],
 )  # fmt: skip
 def test_refused_and_told_why(tmp_path, files, images, masks, words):

@@ -6,13 +6,4 @@ from seglib.data.instances import from_instances
 from seglib.data.named import load
 from seglib.data.pairing import from_folder
 
-__all__ = [
-    "SPLITS",
-    "DataError",
-    "Dataset",
-    "from_coco",
-    "from_folder",
-    "from_instances",
-    "load",
-    "resize_pair",
-]
+__all__ = ["SPLITS", "DataError", "Dataset", "from_coco", "from_folder", "from_instances", "load", "resize_pair"]

@@ -7,19 +7,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seglib.data.dataset import SPLITS, DataError, from_pairs, refuse, report, to_label_map
+from seglib.data.dataset import SPLITS, DataError, from_pairs, refuse, to_label_map
 from seglib.data.splits import assign_splits
 from seglib.labels import LabelMap
 
 
 class _Image(NamedTuple):
-    """An image: its split (None: to be drawn), its folder, its place in it, its size, its (class, segmentation)s."""
-
-    split: str | None
+    split: str | None  # None: to be drawn
     folder: Path
-    place: str
+    place: str  # in the folder
     size: tuple[int, int]
-    shapes: list[tuple]
+    shapes: list[tuple]  # (class id, segmentation)
 
 
 def from_coco(
@@ -37,14 +35,10 @@ def from_coco(
         labels: a :class:`~seglib.labels.LabelMap`, or a list of names, that has the categories' names. Pixels that no
             annotation covers are of its class *background*, or void if it has none. Default: background, then the
             categories in the order of their ids.
-        val, test: shares of the images, in [0, 1), drawn by ``seed``; the rest is ``train``, 0 leaves a split out. None
-            for both: by folders called ``train``, ``val``, ``test`` if every image lies in one of them, 0.15 each
-            otherwise. Like ``groups`` and ``lists``, not with a mapping of files.
+        val, test: shares of the images, in [0, 1); None for both: folders called for the splits decide, or else 0.15.
         seed: decides which image, or which group, goes where.
-        groups: what keeps images together: a regular expression searched in each image's place below the folder, whose
-            first group (or, without one, whose match) is the group; or a function from the place to the group.
-        lists: official lists in place of drawing: a folder that holds ``train.txt``, ``val.txt``, ``test.txt``, or a
-            mapping from split to such a file, which names an image a line. Images on no list are left out.
+        groups: what keeps images together: a regular expression, or a function, from place in the folder to group.
+        lists: a folder with ``train.txt``, ``val.txt``, ``test.txt``, or a mapping from split to such a file.
         name: for messages and titles. Default: what the (first) JSON file is called.
         others: what the categories become that ``labels`` lacks: ``"background"`` or ``"void"``. Default: an error.
 
@@ -79,17 +73,16 @@ def from_coco(
     notes.append(f"{len(listed)} images, {sum(len(image.shapes) for image in listed)} annotations")
     if empty := [image.place for image in listed if not image.shapes]:
         notes.append(f"{len(empty)} images without any annotation, the first {empty[0]}")
-    report(name, notes)
-    split_of, dealt = {s: [i for i, image in enumerate(listed) if image.split == s] for s in SPLITS}, []
+    split_of = {s: [i for i, image in enumerate(listed) if image.split == s] for s in SPLITS}
     if None in files:
         split_of, dealt = assign_splits([image.place for image in listed], val, test, seed, groups, lists)
-        report(name, dealt)
+        notes += dealt
 
     def read_mask(key):
         return _draw_mask(keyed[key], uncovered)
 
     pairs = [(str(image.folder / image.place), key) for key, image in keyed.items()]
-    return from_pairs(name, labels, pairs, split_of, read_mask, [*notes, *dealt], sizes=[i.size for i in listed])
+    return from_pairs(name, labels, pairs, split_of, read_mask, notes, sizes=[i.size for i in listed])
 
 
 def _draw_mask(image, uncovered):
@@ -111,11 +104,7 @@ def _draw_mask(image, uncovered):
     return ids
 
 
-# The JSON files and their categories
-
-
 def _read_json(path):
-    """The contents of a JSON file, of which only the outermost structure is checked."""
     try:
         content = json.loads(path.read_bytes())
     except ValueError as error:
@@ -160,9 +149,6 @@ def _read_categories(contents):
             if key is None or name is None or names.setdefault(key, name) != name:
                 raise DataError(f"{path}: category {key!r} is called {name!r}, another {names.get(key)!r}")
     return names
-
-
-# Images and their annotations
 
 
 def _read_images(sources, contents, class_of):

@@ -1,5 +1,7 @@
 """A dataset is one value, the same whatever its source: splits of pairs, their label map, and batches for training."""
 
+import contextlib
+
 import numpy as np
 import tensorflow as tf
 
@@ -27,18 +29,12 @@ def refuse(problems, what):
         raise DataError(f"{what} ({len(problems)}):\n  {shown}{more}")
 
 
-def report(name, notes):
-    """Prints what was inferred about a source, one note a line, before anything of it is read."""
-    for note in notes:
-        print(f"{name}: {note}", flush=True)
-
-
 def to_label_map(labels):
-    """A :class:`~seglib.labels.LabelMap` (or None) as it is, and one of a list of names; else a :class:`DataError`."""
+    """The :class:`~seglib.labels.LabelMap` of a list of names; one as it is, and None; else a :class:`DataError`."""
+    if isinstance(labels, (list, tuple)):
+        return LabelMap(tuple(labels))
     if labels is None or isinstance(labels, LabelMap):
         return labels
-    if isinstance(labels, (list, tuple)) and all(isinstance(name, str) for name in labels):
-        return LabelMap(tuple(labels))
     raise DataError(f"labels= is a LabelMap or a list of names, got {labels!r}")
 
 
@@ -99,9 +95,9 @@ class Dataset:
                 :func:`seglib.class_balance.rare_class_repeats`: an epoch has as many pairs as ever, some of them
                 several times, drawn anew each time, and others not at all. None: each once.
             seed: another one gives another order and other draws; the same gives the same batches in every run.
-            epoch: the number of the first epoch. Each further iteration over these batches is the next epoch, a
-                ``.take(1)`` too, but not the batch that ``fit`` builds a model from beforehand (JAX, torch). A run
-                that is resumed after n epochs asks for ``epoch=n`` and gets the very batches it would have seen.
+            epoch: the number of the first epoch. Each further iteration is the next one, a ``.take(1)`` too, but not
+                the batch that ``fit`` builds a model from (JAX, torch). A run that is resumed after n epochs asks for
+                ``epoch=n`` and gets the batches it would have seen.
 
         Returns:
             A ``tf.data.Dataset`` of ``(images, masks)``: (batch, height, width, 3) float32 in 0–255 and
@@ -138,11 +134,9 @@ class Dataset:
             pairs = _map(pairs, lambda pair, draw, epoch: (augment(pair, draw), draw, epoch))
         batches = pairs.batch(min(batch_size, count), drop_remainder=split == "train")
         if mix is not None:
-
-            def mixed(number, batch):
-                return (mix(batch[0], draw_batch_seed(seed, batch[2][0], number)),)
-
-            batches = _map(batches.enumerate(), mixed)
+            batches = _map(
+                batches.enumerate(), lambda number, batch: (mix(batch[0], draw_batch_seed(seed, batch[2][0], number)),)
+            )
         return _map(batches, _to_fit).prefetch(tf.data.AUTOTUNE)
 
     def is_cached(self, split, size=None):
@@ -164,39 +158,32 @@ class Dataset:
 
 
 def from_pairs(name, labels, pairs, split_of, read_mask, notes=(), unpaired=(), sizes=None):
-    """The :class:`Dataset` of pairs in files: nothing is read but, of up to ``MAX_HEADERS`` images, the headers.
+    """Prints the notes, and gives the :class:`Dataset` of pairs in files, of which at most image headers are read.
 
     Args:
         name, labels: the name for messages, and the :class:`~seglib.labels.LabelMap`.
-        pairs: list of ``(image, mask)``: the image's path, and what ``read_mask`` reads the mask from.
-        split_of: mapping from a split to the indices of its pairs, as from :func:`~seglib.data.splits.assign_splits`.
-        read_mask: ``read_mask(mask)`` → (height, width) uint8 class ids, or raises ``ValueError``.
+        pairs: list of ``(image, mask)``: the image's path, and what ``read_mask`` reads (height, width) uint8 ids from.
+        split_of: mapping from a split to the indices of its pairs.
         notes, unpaired: what was inferred about the source, and the files that were left out.
-        sizes: the ``(height, width)`` of every pair where the source tells them; None: the headers do.
+        sizes: the ``(height, width)`` of every pair; None: the headers of up to ``MAX_HEADERS`` images tell them.
     """
+    for note in notes:
+        print(f"{name}: {note}", flush=True)
     if sizes is None and len(pairs) <= MAX_HEADERS:
-        sizes = [read_size_or_none(image) for image, _ in pairs]
+        with contextlib.suppress(ImageError):  # which names the file when its pair is read
+            sizes = [read_size(image) for image, _ in pairs]
     files = {split: [pairs[i] for i in indices] for split, indices in split_of.items()}
-    known = {split: sizes and [sizes[i] for i in indices] for split, indices in split_of.items()}
-    known = {split: None if not chosen or None in chosen else chosen for split, chosen in known.items()}
+    known = {split: [sizes[i] for i in indices] if sizes and indices else None for split, indices in split_of.items()}
     splits = {split: _tf_pairs(chosen, known[split], read_mask) for split, chosen in files.items() if chosen}
     counts = {split: len(chosen) for split, chosen in files.items()}
     return Dataset(name, labels, splits, counts, known, files, read_mask, notes, unpaired)
 
 
 def read_pair(image, mask, read_mask, size=None):
-    """Reads one pair of files and checks that the two fit.
+    """Reads an image's path and a mask, by ``read_mask(mask)``: (height, width, 3) uint8 and (height, width) uint8.
 
-    Args:
-        image: the image's path.
-        mask: what ``read_mask(mask)`` → (height, width) uint8 reads the mask from.
-        size: ``(height, width)`` to resize both to; None leaves them as they are.
-
-    Returns:
-        (height, width, 3) uint8 and (height, width) uint8.
-
-    Raises:
-        DataError, ImageError: a file that cannot be read, or two sizes; the message names the file.
+    Both are resized to ``size = (height, width)`` if it is given. DataError, ImageError: a file that cannot be read, or
+    a mask of another size than its image; the message names the file.
     """
     picture, ids = open_image(image), read_mask(mask)
     check_size(mask, ids.shape, image, picture.size[::-1])
@@ -227,14 +214,6 @@ def resize_pair(pair, size):
     return _call_for_pair(lambda image, mask: (resize_image(image, size), resize_mask(mask, size)), inputs, size)
 
 
-def read_size_or_none(image):
-    """``(height, width)`` of an image from its header, or None if it has none that can be read."""
-    try:
-        return read_size(image)
-    except ImageError:
-        return None
-
-
 def _tf_pairs(files, sizes, read_mask):
     """The files as a ``tf.data.Dataset``, and the function that reads a pair of them."""
     own_size = sizes[0] if sizes and len(set(sizes)) == 1 else (None, None)  # static where it can be
@@ -250,7 +229,7 @@ def _tf_pairs(files, sizes, read_mask):
 
 
 def _call_for_pair(function, inputs, size):
-    """The pair that ``function(*inputs)`` makes in Python; its height and width may be None: not known."""
+    """The pair that ``function(*inputs)`` makes in Python, of a size that may be ``(None, None)``: not known."""
     specs = [tf.TensorSpec((*size, 3), tf.uint8), tf.TensorSpec(size, tf.uint8)]
     return dict(zip(("image", "mask"), call_python(function, inputs, specs), strict=True))
 

@@ -22,25 +22,20 @@ class Encoding:
     """Reads mask files that keep to one encoding.
 
     Args:
-        table: mapping from values 0–65535 in the files, or colours ``(red, green, blue)``, to class ids 0–255. None:
-            the values are the ids.
+        table: mapping from values 0–65535, or colours ``(red, green, blue)``, to class ids 0–255; None: they are ids.
         labels: the :class:`~seglib.labels.LabelMap` that the ids must keep to.
     """
 
     def __init__(self, table, labels):
         self.labels, self.table = labels, table
         self.in_colour = bool(table) and isinstance(next(iter(table)), tuple)
-        if table:
-            keys = np.array([_pack(key) if self.in_colour else key for key in table], np.int64)
-            order = np.argsort(keys)
-            self._keys, self._ids = keys[order], np.array(list(table.values()), np.uint8)[order]
+        table = table or {i: i for i in (*range(labels.num_classes), labels.ignore_id)}
+        keys = np.array([_pack(key) if self.in_colour else key for key in table], np.int64)
+        order = np.argsort(keys)
+        self._keys, self._ids = keys[order], np.array(list(table.values()), np.uint8)[order]
 
     def read(self, path):
-        """Reads a mask: (height, width) uint8 class ids.
-
-        Raises:
-            ValueError: a file that cannot be read, or values (they are listed) that stand for no class.
-        """
+        """Reads a mask file: (height, width) uint8 class ids; a ValueError lists values that stand for no class."""
         values = read_values(path)
         if values.pixels.ndim == 3 and not self.in_colour:
             raise DataError(
@@ -65,11 +60,9 @@ class Encoding:
 
     def knows(self, mask):
         """Whether ``read`` finds a class for all that the mask holds, as far as its counted values tell."""
-        if self.table is None:
-            known = {*range(self.labels.num_classes), self.labels.ignore_id}
-            return bool(mask.values) and not mask.lossy and set(mask.values) <= known
         codes = mask.colours if self.in_colour else mask.values
-        return bool(codes) and set(codes) <= set(self._keys.tolist())
+        is_spoilt = self.table is None and mask.lossy
+        return bool(codes) and not is_spoilt and set(codes) <= set(self._keys.tolist())
 
     def _list(self, codes):
         shown = ", ".join(f"#{code:06x}" if self.in_colour else str(code) for code in codes[:8])
@@ -95,8 +88,8 @@ def infer_encoding(masks, labels=None, ids=None):
         ids: mapping from values or ``(red, green, blue)`` to class ids; None infers it.
 
     Returns:
-        ``(encoding, labels, notes, seen)``: an :class:`Encoding`, the label map, what was inferred, in words, and a
-        mapping from the paths that were read to what they hold, for :meth:`Encoding.knows`; None if unreadable.
+        ``(encoding, labels, notes, seen)``: an :class:`Encoding`, the label map, what was inferred, in words, and from
+        each path that was read to what it holds, for :meth:`Encoding.knows`; None if unreadable.
 
     Raises:
         DataError: ``ids`` that are no such mapping or that ``labels`` lacks; values that cannot be classes.
@@ -106,7 +99,9 @@ def infer_encoding(masks, labels=None, ids=None):
         seen = dict(pool.map(lambda i: (masks[i], _read_mask_values(masks[i])), chosen))
     if ids is not None:
         _check_table(ids)
-        labels = labels or _name_classes(ids)
+        if labels is None:
+            count = max((target for target in ids.values() if target != 255), default=0) + 1
+            labels = LabelMap(BINARY if count == 2 else tuple(f"class {i}" for i in range(count)))
         if strange := sorted(set(ids.values()) - {*range(labels.num_classes), labels.ignore_id}):
             raise DataError(f"ids= point to classes {strange} that the label map lacks: {', '.join(labels.names)}")
         return Encoding(ids, labels), labels, [], seen
@@ -144,12 +139,6 @@ def _check_table(ids):
             raise DataError(f"ids= maps values 0–65535 or colours (r, g, b) to class ids 0–255, got {key}: {target}")
 
 
-def _name_classes(ids):
-    """``class 0``, … for the ids of a table; 255 is void."""
-    count = max((target for target in ids.values() if target != 255), default=0) + 1
-    return LabelMap(BINARY if count == 2 else tuple(f"class {i}" for i in range(count)))
-
-
 def _infer(masks, labels):
     """``(table, label map, note)``, whatever a few odd masks hold; the label map is None if nothing fits."""
     if not masks:
@@ -172,7 +161,6 @@ def _kind(mask):
 
 
 def _infer_colours(found, labels):
-    """``(table, label map, note)`` of painted masks."""
     if labels is not None:
         table = {labels.void_colour: labels.ignore_id, **{c: i for i, c in enumerate(labels.colours)}}
         return table, labels, "painted in the colours of the label map"
@@ -181,13 +169,11 @@ def _infer_colours(found, labels):
         return None, None, _describe_hopeless(found, "colours")
     names = tuple(f"#{code:06x}" for code in sorted(found))
     colours = tuple(tuple((code & 0xFFFFFF).to_bytes(3, "big")) for code in sorted(found))
-    void = next((v, v, v) for v in range(221, 0, -1) if (v, v, v) not in colours)
     note = f"painted, a class for each of {len(names)} colours: {', '.join(names)}"
-    return {colour: i for i, colour in enumerate(colours)}, LabelMap(names, colours, void_colour=void), note
+    return {colour: i for i, colour in enumerate(colours)}, LabelMap(names, colours), note
 
 
 def _infer_grey(values, lossy, smooth, labels):
-    """``(table, label map, note)`` of masks in grey or with a palette."""
     found = sorted(values)
     if set(found) <= {0, 255} and (labels is None or labels.num_classes == 2):
         return {0: 0, 255: 1}, labels or LabelMap(BINARY), "black and white, 0 → class 0, 255 → class 1"

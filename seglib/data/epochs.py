@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from seglib.bridge import call_python
 
-# What is drawn in an epoch: the order of the pairs, what ``augment`` draws, what ``mix`` draws, which pairs come twice.
+# What is drawn in an epoch: the order of the pairs, for ``augment``, for ``mix``, and which pairs come twice.
 ORDER, PAIRS, BATCHES, REPEATS = range(4)
 
 
@@ -16,8 +16,7 @@ def draw_epochs(items, count, held, seed, epoch, repeats=None):
     """The items in another order in each iteration.
 
     Args:
-        items: a ``tf.data.Dataset`` in a fixed order.
-        count: how many items there are.
+        items, count: a ``tf.data.Dataset`` in a fixed order, and how many items it has.
         held: from how many of them the next one is drawn.
         seed: another one gives other orders and draws.
         epoch: the number of the first iteration; each further one is the next, but for one that only builds a model.
@@ -73,19 +72,13 @@ def _count_before(repeats, count):
 
 
 def _is_building():
-    """Whether Keras takes a batch only to build a model from its shapes: under JAX and torch ``fit`` begins with that.
-
-    A batch alone does not tell: where an epoch has a single one, both take just as much.
-    """
+    """Whether Keras takes a batch only to build a model from its shapes: under JAX and torch ``fit`` begins so."""
     frames = (frame for stack in sys._current_frames().values() for frame, _ in traceback.walk_stack(stack))
     return any(frame.f_code.co_name in ("_symbolic_build", "_maybe_symbolic_build") for frame in frames)
 
 
 def _draw_seeds(count, seed, epoch, *numbers):
-    """(count, 2) int32 from 0: seeds that are a function of the numbers alone, and as good as random themselves.
-
-    What ``fold_in`` gives is not: ``[a hash of the seed, number]``, all but the same for neighbours.
-    """
+    """(count, 2) int32 from 0: random seeds, by the numbers alone. Those of ``fold_in`` are alike for neighbours."""
     folded = tf.stack([tf.constant(seed, tf.int64), epoch])
     for number in numbers:
         folded = tf.random.fold_in(folded, tf.cast(number, tf.int64))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import binary_dilation
 
-from seglib.data.dataset import DataError, check_size, from_pairs, refuse, report, to_label_map
+from seglib.data.dataset import DataError, check_size, from_pairs, refuse, to_label_map
 from seglib.data.pairing import list_below
 from seglib.data.splits import assign_splits
 from seglib.images import EXTENSIONS, read_size, read_values
@@ -16,20 +16,16 @@ from seglib.labels import LabelMap
 class _InstanceCase(NamedTuple):
     name: str  # of the pair, for splits
     image: Path
-    key: Path  # the folder of its masks
+    folder: Path  # of its masks
     masks: list
 
 
 def from_instances(root, labels=None, void=(), val=None, test=None, seed=0, groups=None, lists=None, name=None):
     """Semantic masks from images whose instances (nuclei, cells, …) have a binary mask file each.
 
-    Two layouts are told apart, at any depth::
-
-        root/<image>/images/<any>.png   root/<image>/masks/<any>.png      the 2018 Data Science Bowl
-        root/images/<image>.png         root/masks/<image>/<any>.png
-
-    A pixel is 1 if it lies in an instance and 0 elsewhere; instances that overlap are joined. An image with an empty
-    folder of masks is all background. What was found is printed.
+    The layout is that of the 2018 Data Science Bowl, at any depth: ``<image>/images/<any>.png`` and its masks
+    ``<image>/masks/<any>.png``. A pixel is 1 if it lies in an instance and 0 elsewhere; instances that overlap are
+    joined. An image with an empty folder of masks is all background. What was found is printed.
 
     Args:
         root: the folder.
@@ -38,8 +34,7 @@ def from_instances(root, labels=None, void=(), val=None, test=None, seed=0, grou
             (diagonals count) of two or more instances, which includes their overlaps and gaps one pixel wide.
         val, test: shares of the images, in [0, 1); None for both: folders called for the splits decide, or else 0.15.
         seed: decides which image, or which group, goes where.
-        groups: what keeps images together: a regular expression, or a function, from the name to the group. Names are
-            ``<image>.png`` in the first layout and ``images/<image>.png`` in the other.
+        groups: what keeps images together: a regular expression, or a function, from ``<image>.png`` to the group.
         lists: a folder with ``train.txt``, ``val.txt``, ``test.txt``, or a mapping from split to such a file.
         name: for messages; by default that of the folder.
 
@@ -48,7 +43,7 @@ def from_instances(root, labels=None, void=(), val=None, test=None, seed=0, grou
         size than the image or more than two values.
 
     Raises:
-        DataError: no layout that is known, an image without a folder of masks, or masks without an image.
+        DataError: another layout, an image without a folder of masks, or masks without an image. OSError: no folder.
 
     Reference:
         Caicedo et al. (2019), "Nucleus segmentation across imaging experiments: the 2018 Data Science Bowl",
@@ -64,23 +59,21 @@ def from_instances(root, labels=None, void=(), val=None, test=None, seed=0, grou
     cases = _find_cases(root)
     split_of, dealt = assign_splits([case.name for case in cases], val, test, seed, groups, lists)
     count, first = sum(len(case.masks) for case in cases), max(cases, key=lambda case: bool(case.masks))
-    example = " with ".join(path.relative_to(root).as_posix() for path in (first.image, first.key))
+    example = " with ".join(path.relative_to(root).as_posix() for path in (first.image, first.folder))
     notes = [f"{len(cases)} images, {count} masks of instances, the first {example}"]
     if empty := [case.image.relative_to(root).as_posix() for case in cases if not case.masks]:
         notes.append(f"{len(empty)} images without any mask are all background, the first {empty[0]}")
-    notes, name = [*notes, *dealt], name or root.resolve().name
-    report(name, notes)
-    files = {str(case.key): case for case in cases}
+    keyed = {str(case.folder): case for case in cases}
 
     def read(key):
-        return _read_instances(files[key], void, labels.ignore_id)
+        return _read_instances(keyed[key], void, labels.ignore_id)
 
-    pairs = [(str(case.image), str(case.key)) for case in cases]
-    return from_pairs(name, labels, pairs, split_of, read, notes)
+    pairs = [(str(case.image), key) for key, case in keyed.items()]
+    return from_pairs(name or root.resolve().name, labels, pairs, split_of, read, [*notes, *dealt])
 
 
 def _read_instances(case, void, ignore_id):
-    """One mask of an image's instances: (height, width) uint8 of 0, 1 and ``ignore_id``."""
+    """(height, width) uint8 of 0, 1 and ``ignore_id``."""
     size = read_size(case.image)
     inside, near = np.zeros(size, np.uint16), np.zeros(size, np.uint16)  # how many instances hold, or touch, a pixel
     for path in case.masks:
@@ -97,7 +90,7 @@ def _read_instances(case, void, ignore_id):
 
 
 def _read_instance(path):
-    """Where a binary mask file is not 0, or not black: (height, width) bool."""
+    """Where a binary mask file is not 0: (height, width) bool."""
     stored = read_values(path)
     values = stored.pixels
     if values.ndim == 3:
@@ -110,49 +103,23 @@ def _read_instance(path):
 
 
 def _find_cases(root):
-    """The cases, in the order of names; no file is opened."""
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder")
     kinds = ("images", "masks")
     folders = sorted({path.parent for path in list_below(root) if path.name in kinds and path.is_dir()})
-    if not folders:
-        raise DataError(
-            f"{root}: no folders images and masks in it; wanted <image>/images/*.png with <image>/masks/*.png, or "
-            "images/<image>.png with masks/<image>/*.png"
-        )
     cases, problems = [], []
     for folder in folders:
-        missing = [kind for kind in kinds if not (folder / kind).is_dir()]
-        problems += [f"{folder}: no folder {kind} in it" for kind in missing]
-        if not missing:
-            cases += _find_in(root, folder, problems)
-    refuse(problems, "images and masks that do not fit together (one mask per image is for data.from_folder)")
-    if not any(case.masks for case in cases):
-        raise DataError(f"{root}: {len(cases)} images, and not one mask for any of them")
-    return sorted(cases)
-
-
-def _find_in(root, folder, problems):
-    """The cases of one folder that holds ``images`` and ``masks``; what does not fit is added to the problems."""
-    found = [list_below(folder / kind) for kind in ("images", "masks")]
-    images, masks = ([path for path in paths if path.suffix.lower() in EXTENSIONS] for paths in found)
-    if len(images) == 1 and not any(path.is_dir() for path in found[1]):
-        (image,) = images
-        name = image if folder == root else folder.parent / (folder.name + image.suffix)
-        return [_InstanceCase(name.relative_to(root).as_posix(), image, folder / "masks", masks)]
-    if not images:
-        problems.append(f"{folder / 'images'}: no image in it; wanted one of {' '.join(EXTENSIONS)}")
-    cases = {}
-    for image in images:
-        key = folder / "masks" / image.relative_to(folder / "images").with_suffix("")
-        if key in cases:
-            problems.append(f"{image}: 2 images of that name")
-        if not key.is_dir():
-            problems.append(f"{image}: no folder {key}")
-        cases[key] = _InstanceCase(image.relative_to(root).as_posix(), image, key, [])
-    for mask in masks:
-        if mask.parent in cases:
-            cases[mask.parent].masks.append(mask)
+        if missing := [kind for kind in kinds if not (folder / kind).is_dir()]:
+            problems.append(f"{folder}: no folder {missing[0]} in it")
+            continue
+        inside = [list(list_below(folder / kind)) for kind in kinds]
+        images, masks = ([path for path in paths if path.suffix.lower() in EXTENSIONS] for paths in inside)
+        problems += [f"{path}: a folder; wanted the masks of one image" for path in inside[1] if path.is_dir()]
+        if len(images) != 1:
+            problems.append(f"{folder / 'images'}: {len(images)} images in it; wanted one of {' '.join(EXTENSIONS)}")
         else:
-            problems.append(f"{mask}: a mask of no image; wanted masks/<image>/*.png")
-    return list(cases.values())
+            name = f"{folder.relative_to(root).as_posix()}{images[0].suffix}"
+            cases.append(_InstanceCase(name, images[0], folder / "masks", masks))
+    wanted = "wanted <image>/images/<any>.png with <image>/masks/*.png; one mask per image is for data.from_folder"
+    refuse(problems, f"{root}: {wanted}")
+    if not any(case.masks for case in cases):
+        raise DataError(f"{root}: {len(cases)} images, and not one mask for any of them; {wanted}")
+    return sorted(cases)

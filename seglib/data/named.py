@@ -12,13 +12,7 @@ import tensorflow_datasets as tfds
 from seglib.data.dataset import DataError, Dataset, resize_pair
 from seglib.data.specs import find_spec
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
-PROBE_SECONDS = 3
-"""How long a host may take to answer. TFDS itself would try for 204 seconds."""
+PROBE_SECONDS = 3  # in which a host must answer; TFDS itself would try for 204
 
 
 def load(name, data_dir=None):
@@ -58,7 +52,6 @@ def load(name, data_dir=None):
 
 
 def _default_dir():
-    """Where datasets are kept, a ``Path``; the variable is TFDS's own."""
     if chosen := os.environ.get("TFDS_DATA_DIR"):
         return Path(chosen).expanduser()
     root = Path(__file__).resolve().parents[2]
@@ -82,9 +75,6 @@ def _read_examples(builder, spec, part):
     return builder.as_dataset(split=part, shuffle_files=False, decoders=decoders), read
 
 
-# Onto the disk, from the network or by hand
-
-
 def _prepare(name, spec, folder):
     """Draws or fetches the data, or waits for another process that does, and gives their builder."""
     if spec.files:
@@ -94,25 +84,18 @@ def _prepare(name, spec, folder):
         what = "drawing it once, up to two minutes on a slow machine"
     print(f"{name}: {what} (or waiting for another process that does) …", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder / f".{spec.path.replace('/', '-')}.lock"):
+    with (folder / f".{spec.path.replace('/', '-')}.lock").open("w") as file:
+        with contextlib.suppress(ImportError, OSError):  # Windows, a disk without locks: two processes only work twice
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)  # it falls with the process that holds it
         builder = tfds.builder(spec.path, data_dir=str(folder))
         if not builder.is_prepared():  # another process may have prepared it while this one waited
             _write(name, spec, folder, builder)
     return builder
 
 
-@contextlib.contextmanager
-def _lock(path):
-    """Waits until no other process prepares the same; the lock falls with the process that holds it."""
-    with path.open("w") as file:
-        with contextlib.suppress(OSError):  # a disk that knows no locks; there two processes only work twice
-            if fcntl:
-                fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def _write(name, spec, folder, builder):
-    """Lets TFDS write the data, into a temporary folder that it renames in the end."""
     if Path(builder.data_dir).exists():
         raise DataError(f"{builder.data_dir}: no dataset_info.json in it. Delete this folder and call data.load again")
     tfds.display_progress_bar(enable=bool(spec.files))  # those of drawing would pile up in a saved notebook
@@ -156,11 +139,7 @@ def _check_sources(name, spec, folder):
 
 
 def _find_trouble(url):
-    """Why an address does not answer in time, or None.
-
-    Refusals such as 404 are answers: TFDS reports them at once, while it would repeat for minutes what ends in 500 or
-    more. The thread is for name servers, which may hang beyond any timeout.
-    """
+    """Why an address does not answer in time, or None. The thread is for name servers, which heed no timeout."""
     import requests  # as TFDS does: the same proxies, the same certificates
 
     trouble = f"no answer within {PROBE_SECONDS} seconds"
@@ -168,7 +147,7 @@ def _find_trouble(url):
     def ask():
         nonlocal trouble
         try:
-            with requests.get(url, stream=True, timeout=PROBE_SECONDS) as answer:
+            with requests.get(url, stream=True, timeout=PROBE_SECONDS) as answer:  # TFDS would repeat 500s for minutes
                 trouble = f"answered {answer.status_code} {answer.reason}" if answer.status_code >= 500 else None
         except requests.RequestException as error:
             trouble = str(error)

@@ -9,16 +9,13 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
-from seglib.data.dataset import DataError, from_pairs, read_pair, read_size_or_none, refuse, report, to_label_map
+from seglib.data.dataset import DataError, check_size, from_pairs, refuse, to_label_map
 from seglib.data.encoding import infer_encoding
 from seglib.data.splits import assign_splits
-from seglib.images import EXTENSIONS
+from seglib.images import EXTENSIONS, read_size
 
 JUNK = ("__macosx", "thumbs.db", "desktop.ini")  # of operating systems; and all that starts with a dot
-
-# How masks, or their folders, are called where they share a tree with the images.
-_MASK = r"mask|annot|label|truth|segm|manual|trimap|matte|target|(?<![a-z])(?:gt(?:fine|coarse)?|seg|lab|lbl)(?![a-z])"
-_WORD = re.compile(rf"\d+|[^\W\d_]+?(?=[\W\d_]|$|{_MASK})")  # "trainannot_07" → train, annot, 07
+_WORD = re.compile(r"\d+|[^\W\d_]+?(?=[\W\d_]|$|mask|annot|label)")  # "trainannot_07" → train, annot, 07
 
 
 class File(NamedTuple):
@@ -28,9 +25,7 @@ class File(NamedTuple):
     stem: str
 
 
-def from_folder(
-    images, masks=None, labels=None, ids=None, val=None, test=None, seed=0, groups=None, lists=None, name=None
-):
+def from_folder(images, masks, labels=None, ids=None, val=None, test=None, seed=0, groups=None, lists=None, name=None):
     """Pairs of files: an image and a mask that belong together by their names.
 
     How the names were paired and what the values of the masks mean, inferred from up to 200 of them, is printed. Files
@@ -39,7 +34,7 @@ def from_folder(
     Args:
         images: folder of images, searched with the folders in it, or a pattern such as ``"scans/*_t1.tif"``, whose
             ``*`` stands for folders too. PNG, JPEG, TIFF, BMP, GIF, WebP, PPM and PGM are read.
-        masks: likewise; None: they lie among the images, with a word such as *mask* or *annot* in their folder or name.
+        masks: likewise. Of files that both match, the smaller set keeps them, as ``"d/*_mask.png"`` beside ``"d"``.
             Names must agree but for words that all images or all masks share (:func:`find_pairs`).
         labels: a :class:`~seglib.labels.LabelMap` or a list of names; None names the classes after the ids or colours
             found.
@@ -68,17 +63,15 @@ def from_folder(
     places = [image.stem + os.path.splitext(image.path)[1] for image, _ in pairs]
     split_of, dealt = assign_splits(places, val, test, seed, groups, lists)
     notes += [*inferred, *_find_bad(paths, seen, encoding), *dealt]
-    report(name, notes)
     return from_pairs(name, labels, paths, split_of, encoding.read, notes, unpaired)
 
 
-def find_pairs(images, masks=None):
+def find_pairs(images, masks):
     """Finds images and masks, given as to :func:`from_folder`, and pairs them by their names; no file is opened.
 
-    Names are compared in three ways, and that which pairs most files is taken, the first of equals: the whole name,
-    with the folders below the one that was given (``night/007``); word by word, but for the words that all images and
-    few or no masks have, or the reverse (``img3.jpg`` and ``label_3.png``, ``x_leftImg8bit.png`` and
-    ``x_gtFine_labelIds.png``); and likewise without the folders. Numbers must agree with their leading zeros.
+    Of three ways the one that pairs most files is taken, the first of equals: by the whole name, with the folders below
+    the one given (``night/007``); word by word, but for words that all images and few or no masks have, or the reverse
+    (``img3.jpg`` and ``label_3.png``); and likewise without the folders. Numbers must agree with their leading zeros.
 
     Returns:
         ``(pairs, unpaired, notes)``: a list of ``(image, mask)``, both :class:`File`, in the order of the images; the
@@ -102,23 +95,17 @@ def find_pairs(images, masks=None):
         _refuse_numbers(sides, len(pairs), words)
     if not pairs:
         raise DataError(
-            f"no image of {images} and mask of {masks or images} have names that agree: {_example(sides[0])}, "
-            f"{_example(sides[1])}; name them alike, or give patterns such as images='…/*_rgb.png'"
+            f"no image of {images} and mask of {masks} have names that agree: {sides[0][0].path}, "
+            f"{sides[1][0].path}; name them alike, or give patterns such as images='…/*_rgb.png'"
         )
     return pairs, [file.path for files in alone for file in files], _describe(pairs, alone)
 
 
-def list_below(folder, pattern="*"):
-    """What lies in a folder and below, in linked folders too, without the junk of operating systems.
+def list_below(folder, above=()):
+    """Yields the ``pathlib.Path`` of all in a folder and below, in linked folders too, a folder before what is in it.
 
-    Returns:
-        List of ``pathlib.Path`` whose last part fits the pattern, files and folders, a folder before what is in it. A
-        link back to a folder that it lies in is not followed.
+    The junk of operating systems is left out, and a link back to a folder that it lies in (``above``) is not followed.
     """
-    return [path for path in _walk(folder, ()) if fnmatch(path.name, pattern)]
-
-
-def _walk(folder, above):
     real = os.path.realpath(folder)
     if real in above:
         return
@@ -126,7 +113,7 @@ def _walk(folder, above):
         if not entry.name.startswith(".") and entry.name.lower() not in JUNK:
             yield Path(entry.path)
             if entry.is_dir():
-                yield from _walk(entry.path, (*above, real))
+                yield from list_below(entry.path, (*above, real))
 
 
 def _root_and_pattern(where):
@@ -159,26 +146,16 @@ def _list_files(where):
 
 def _find_files(images, masks):
     """The image files and the mask files, none of them both."""
-    found = [_list_files(images), [] if masks is None else _list_files(masks)]
+    found = [_list_files(images), _list_files(masks)]
     paths = [{os.path.abspath(file.path) for file in files} for files in found]
-    if masks is None or paths[0] == paths[1]:
-        return _part(found[0], images)
+    if paths[0] == paths[1]:
+        raise DataError(
+            f"{os.fspath(images)}: the images and the masks are the same files, as {found[0][0].path}; give two "
+            "folders or two patterns, as in from_folder('data/*.jpg', 'data/*_mask.png')"
+        )
     smaller = 0 if paths[0] < paths[1] else 1
     found[1 - smaller] = [file for file in found[1 - smaller] if os.path.abspath(file.path) not in paths[smaller]]
     return found
-
-
-def _part(files, where):
-    """Parts the files of one tree into images and masks."""
-    sides = [], []
-    for file in files:
-        sides[bool(re.search(_MASK, file.stem.lower()))].append(file)
-    if not all(sides):
-        raise DataError(
-            f"{os.fspath(where)}: cannot tell images from masks by their names, as in {_example(files)}; "
-            "give two folders or two patterns, as in from_folder('data/*.jpg', 'data/*_mask.png')"
-        )
-    return sides
 
 
 def _to_words(sides, folders):
@@ -210,10 +187,11 @@ def _refuse_several(sides, pairs, words):
         image_named |= {key: file for key, file in zip(image_keys, sides[0], strict=True) if key and counts[key] == 1}
     masks_of = defaultdict(list)
     for mask in sides[1]:
-        image = image_of.get(mask.path) or _find_within(_WORD.findall(mask.stem.lower()), image_named)
+        name = _WORD.findall(mask.stem.lower())
+        runs = [tuple(name[i : i + size]) for size in range(len(name), 0, -1) for i in range(len(name) - size + 1)]
+        image = image_of.get(mask.path) or next((image_named[run] for run in runs if run in image_named), None)
         masks_of[image].append(mask)
-    masks_of.pop(None, None)
-    several = {image: found for image, found in masks_of.items() if len(found) > 1}
+    several = {image: found for image, found in masks_of.items() if image and len(found) > 1}
     if several:
         image, found = next(iter(several.items()))
         raise DataError(
@@ -223,22 +201,13 @@ def _refuse_several(sides, pairs, words):
         )
 
 
-def _find_within(words, named):
-    """The value of the longest run of these words that is a key, or None."""
-    for size in range(len(words), 0, -1):
-        for start in range(len(words) - size + 1):
-            if found := named.get(tuple(words[start : start + size])):
-                return found
-    return None
-
-
 def _refuse_numbers(sides, count, words):
     """Refuses names that agree more often without leading zeros, or if one side is counted from another start."""
     for images, masks in words:
         masks = {_renumber(key, 0) for key in masks if key}
         if any(len({_renumber(key, shift) for key in images} & masks) > count for shift in (-1, 0, 1)):
             raise DataError(
-                f"the numbers of images ({_example(sides[0])}, …) and masks ({_example(sides[1])}, …) differ: other "
+                f"the numbers of images ({sides[0][0].path}, …) and masks ({sides[1][0].path}, …) differ: other "
                 "leading zeros, or counted from 0 and from 1? Rename one side, as in img_007 and 007_mask"
             )
 
@@ -253,7 +222,6 @@ def _renumber(words, shift):
 
 
 def _describe(pairs, alone):
-    """How the files were paired, and what was left out, in words."""
     rule = "by the same name" if pairs[0][0].stem == pairs[0][1].stem else "by the words of their names"
     first = " and ".join(os.path.basename(file.path) for file in pairs[0])
     notes = [f"{len(pairs)} pairs {rule}, the first {first}"]
@@ -264,19 +232,15 @@ def _describe(pairs, alone):
     return notes
 
 
-def _example(files):
-    return files[0].stem + os.path.splitext(files[0].path)[1]
-
-
 def _find_bad(paths, seen, encoding):
     """A note on the pairs that cannot be used, of those whose masks were read."""
     bad = []
-    for image, mask in paths:
-        values = seen.get(mask)
-        if mask in seen and not (values and encoding.knows(values) and values.shape == read_size_or_none(image)):
-            try:
-                read_pair(image, mask, encoding.read)
-            except ValueError as error:
-                bad.append(str(error))
+    for image, mask in ((image, mask) for image, mask in paths if mask in seen):
+        try:
+            if not (seen[mask] and encoding.knows(seen[mask])):
+                encoding.read(mask)
+            check_size(mask, seen[mask].shape, image, read_size(image))
+        except ValueError as error:
+            bad.append(str(error))
     told = f"{len(bad)} of {len(seen)} pairs cannot be used (doctor.check names them), the first: "
     return [told + bad[0]] if bad else []

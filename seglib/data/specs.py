@@ -1,6 +1,6 @@
 """The table of named datasets: where each comes from, and how one of its examples becomes a mask.
 
-To add one that TFDS has: a function ``(example, features) -> mask`` and an entry of ``SPECS``.
+To add one that TFDS has: a function ``(example, features) -> mask`` and an entry of ``SPECS``, by its name.
 """
 
 from collections.abc import Callable
@@ -19,12 +19,10 @@ class Spec(NamedTuple):
         labels: the :class:`~seglib.labels.LabelMap` of the masks.
         splits: for ``"train"``, ``"val"`` and ``"test"`` the split of TFDS or a slice of one, as in ``"train[:85%]"``.
         features: the features to decode, the image first.
-        to_mask: ``(example, features) -> (height, width) uint8`` class ids in TensorFlow, from the decoded features of
-            an example and the builder's ``info.features``.
+        to_mask: ``(example, info.features) -> (height, width) uint8`` class ids in TensorFlow; the example is decoded.
         files: addresses of the archives; the bare name of one that only a person may fetch. None at all: it is drawn.
         gigabytes: the size of the archives together, in 10⁹ bytes.
-        page: where a person registers to fetch archives.
-        notes: how the splits were cut, one sentence each; more is in ``data/README.md``.
+        page, notes: where a person registers to fetch archives; how the splits were cut, one sentence each.
     """
 
     path: str
@@ -69,8 +67,7 @@ def _ids_of(feature, ids):
 def _coco_panoptic(example, features):
     """The colour of a pixel is its segment's id, R + 256 G + 256² B; the list of segments tells the class of each.
 
-    The label's number is TFDS's own, so it is the name that counts. A crowd is of its class like any other segment.
-    Colours that no segment has are void: 0, black, is what nobody labelled.
+    By its name, as the label's number is TFDS's own. Colours without a segment, such as black, are void.
     """
     code = tf.tensordot(tf.cast(example["panoptic_image"], tf.int64), tf.constant([1, 256, 65536], tf.int64), 1)
     names, segments = features["panoptic_objects"]["label"].names, example["panoptic_objects"]
@@ -80,30 +77,26 @@ def _coco_panoptic(example, features):
 
 
 def _cut(percent, test):
-    """TFDS's train split cut into train and val."""
     return {"train": f"train[:{percent}%]", "val": f"train[{percent}%:]", "test": test}
 
 
-_PETS = {
-    "path": "oxford_iiit_pet",
-    "splits": _cut(85, test="test"),
-    "features": ("image", "segmentation_mask"),
-    "files": tuple(f"https://thor.robots.ox.ac.uk/~vgg/data/pets/{part}.tar.gz" for part in ("images", "annotations")),
-    "gigabytes": 0.81,
-    "notes": ("val: 15% of the official trainval",),
-}
+_PETS = Spec(
+    path="oxford_iiit_pet",
+    labels=labels.PETS,
+    splits=_cut(85, test="test"),
+    features=("image", "segmentation_mask"),
+    to_mask=_ids_of("segmentation_mask", labels.one_based(3, void=None)),
+    files=tuple(f"https://thor.robots.ox.ac.uk/~vgg/data/pets/{part}.tar.gz" for part in ("images", "annotations")),
+    gigabytes=0.81,
+    notes=("val: 15% of the official trainval",),
+)
 _SCENES, _COCO = "http://sceneparsing.csail.mit.edu/data/ChallengeData2017/", "http://images.cocodataset.org/"
+_COCO_ARCHIVES = ("zips/train", "zips/val", "annotations/panoptic_annotations_trainval")
 
 SPECS = {
-    "oxford_iiit_pet": Spec(
-        **_PETS,
-        labels=labels.PETS,
-        to_mask=_ids_of("segmentation_mask", labels.one_based(3, void=None)),
-    ),
-    "oxford_iiit_pet/binary": Spec(
-        **_PETS,
-        labels=labels.PETS_BINARY,
-        to_mask=_ids_of("segmentation_mask", {1: 1, 2: 0, 3: labels.VOID}),
+    "oxford_iiit_pet": _PETS,
+    "oxford_iiit_pet/binary": _PETS._replace(
+        labels=labels.PETS_BINARY, to_mask=_ids_of("segmentation_mask", {1: 1, 2: 0, 3: labels.VOID})
     ),
     "cityscapes": Spec(
         path="cityscapes/semantic_segmentation",
@@ -138,13 +131,8 @@ SPECS = {
         splits=_cut(95, test="validation"),
         features=("image", "panoptic_image", "panoptic_objects"),
         to_mask=_coco_panoptic,
-        files=(
-            f"{_COCO}zips/train2017.zip",
-            f"{_COCO}zips/val2017.zip",
-            f"{_COCO}annotations/panoptic_annotations_trainval2017.zip",
-        ),
+        files=tuple(f"{_COCO}{archive}2017.zip" for archive in _COCO_ARCHIVES),
         gigabytes=21.0,
         notes=("val: 5% of the official train; test: the official val",),
     ),
 }
-"""The datasets of TFDS, by the names that :func:`seglib.data.load` takes."""

@@ -7,13 +7,11 @@ import numpy as np
 
 from seglib.data.dataset import SPLITS, DataError, refuse
 
-# What the folders of a split are called, lower case.
 SPLIT_NAMES = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
 }
-SHARE = 0.15  # of val and of test, unless something else is said
 
 
 def assign_splits(names, val=None, test=None, seed=0, groups=None, lists=None):
@@ -24,11 +22,10 @@ def assign_splits(names, val=None, test=None, seed=0, groups=None, lists=None):
         val, test: shares of the pairs, in [0, 1); the rest is ``train``, 0 leaves a split out. None for both: folders
             called for the splits decide, if every name lies in one and not all in ``train``; 0.15 each otherwise.
         seed: decides which pair, or which group, goes where.
-        groups: what keeps pairs together: a regular expression searched in each name, whose first group (or, without
-            one, whose match) is the pair's group; or a function from the name to the group. None: each for itself.
-        lists: in place of drawing: a folder that holds ``train.txt``, ``val.txt``, ``test.txt`` (or some of them), or a
-            mapping from split to such a file, in UTF-8. A line names a pair by its image: a path or a bare name, with
-            or without the ending; further columns are not read. Pairs on no list are left out.
+        groups: a regular expression searched in each name, whose first group, or else whose match, is the pair's group;
+            or a function from the name to the group. None: each pair for itself.
+        lists: a folder that holds some of ``train.txt``, ``val.txt``, ``test.txt``, or a mapping from split to such a
+            file. A line, or its first column, is an image's path or bare name, with or without the ending.
 
     Returns:
         ``(split_of, notes)``: a mapping from split to sorted indices into ``names``, and what was inferred, in words.
@@ -43,7 +40,7 @@ def assign_splits(names, val=None, test=None, seed=0, groups=None, lists=None):
         return _from_lists(names, lists)
     if (val, test, groups) == (None, None, None) and (by_folder := _from_folders(names)):
         return by_folder
-    val, test = (SHARE if share is None else share for share in (val, test))
+    val, test = (0.15 if share is None else share for share in (val, test))
     if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
         raise DataError(f"val and test are shares in [0, 1) that leave some for train, got {val} and {test}")
     members = _group(names, groups)
@@ -59,18 +56,17 @@ def assign_splits(names, val=None, test=None, seed=0, groups=None, lists=None):
 
 
 def _group(names, groups):
-    """The indices of each group, in the order in which the groups first appear."""
     if groups is None:
         return [[i] for i in range(len(names))]
-    members, strange = {}, []
+    members = {}
     for i, name in enumerate(names):
         if callable(groups):
-            members.setdefault(groups(name), []).append(i)
-        elif (match := re.search(groups, name)) and match[match.re.groups > 0] is not None:
-            members.setdefault(match[match.re.groups > 0], []).append(i)
+            group = groups(name)
         else:
-            strange.append(f"{name}: groups={groups!r} does not match")
-    refuse(strange, "names without a group")
+            match = re.search(groups, name)
+            group = match and match[match.re.groups > 0]
+        members.setdefault(group, []).append(i)
+    refuse([f"{names[i]}: groups={groups!r} does not match" for i in members.get(None, [])], "names without a group")
     return list(members.values())
 
 
@@ -106,17 +102,16 @@ def _describe(split_of):
 
 
 def _from_lists(names, lists):
-    """The splits that the lines of list files name."""
     if not isinstance(lists, dict):
         paths = {split: Path(lists, f"{split}.txt") for split in SPLITS}
         lists = {split: path for split, path in paths.items() if path.is_file()} or paths
     if strange := sorted(set(lists) - set(SPLITS)):
         raise DataError(f"lists= has the splits {', '.join(strange)}; wanted {', '.join(SPLITS)}")
-    places = {}  # from a path, or its end, without the ending to the pairs of that name
+    places = {}  # from the parts of a path, or of its end, without the ending to the pairs of that name
     for i, name in enumerate(names):
         parts = PurePosixPath(name).with_suffix("").parts
         for start in range(len(parts)):
-            places.setdefault("/".join(parts[start:]), []).append(i)
+            places.setdefault(parts[start:], []).append(i)
     wrong, split_at = [], {}
     for split, path in lists.items():
         for number, line in enumerate(Path(path).read_text("utf-8-sig", errors="replace").splitlines(), 1):
@@ -136,13 +131,10 @@ def _from_lists(names, lists):
 
 
 def _look_up(line, places):
-    """The pairs that a line means: of its first column, or the whole line, the longest path known."""
-    best, deepest = [], 0
-    for text in (re.split(r"[\s,;]", line)[0], line):
+    """The pairs that a line means: of the whole line, or its first column, the longest path known."""
+    known = []
+    for text in (line, re.split(r"[\s,;]", line)[0]):
         path = PurePosixPath(text.replace("\\", "/"))
-        for parts in ((*path.parts[:-1], path.stem), path.parts):
-            for start in range(len(parts)):
-                found = places.get("/".join(parts[start:]))
-                if found and len(parts) - start >= deepest:
-                    best, deepest = found, len(parts) - start
-    return best
+        for parts in (path.parts, (*path.parts[:-1], path.stem)):
+            known += [parts[start:] for start in range(len(parts)) if parts[start:] in places]
+    return places[max(known, key=len)] if known else []
