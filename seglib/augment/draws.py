@@ -50,11 +50,6 @@ class Draws:
         share = ops.cast(ops.bitwise_and(ops.right_shift(self.bits(name, shape), 8), 2**24 - 1), "float32") / 2**24
         return low + (high - low) * share
 
-    def normal(self, name, shape=()):
-        """(batch, *shape) float32, standard normal, by Box and Muller's method (1958)."""
-        radius = ops.sqrt(-2 * ops.log(1 - self.uniform(name + ", radius", shape=shape)))
-        return radius * ops.cos(2 * np.pi * self.uniform(name + ", angle", shape=shape))
-
     def happens(self, name, probability):
         """(batch,) bool, each true with this probability."""
         return self.uniform(name + "?") < probability
@@ -116,9 +111,9 @@ class RandomLayer(keras.layers.Layer):
         images, masks = check_pairs(inputs)
         if options.get("training") is False:
             return inputs
-        batch, channel = images.shape[:-3], masks.shape[len(images.shape) - 1 :]
-        size, dtype = (self.size, tf.float32) if self.size else (images.shape[-3:-1], images.dtype)
-        specs = [tf.TensorSpec([*batch, *size, 3], dtype), tf.TensorSpec([*batch, *size, *channel], masks.dtype)]
+        shape, channel = images.shape[:-1], masks.shape[len(images.shape) - 1 :]
+        shape, dtype = ([*shape[:-2], *self.size], tf.float32) if self.size else (shape, images.dtype)
+        specs = [tf.TensorSpec([*shape, 3], dtype), tf.TensorSpec([*shape, *channel], masks.dtype)]
 
         def change(images, masks, *seed):
             pair = self({"images": images, "segmentation_masks": masks}, *seed, **options)
@@ -140,7 +135,7 @@ def check_range(name, value, highest):
 
 
 def unpack(pair):
-    """The images and masks of a dictionary of Keras's protocol; a ``ValueError`` says what it is instead."""
+    """The images and masks of Keras's dictionary of a pair, or a ``ValueError`` that says what it is instead."""
     if not (isinstance(pair, dict) and {"images", "segmentation_masks"} <= pair.keys()):
         found = f"the keys {', '.join(map(str, pair))}" if isinstance(pair, dict) else f"a {type(pair).__name__}"
         raise ValueError(f'a pair must be {{"images": …, "segmentation_masks": …}}, got {found}')
@@ -148,7 +143,7 @@ def unpack(pair):
 
 
 def check_pairs(inputs):
-    """The images and masks of Keras's protocol, or a ``ValueError`` that says what they are and should be."""
+    """The images and masks of Keras's dictionary, or a ``ValueError`` that says what they are and should be."""
     images, masks = unpack(inputs)
     shape, mask_shape, dtype = tuple(images.shape), tuple(masks.shape), keras.backend.standardize_dtype(masks.dtype)
     pixels = mask_shape[:-1] if len(mask_shape) == len(shape) and mask_shape[-1] == 1 else mask_shape

@@ -18,16 +18,15 @@ def draw_affine(draws, source, size, flip, scale, rotation, shear, translation):
 
     Args:
         draws: :class:`~seglib.augment.draws.Draws`.
-        source: ``(height, width)`` of the images, numbers or scalar tensors.
-        size: ``(height, width)`` of the crop.
+        source, size: ``(height, width)`` of the images, numbers or scalar tensors, and of the crop.
         flip: probability of mirroring left and right.
         scale: (low, high) factors, drawn so that halving is as likely as doubling; at 1, a pixel stays a pixel.
         rotation, shear: largest angles, in degrees, to either side.
         translation: largest shift to either side, as a share of the crop's height and width.
 
     Returns:
-        ``(matrix, centre)``: (batch, 2, 2) and (batch, 2) float32. The centre is drawn so that the crop lies inside of
-        the image, or a larger one around it; then it is shifted.
+        (batch, 2, 2) matrix M and (batch, 2) centre, float32. The centre is drawn so that the crop lies inside of the
+        image, or a larger one around it; then it is shifted.
     """
     mirror = ops.where(draws.happens("flip", flip), -1.0, 1.0)
     zoom = ops.exp(draws.uniform("scale", math.log(scale[0]), math.log(scale[1])))
@@ -56,7 +55,9 @@ def bend(places, draws, elastic, matrix):
         matrix: (batch, 2, 2) float32, as from :func:`draw_affine`, which turns pixels of the crop into the image's.
     """
     rows, columns = (interpolate_cubic(length) for length in places.shape[2:])
-    field = draws.normal("elastic", (rows.shape[1], columns.shape[1], 2))
+    points = (rows.shape[1], columns.shape[1], 2)
+    radius = ops.sqrt(-2 * ops.log(1 - draws.uniform("elastic, radius", shape=points)))
+    field = radius * ops.cos(2 * np.pi * draws.uniform("elastic, angle", shape=points))  # normal (Box and Muller 1958)
     return places + elastic * ops.einsum("yi,xj,bijc,bdc->bdyx", rows, columns, field, matrix)
 
 
@@ -73,14 +74,13 @@ def interpolate_cubic(length):
 def draw_rectangle(draws, size, largest):
     """A rectangle an image, anywhere in it, as (batch, height, width) bool; its sides are drawn from a third of
     ``largest``, a share of ``size``, to all of it."""
-    inside = True
-    for axis, (name, length) in enumerate(zip(("top", "left"), size, strict=True)):
-        place = ops.reshape(ops.arange(length, dtype="float32") + 0.5, [1, -1, 1] if axis == 0 else [1, 1, -1])
-        length = ops.cast(length, "float32")
-        side = (length * draws.uniform(name + ", side", largest / 3, largest))[:, None, None]
-        start = draws.uniform(name)[:, None, None] * (length - side)
-        inside = (place >= start) & (place < start + side) & inside
-    return inside
+    lines = []
+    for name, length in zip(("top", "left"), size, strict=True):
+        place, length = ops.arange(length, dtype="float32") + 0.5, ops.cast(length, "float32")
+        side = (length * draws.uniform(name + ", side", largest / 3, largest))[:, None]
+        start = draws.uniform(name)[:, None] * (length - side)
+        lines.append((place >= start) & (place < start + side))
+    return lines[0][:, :, None] & lines[1][:, None, :]
 
 
 def locate(matrix, centre, size):

@@ -73,16 +73,10 @@ class Augment(RandomLayer):
         **kwargs,
     ):
         super().__init__(probability, seed, **kwargs)
-        try:
-            (height, width), (low, high) = map(operator.index, size), map(float, scale)
-        except (TypeError, ValueError):
-            height = width = low = high = 0
-        if min(height, width) < 1 or not 0 < low <= high:
-            raise ValueError(
-                "size must be (height, width) in whole pixels, such as (256, 256), and scale (low, high) with "
-                f"0 < low ≤ high, such as (0.5, 2), got size={size!r} and scale={scale!r}"
-            )
-        self.size, self.scale, self.ignore_id = (height, width), (low, high), ignore_id
+        if np.shape(size) != (2,) or np.shape(scale) != (2,) or min(size) < 1 or not 0 < scale[0] <= scale[1]:
+            wanted = "size must be (height, width), such as (256, 256), and scale (low, high), such as (0.5, 2)"
+            raise ValueError(f"{wanted}, both above 0; got {size=} and {scale=}")
+        self.size, self.scale, self.ignore_id = tuple(map(operator.index, size)), tuple(map(float, scale)), ignore_id
         self.geometry = dict(flip=flip, rotation=rotation, shear=shear, translation=translation)
         self.tones = dict(brightness=brightness, contrast=contrast, saturation=saturation, hue=hue)
         self.sometimes = dict(elastic=elastic, blur=blur, noise=noise, cutout=cutout)

@@ -27,19 +27,16 @@ def bootstrap(matrices, score, level=0.95, samples=1000, seed=0):
     Raises:
         ValueError: fewer than two images, or a level outside (0, 1).
 
-    Example:
-        The share of correct pixels, where two of ten images are all wrong:
-
+    Example: the share of correct pixels, where two of ten images are all wrong.
         >>> right, wrong = [[9, 0], [0, 0]], [[0, 9], [0, 0]]
         >>> bootstrap(np.array([right] * 8 + [wrong] * 2), lambda m: m[..., 0, 0] / m.sum((-2, -1))).tolist()
         [0.5, 1.0]
     """
     matrices = np.asarray(matrices)
     images = len(matrices)
-    if matrices.ndim < 3 or images < 2:
-        raise ValueError(f"wanted matrices (images, …, classes, classes) of at least two images, got {matrices.shape}")
-    if not 0 < level < 1:
-        raise ValueError(f"level must be between 0 and 1, got {level}")
+    if matrices.ndim < 3 or images < 2 or not 0 < level < 1:
+        wanted = "matrices (images, …, classes, classes) of at least two images, and a level between 0 and 1"
+        raise ValueError(f"wanted {wanted}, got {matrices.shape} and {level}")
     times = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=samples)
     drawn = score(np.tensordot(times, matrices, axes=1))
     return np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
