@@ -79,14 +79,11 @@ def to_geojson(regions, labels):
         ValueError: a region of a class that the label map does not name, such as void.
     """
     _check_named(regions, labels)
-    features = [
-        {
-            "type": "Feature",
-            "properties": {"class": labels.names[region.class_id], "class_id": region.class_id, "area": region.area},
-            "geometry": {"type": "Polygon", "coordinates": [ring.tolist() for ring in find_contours(region)]},
-        }
-        for region in regions
-    ]
+    features = []
+    for region in regions:
+        named = {"class": labels.names[region.class_id], "class_id": region.class_id, "area": region.area}
+        polygon = {"type": "Polygon", "coordinates": [ring.tolist() for ring in find_contours(region)]}
+        features.append({"type": "Feature", "properties": named, "geometry": polygon})
     return {"type": "FeatureCollection", "features": features}
 
 
@@ -99,8 +96,7 @@ def to_coco(regions, labels, file_name, size):
     Args:
         regions: of :func:`find_regions`.
         labels: the :class:`~seglib.labels.LabelMap`, whose names become the categories.
-        file_name: of the image.
-        size: ``(height, width)`` of the image.
+        file_name, size: name and ``(height, width)`` of the image.
 
     Raises:
         ValueError: a region of a class that the label map does not name, such as void.

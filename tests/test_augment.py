@@ -517,7 +517,7 @@ EVERY_RANGE |= dict(contrast=0.2, saturation=0.3, hue=13, blur=0.5, noise=6, cut
 @pytest.mark.parametrize(
     "layer",
     [
-        Augment(np.array([24, 40]), **EVERY_RANGE, ignore_id=9, seed=5),
+        Augment((24, 40), **EVERY_RANGE, ignore_id=9, seed=5),
         CutMix(largest=0.5, probability=0.9, seed=5),
         CopyPaste([1, 3], probability=0.9),
     ],

@@ -1,7 +1,7 @@
 """Random numbers that are a pure function of a seed, and the layer that hands them out.
 
 Each number is a hash of the seed, of the name of what is drawn, and of its place: the same on every backend, in every
-process and in any order. Inside ``tf.data``, Keras's own generators would give other numbers in every run.
+process and in any order, also inside ``tf.data``.
 """
 
 import sys
@@ -58,7 +58,8 @@ class Draws:
 class RandomLayer(keras.layers.Layer):
     """A Keras layer for pairs of images and masks, whose draws are a function of a seed.
 
-    A subclass has ``change(images, masks, draws) -> (images, masks)`` on whole batches.
+    A subclass has ``change(images, masks, draws) -> (images, masks)`` on whole batches, and plain numbers, tuples and
+    lists as arguments, of which Keras makes its config.
     """
 
     size = None  # (height, width) of images that come out as float32; None if they keep their size and dtype
@@ -66,7 +67,7 @@ class RandomLayer(keras.layers.Layer):
     def __init__(self, probability, seed, **kwargs):
         super().__init__(autocast=False, **kwargs)
         check_range("probability", probability, 1)
-        self.probability, self.seed = probability, seed
+        self.probability = probability
         self.generator = keras.random.SeedGenerator(seed)
 
     def __call__(self, inputs, seed=None, **options):
@@ -123,9 +124,6 @@ class RandomLayer(keras.layers.Layer):
         seed = [] if seed is None else [tf.cast(seed, tf.int32)]
         images, masks = call_python(change, [images, masks, *seed], specs)
         return {**inputs, "images": images, "segmentation_masks": masks}
-
-    def get_config(self):
-        return {**super().get_config(), "probability": self.probability, "seed": self.seed}
 
 
 def check_range(name, value, highest):

@@ -80,8 +80,7 @@ class Augment(RandomLayer):
         self.geometry = dict(flip=flip, rotation=rotation, shear=shear, translation=translation)
         self.tones = dict(brightness=brightness, contrast=contrast, saturation=saturation, hue=hue)
         self.sometimes = dict(elastic=elastic, blur=blur, noise=noise, cutout=cutout)
-        self.ranges = self.geometry | self.tones | self.sometimes
-        for name, value in self.ranges.items():
+        for name, value in (self.geometry | self.tones | self.sometimes).items():
             check_range(name, value, LIMITS[name])
 
     def change(self, images, masks, draws):
@@ -113,16 +112,11 @@ class Augment(RandomLayer):
             return changed()
         return ops.cond(ops.any(chosen), changed, lambda: x)
 
-    def get_config(self):
-        own = {"size": self.size, "scale": self.scale, "ignore_id": self.ignore_id}
-        return {**super().get_config(), **own, **self.ranges}
-
 
 def light(size, ignore_id=255, seed=None):
     """An :class:`Augment` to ``size`` (height, width) of what nearly every photograph forgives: flipped, a little
     nearer or further, a little brighter or darker. Pixels without data get the id ``ignore_id``."""
-    ranges = dict(flip=0.5, scale=(0.8, 1.25), brightness=20, contrast=0.2)
-    return Augment(size, **ranges, ignore_id=ignore_id, seed=seed)
+    return Augment(size, flip=0.5, scale=(0.8, 1.25), brightness=20, contrast=0.2, ignore_id=ignore_id, seed=seed)
 
 
 def standard(size, ignore_id=255, seed=None):
@@ -174,9 +168,6 @@ class CutMix(Mixture):
         partner = (ops.arange(count, dtype="int32") + 1 + steps) % count
         return partner, geometry.draw_rectangle(draws, ops.shape(masks)[1:3], self.largest)
 
-    def get_config(self):
-        return {**super().get_config(), "largest": self.largest}
-
 
 @keras.saving.register_keras_serializable("seglib")
 class CopyPaste(Mixture):
@@ -198,12 +189,9 @@ class CopyPaste(Mixture):
             raise ValueError(f"ids must be class ids, such as [3, 5], got {self.ids}")
 
     def choose(self, masks, draws):
-        wanted = ops.any(ops.cast(masks, "int32")[..., None] == ops.convert_to_tensor(list(self.ids), "int32"), axis=-1)
+        wanted = ops.any(ops.cast(masks, "int32")[..., None] == np.array(self.ids, np.int32), axis=-1)
         has = ops.cast(ops.any(wanted, axis=(1, 2)), "int32")
         givers = ops.argsort(1 - has)  # those that have some come first
         which = ops.cast(draws.uniform("giver") * ops.cast(ops.sum(has), "float32"), "int32")
         partner = ops.take(givers, which, axis=0)
         return partner, ops.take(wanted, partner, axis=0)
-
-    def get_config(self):
-        return {**super().get_config(), "ids": self.ids}
