@@ -100,7 +100,7 @@ def find_corners(features):
     """
     d = features.shape[1]
     axis = np.arange(1, d + 1, dtype=np.float32)[:, None]
-    # Onto the plane of sum zero in one more dimension: a blur by ½ 1 ½ along each axis has the variance ⅔ (d + 1)² there.
+    # Onto the plane of sum zero in one more dimension; a blur by ½ 1 ½ along each axis has variance ⅔ (d + 1)² there.
     scale = np.float32((d + 1) * np.sqrt(2 / 3)) / np.sqrt(axis * (axis + 1), dtype=np.float64)
     scaled = features.T.astype(np.float32) * scale.astype(np.float32)
     elevated = np.zeros((d + 1, len(features)), np.float32)

@@ -48,20 +48,18 @@ def find_regions(mask, classes, smallest=1):
 def find_contours(region):
     """The contours of a :class:`Region`: polygons around it and around each of its holes.
 
-    A contour runs half-way between the centres of the pixels inside and those outside. Filled again, with each pixel
-    whose centre is inside, the contours give the region back.
+    A contour runs half-way between the centres of the pixels inside and those outside: filled, they give the region.
 
     Returns:
         A list of closed (n, 2) float64 polygons of ``x, y``, first point = last: the exterior, then the holes. A pixel
-        covers ``[column, column + 1] × [row, row + 1]``; the exterior turns from ``x`` to ``y``, holes the other way,
-        as RFC 7946 (GeoJSON), section 3.1.6, demands.
+        covers ``[column, column + 1] × [row, row + 1]``; the exterior turns from ``x`` to ``y``, holes the other way
+        (RFC 7946, GeoJSON, section 3.1.6).
     """
     from contourpy import FillType, contour_generator
 
     inside = np.pad(region.pixels, 1).astype(float)
     ((points,), (offsets,)) = contour_generator(z=inside, fill_type=FillType.OuterOffset).filled(0.5, 2)
-    # Pixel 0 of the padded box has its centre at half a pixel before the box.
-    points = points + (region.left - 0.5, region.top - 0.5)
+    points = points + (region.left - 0.5, region.top - 0.5)  # pixel 0 of the padded box is half a pixel before the box
     return [points[start:stop] for start, stop in zip(offsets[:-1], offsets[1:], strict=True)]
 
 

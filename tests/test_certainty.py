@@ -93,9 +93,9 @@ def test_void_says_nothing_of_calibration():
 @pytest.mark.parametrize(
     ("probs", "message"),
     [
-        (np.array([[2.0, -1], [0, 1]]), "must lie in 0–1, got -1 to 2: logits"),
-        (np.array([[np.nan, 1], [0, 1]]), "must lie in 0–1"),
-        (np.array([[0.2, 0.2], [0, 1]]), "must sum to 1, got 0.4 to 1"),
+        (np.array([[2.0, -1], [0, 1]]), "probs from -1 on.*logits"),
+        (np.array([[np.nan, 1], [0, 1]]), "NaN"),
+        (np.array([[0.2, 0.2], [0, 1]]), "sum to 0.4 to 1"),
         (np.ones((3, 1)), r"one shape, got \(2,\) and \(3,\)"),
     ],
 )

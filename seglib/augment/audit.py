@@ -25,8 +25,8 @@ class Audit(NamedTuple):
 
     Attributes:
         mislabelled: share of the judged pixels away from label boundaries whose label is not what the image shows.
-        at_boundaries: the same share of pixels with another label or the frame among their eight neighbours. There
-            bilinear and nearest may honestly differ by half a pixel: 1 % when rotated or enlarged, 10 % when halved.
+        at_boundaries: the same share of pixels with another label or the frame among their eight neighbours, where
+            bilinear and nearest differ by half a pixel: 1 % when rotated or enlarged, 10 % when halved.
         reach: how many pixels (chessboard distance) the farthest misfit lies from a boundary, whose own pixels count 1.
         new_ids, new_id_count: the lowest 20 ids that came back in masks and were never fed, and how many there are.
         lost_ids: the ids, void among them, that were fed and never came back.

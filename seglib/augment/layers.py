@@ -9,8 +9,7 @@ from keras import ops
 from seglib.augment import colour, geometry
 from seglib.augment.draws import RandomLayer, check_range
 
-# What an image shows where it has no data: the grey that the models scale to zero, with which convolutions pad.
-FILL = 127.5
+FILL = 127.5  # shown where there is no data: the grey that the models scale to zero, with which convolutions pad
 LIMITS = dict(flip=1, rotation=180, shear=60, translation=1, brightness=255, contrast=1, saturation=1, hue=180)
 LIMITS |= dict(elastic=geometry.CELL / 8, blur=20, noise=255, cutout=1)
 
@@ -26,8 +25,7 @@ class Augment(RandomLayer):
         size: ``(height, width)`` of what comes out. With ``scale=(1, 1)`` a pixel of it is a pixel of the image.
         flip: probability that left and right are exchanged.
         scale: (low, high) factor of enlargement.
-        rotation: largest angle, in degrees, at most 180.
-        shear: largest angle, in degrees, at most 60.
+        rotation, shear: largest angles, in degrees, at most 180 and 60.
         translation: largest shift, as a share of ``size``; a crop smaller than the image is anywhere in it anyway.
         elastic: standard deviation of a smooth displacement, in pixels of the crop; at most 4: beyond, it often folds.
         brightness: largest change, in grey levels of 255.
@@ -173,8 +171,8 @@ class CutMix(Mixture):
 class CopyPaste(Mixture):
     """All pixels of some classes, copied in their place from another image of the batch (Ghiasi et al. 2021).
 
-    Meant for rare classes of things that stand before others, such as people. The other image is one of those that have
-    some, perhaps the image itself. The paper copies instances.
+    Meant for rare classes of things that stand before others, such as people; the paper copies instances. The other
+    image is one of those that have some, perhaps the image itself.
 
     Args:
         ids: the class ids to copy.

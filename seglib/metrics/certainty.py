@@ -78,11 +78,10 @@ def calibration(mask, probs, ignore_id=255, bins=15):
         ValueError: shapes that differ, an id that no class has, or numbers that are no probabilities.
     """
     probs = np.asarray(probs)
-    if probs.ndim < 1 or not (probs.min(initial=0) >= 0 and probs.max(initial=0) <= 1 + 1e-3):
-        raise ValueError(f"probs must lie in 0–1, got {probs.min():.3g} to {probs.max():.3g}: logits, or NaN?")
     sums = probs.sum(axis=-1, dtype=np.float64)
-    if not np.allclose(sums, 1, atol=1e-2):
-        raise ValueError(f"a pixel's probabilities must sum to 1, got {sums.min():.3g} to {sums.max():.3g}")
+    if not (probs.min(initial=0) >= 0 and np.allclose(sums, 1, atol=1e-2)):
+        found = f"probs from {probs.min():.3g} on, which sum to {sums.min():.3g} to {sums.max():.3g}"
+        raise ValueError(f"wanted probs from 0 on, which sum to 1, got {found}: logits, or NaN?")
     mask, pred = check_ids(mask, probs.argmax(axis=-1), probs.shape[-1], ignore_id)
     scored = mask != ignore_id
     confidence, right = probs.max(axis=-1)[scored].astype(np.float64), (pred == mask)[scored]
