@@ -66,10 +66,8 @@ class Lattice:
     Each point is spread over the corners of its simplex (*splat*), corners are blurred along the lattice's axes with
     ½ 1 ½, and each point reads off its corners (*slice*). All three are sparse matrices; ``slice = splatᵀ``.
 
-    Args:
-        features: (points, dimensions) float, in units of the Gaussian's standard deviation.
-
-    ``lattice(values)`` → (points, channels) float32, blurred and symmetrically normalised.
+    ``Lattice(features)(values)``: (points, dimensions) features, in standard deviations of the Gaussian, and (points,
+    channels) values → (points, channels) float32, blurred and symmetrically normalised.
     """
 
     def __init__(self, features):

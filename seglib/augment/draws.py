@@ -15,20 +15,14 @@ from seglib.bridge import call_python
 
 
 def mix_bits(x):
-    """A bijection of int32 that looks random: each bit of the result depends on each bit of ``x``.
-
-    It is Wellons' ``lowbias32`` (Prospecting for hash functions, 2018), in the wrapping arithmetic of int32.
-    """
+    """A bijection of int32 that looks random: Wellons' ``lowbias32`` (Prospecting for hash functions, 2018)."""
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B - 2**32), (16, 1)):
         x = ops.bitwise_xor(x, ops.bitwise_and(ops.right_shift(x, shift), 2 ** (32 - shift) - 1)) * factor
     return x
 
 
 class Draws:
-    """The random numbers of each image in a batch.
-
-    Args:
-        seeds: (batch, 2) int32, one row an image.
+    """The random numbers of each image in a batch, whose ``seeds`` are (batch, 2) int32.
 
     Two draws of one name are the same numbers; one name more or less changes no other draw.
     """
@@ -72,9 +66,24 @@ class RandomLayer(keras.layers.Layer):
 
     def __call__(self, inputs, seed=None, **options):
         tf = sys.modules.get("tensorflow")
-        if keras.backend.backend() != "tensorflow" and tf is not None and not tf.executing_eagerly():
-            return self._call_in_graph(tf, inputs, seed, options)
-        return super().__call__(inputs, seed=seed, **options)
+        if keras.backend.backend() == "tensorflow" or tf is None or tf.executing_eagerly():
+            return super().__call__(inputs, seed=seed, **options)
+        # JAX and torch cannot compute with the tensors of a graph of TensorFlow's: it is left for one call.
+        images, masks = check_pairs(inputs)
+        if options.get("training") is False:
+            return inputs
+        shape, channel = images.shape[:-1], masks.shape[len(images.shape) - 1 :]
+        shape, dtype = ([*shape[:-2], *self.size], tf.float32) if self.size else (shape, images.dtype)
+        specs = [tf.TensorSpec([*shape, 3], dtype), tf.TensorSpec([*shape, *channel], masks.dtype)]
+
+        def change(images, masks, *seed):
+            pair = self({"images": images, "segmentation_masks": masks}, *seed, **options)
+            images, masks = (ops.convert_to_numpy(pair[key]) for key in ("images", "segmentation_masks"))
+            return [images, masks.astype(specs[1].dtype.as_numpy_dtype)]  # JAX may have made int32 of int64
+
+        seed = [] if seed is None else [tf.cast(seed, tf.int32)]
+        images, masks = call_python(change, [images, masks, *seed], specs)
+        return {**inputs, "images": images, "segmentation_masks": masks}
 
     def call(self, inputs, seed=None, training=True):
         """Augments a pair or a batch of pairs; in ``Dataset.map``, too, whatever backend Keras runs on.
@@ -106,24 +115,6 @@ class RandomLayer(keras.layers.Layer):
         images, masks = self.change(images, masks, draws)
         images, masks = (images[0], masks[0]) if single else (images, masks)
         return {**inputs, "images": images, "segmentation_masks": masks[..., None] if channel else masks}
-
-    def _call_in_graph(self, tf, inputs, seed, options):
-        """Leaves a graph of TensorFlow's for one call, as JAX and torch cannot compute with its tensors."""
-        images, masks = check_pairs(inputs)
-        if options.get("training") is False:
-            return inputs
-        shape, channel = images.shape[:-1], masks.shape[len(images.shape) - 1 :]
-        shape, dtype = ([*shape[:-2], *self.size], tf.float32) if self.size else (shape, images.dtype)
-        specs = [tf.TensorSpec([*shape, 3], dtype), tf.TensorSpec([*shape, *channel], masks.dtype)]
-
-        def change(images, masks, *seed):
-            pair = self({"images": images, "segmentation_masks": masks}, *seed, **options)
-            images, masks = (ops.convert_to_numpy(pair[key]) for key in ("images", "segmentation_masks"))
-            return [images, masks.astype(specs[1].dtype.as_numpy_dtype)]  # JAX may have made int32 of int64
-
-        seed = [] if seed is None else [tf.cast(seed, tf.int32)]
-        images, masks = call_python(change, [images, masks, *seed], specs)
-        return {**inputs, "images": images, "segmentation_masks": masks}
 
 
 def check_range(name, value, highest):
