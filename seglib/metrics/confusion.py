@@ -137,8 +137,7 @@ class ConfusionMatrix(keras.metrics.Metric):
         matrix = ops.reshape(counts[: self.num_classes**2], (self.num_classes, self.num_classes))
         overlap = ops.diagonal(matrix)
         union = ops.sum(matrix, axis=0) + ops.sum(matrix, axis=1) - overlap
-        present = ops.cast(union > 0, "float32")
-        mean = ops.sum(overlap / ops.maximum(union, 1)) / ops.maximum(ops.sum(present), 1)
+        mean = ops.sum(overlap / ops.maximum(union, 1)) / ops.maximum(ops.sum(ops.cast(union > 0, "float32")), 1)
         return ops.where(counts[-1] > 0, float("nan"), mean)
 
     @property
