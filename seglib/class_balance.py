@@ -2,8 +2,6 @@
 
 import numpy as np
 
-SCHEMES = ("median_frequency", "inverse_log", "effective_number")
-
 
 def class_weights(pixels, scheme="median_frequency"):
     """A weight for each class, the larger the rarer the class, with a mean of 1 over the classes.
@@ -30,8 +28,6 @@ def class_weights(pixels, scheme="median_frequency"):
         >>> class_weights(np.array([[6, 2], [8, 0]]), "effective_number").round(2).tolist()  # raw weights ⅔ and 1
         [0.8, 1.2]
     """
-    if scheme not in SCHEMES:
-        raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, got {scheme!r}")
     pixels = _check_counts(pixels)
     there, total = pixels > 0, pixels.sum(axis=0)
     if not total.all():
@@ -42,9 +38,11 @@ def class_weights(pixels, scheme="median_frequency"):
         weights = np.median(frequency) / frequency
     elif scheme == "inverse_log":
         weights = 1 / np.log(1.02 + total / total.sum())
-    else:
+    elif scheme == "effective_number":
         beta = 1 - 1 / max(len(pixels), 2)
         weights = (1 - beta) / (1 - beta ** there.sum(axis=0))
+    else:
+        raise ValueError(f"scheme must be one of median_frequency, inverse_log, effective_number, got {scheme!r}")
     return weights / weights.mean()
 
 

@@ -1,7 +1,6 @@
 """A fully connected conditional random field (CRF): pixels near each other and of like colour agree on their class.
 
-Every pixel is a neighbour of every other. The message that a pixel gets from all the others is then a Gaussian blur of
-their probabilities over position and colour, which the permutohedral lattice makes cheap.
+The message that a pixel gets from all the others is a Gaussian blur of their probabilities over position and colour.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -37,8 +36,8 @@ def refine(probs, image, w1=4, sigma_alpha=67, sigma_beta=3, w2=3, sigma_gamma=1
         (height, width, num_classes) float32 probabilities: the marginals of the mean-field approximation.
 
     Raises:
-        ValueError: shapes that do not fit, fewer than 2 classes, numbers that are no probabilities, an image that is
-            not of 0–255 (scaled to 0–1), a parameter out of its range, or a sigma too small for the image.
+        ValueError: shapes that do not fit, fewer than 2 classes, no probabilities, an image scaled to 0–1, a parameter
+            out of its range, or a sigma too small for the image.
     """
     probs, image = np.asarray(probs, np.float32), np.asarray(image)
     _check_arrays(probs, image)
@@ -67,10 +66,8 @@ class Lattice:
     Each point is spread over the corners of its simplex (*splat*), corners are blurred along the lattice's axes with
     ½ 1 ½, and each point reads off its corners (*slice*). All three are sparse matrices; ``slice = splatᵀ``.
 
-    Args:
-        features: (points, dimensions) float, in units of the Gaussian's standard deviation.
-
-    ``lattice(values)`` → (points, channels) float32, blurred and symmetrically normalised.
+    ``Lattice(features)(values)``: (points, dimensions) features, in standard deviations of the Gaussian, and (points,
+    channels) values → (points, channels) float32, blurred and symmetrically normalised.
     """
 
     def __init__(self, features):
@@ -101,8 +98,7 @@ def find_corners(features):
     """
     d = features.shape[1]
     axis = np.arange(1, d + 1, dtype=np.float32)[:, None]
-    # Onto the plane in one more dimension whose coordinates add up to zero. A blur by ½ 1 ½ along each of its axes has
-    # a variance of ⅔ (d + 1)², to which the Gaussian's is scaled.
+    # Onto the plane of sum zero in one more dimension; a blur by ½ 1 ½ along each axis has variance ⅔ (d + 1)² there.
     scale = np.float32((d + 1) * np.sqrt(2 / 3)) / np.sqrt(axis * (axis + 1), dtype=np.float64)
     scaled = features.T.astype(np.float32) * scale.astype(np.float32)
     elevated = np.zeros((d + 1, len(features)), np.float32)
@@ -144,11 +140,11 @@ def _pack(keys):
 
 def _blur_along(corners, ahead):
     """½ 1 ½ along one axis as a sparse matrix: (corners, corners), neighbours that are no corners count as zero."""
-    at = np.minimum(np.searchsorted(corners, corners + ahead), len(corners) - 1)
+    count = len(corners)
+    at = np.minimum(np.searchsorted(corners, corners + ahead), count - 1)
     rows = np.flatnonzero(corners[at] == corners + ahead)
-    half = np.full(len(rows), 0.5, np.float32)
-    forward = sparse.csr_matrix((half, (rows, at[rows])), (len(corners), len(corners)))
-    return sparse.csr_matrix(sparse.eye_array(len(corners), dtype=np.float32) + forward + forward.T)
+    forward = sparse.csr_matrix((np.full(len(rows), 0.5, np.float32), (rows, at[rows])), (count, count))
+    return sparse.csr_matrix(sparse.eye_array(count, dtype=np.float32) + forward + forward.T)
 
 
 def _check_arrays(probs, image):

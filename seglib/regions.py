@@ -48,20 +48,18 @@ def find_regions(mask, classes, smallest=1):
 def find_contours(region):
     """The contours of a :class:`Region`: polygons around it and around each of its holes.
 
-    A contour runs half-way between the centres of the pixels inside and those outside. Filled again, with each pixel
-    whose centre is inside, the contours give the region back.
+    A contour runs half-way between the centres of the pixels inside and those outside: filled, they give the region.
 
     Returns:
         A list of closed (n, 2) float64 polygons of ``x, y``, first point = last: the exterior, then the holes. A pixel
-        covers ``[column, column + 1] × [row, row + 1]``; the exterior turns from ``x`` to ``y``, holes the other way,
-        as RFC 7946 (GeoJSON), section 3.1.6, demands.
+        covers ``[column, column + 1] × [row, row + 1]``; the exterior turns from ``x`` to ``y``, holes the other way
+        (RFC 7946, GeoJSON, section 3.1.6).
     """
     from contourpy import FillType, contour_generator
 
     inside = np.pad(region.pixels, 1).astype(float)
     ((points,), (offsets,)) = contour_generator(z=inside, fill_type=FillType.OuterOffset).filled(0.5, 2)
-    # Pixel 0 of the padded box has its centre at half a pixel before the box.
-    points = points + (region.left - 0.5, region.top - 0.5)
+    points = points + (region.left - 0.5, region.top - 0.5)  # pixel 0 of the padded box is half a pixel before the box
     return [points[start:stop] for start, stop in zip(offsets[:-1], offsets[1:], strict=True)]
 
 
@@ -79,14 +77,11 @@ def to_geojson(regions, labels):
         ValueError: a region of a class that the label map does not name, such as void.
     """
     _check_named(regions, labels)
-    features = [
-        {
-            "type": "Feature",
-            "properties": {"class": labels.names[region.class_id], "class_id": region.class_id, "area": region.area},
-            "geometry": {"type": "Polygon", "coordinates": [ring.tolist() for ring in find_contours(region)]},
-        }
-        for region in regions
-    ]
+    features = []
+    for region in regions:
+        named = {"class": labels.names[region.class_id], "class_id": region.class_id, "area": region.area}
+        polygon = {"type": "Polygon", "coordinates": [ring.tolist() for ring in find_contours(region)]}
+        features.append({"type": "Feature", "properties": named, "geometry": polygon})
     return {"type": "FeatureCollection", "features": features}
 
 
@@ -99,8 +94,7 @@ def to_coco(regions, labels, file_name, size):
     Args:
         regions: of :func:`find_regions`.
         labels: the :class:`~seglib.labels.LabelMap`, whose names become the categories.
-        file_name: of the image.
-        size: ``(height, width)`` of the image.
+        file_name, size: name and ``(height, width)`` of the image.
 
     Raises:
         ValueError: a region of a class that the label map does not name, such as void.

@@ -60,11 +60,9 @@ def test_bootstrap_of_two_models_on_the_same_images(rng):
 
 
 def test_bootstrap_refuses_what_does_not_fit(rng):
-    for wrong in (np.zeros((1, 3, 3)), np.zeros((3, 3))):
-        with pytest.raises(ValueError, match="two images"):
-            metrics.bootstrap(wrong, metrics.iou)
-    with pytest.raises(ValueError, match="between 0 and 1, got 95"):
-        metrics.bootstrap(make_matrices(rng), metrics.iou, level=95)
+    for wrong, level in ((np.zeros((1, 3, 3)), 0.9), (np.zeros((3, 3)), 0.9), (make_matrices(rng), 95)):
+        with pytest.raises(ValueError, match=f"two images.*between 0 and 1, got .*{level}"):
+            metrics.bootstrap(wrong, metrics.iou, level=level)
 
 
 def test_calibration_by_hand():
@@ -95,9 +93,9 @@ def test_void_says_nothing_of_calibration():
 @pytest.mark.parametrize(
     ("probs", "message"),
     [
-        (np.array([[2.0, -1], [0, 1]]), "must lie in 0–1, got -1 to 2: logits"),
-        (np.array([[np.nan, 1], [0, 1]]), "must lie in 0–1"),
-        (np.array([[0.2, 0.2], [0, 1]]), "must sum to 1, got 0.4 to 1"),
+        (np.array([[2.0, -1], [0, 1]]), "probs from -1 on.*logits"),
+        (np.array([[np.nan, 1], [0, 1]]), "NaN"),
+        (np.array([[0.2, 0.2], [0, 1]]), "sum to 0.4 to 1"),
         (np.ones((3, 1)), r"one shape, got \(2,\) and \(3,\)"),
     ],
 )

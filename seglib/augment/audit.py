@@ -2,7 +2,7 @@
 
 import inspect
 from collections import Counter
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -13,22 +13,20 @@ from seglib.augment.draws import unpack
 BATCH = 8
 TILE = 16  # pixels: a label stays several pixels wide when an image is halved in size
 VOID_TILES = 0.05  # the share of tiles that are void in the mask, while the image shows one of the tones
-# The tones are so far apart that noise does not bridge them, so far from 0 and 255 that light clips neither. The ids of
-# their classes are so far apart, and from 0, that a mask that was interpolated or filled has ids that were never fed.
+# Noise does not bridge the tones, light clips neither, and a mask interpolated or filled has ids that were never fed.
 TONES, IDS = (48, 208), (10, 200)
-# An image shows two tones if so much of its variance is between them (Otsu's η: 0.64 for noise, 0.75 for an even ramp),
-# and if they are so far apart, as a share of the range of greys in its batch.
+# Two tones are seen where Otsu's η is larger (0.64 for noise, 0.75 for an even ramp) and they are further apart, as a
+# share of the range of greys in the batch.
 SEPARABLE, CONTRAST = 0.8, 1 / 4
 
 
-@dataclass(frozen=True)
-class Audit:
+class Audit(NamedTuple):
     """What :func:`audit` found, to be printed. Shares are those of all pairs, in [0, 1]; of no pixels, NaN.
 
     Attributes:
         mislabelled: share of the judged pixels away from label boundaries whose label is not what the image shows.
-        at_boundaries: the same share of pixels with another label or the frame among their eight neighbours. There
-            bilinear and nearest may honestly differ by half a pixel: 1 % when rotated or enlarged, 10 % when halved.
+        at_boundaries: the same share of pixels with another label or the frame among their eight neighbours, where
+            bilinear and nearest differ by half a pixel: 1 % when rotated or enlarged, 10 % when halved.
         reach: how many pixels (chessboard distance) the farthest misfit lies from a boundary, whose own pixels count 1.
         new_ids, new_id_count: the lowest 20 ids that came back in masks and were never fed, and how many there are.
         lost_ids: the ids, void among them, that were fed and never came back.
@@ -57,7 +55,8 @@ class Audit:
 
     def __str__(self):
         verdict = "are in step" if self.in_step else "are NOT in step"
-        verdict = "cannot be compared" if np.isnan(self.mislabelled) else verdict
+        if np.isnan(self.mislabelled):
+            verdict = "cannot be compared"
         reach = f"; farthest misfit: {self.reach} px from one" if self.reach > 0 else ""
         new, lost = (", ".join(f"{value:.9g}" for value in ids) or "none" for ids in (self.new_ids, self.lost_ids))
         new += f", … ({self.new_id_count} in all)" if self.new_id_count > len(self.new_ids) else ""
@@ -99,7 +98,6 @@ def audit(layer, pairs=64, size=(96, 128), ignore_id=255):
     def feed(count):
         boards = [_draw_board(rng, size, known) for _ in range(count)]
         images, masks = (keras.ops.convert_to_tensor(np.stack(x)) for x in zip(*boards, strict=True))
-        # A new dictionary for each call: Keras's layers write their results into the one they are given.
         returned = unpack(layer({"images": images, "segmentation_masks": masks}, **options))
         return map(keras.ops.convert_to_numpy, (masks, *returned))
 
@@ -118,35 +116,36 @@ def _draw_board(rng, size, known):
 
 def _compare(batches, known):
     """The report of (masks fed, images returned, masks returned), batch by batch."""
-    n, fed, returned, unfit = Counter(), [], [], None
+    fed, returned, n, unfit = Counter(), Counter(), Counter(), None
     for masks_in, images, masks in batches:
-        ids = masks[..., 0] if masks.ndim == 4 and masks.shape[-1] == 1 else masks
-        fed, returned = np.union1d(fed, masks_in), np.union1d(returned, ids)
-        n.update(fed=masks_in.size, fed_void=np.sum(masks_in == known[2]))
-        n.update(returned=ids.size, returned_void=np.sum(ids == known[2]))
+        ids = masks.astype("float64")
+        for counts, values in ((fed, masks_in), (returned, ids)):
+            counts.update(dict(zip(*np.unique(values, return_counts=True), strict=True)))
+        ids = ids[..., 0] if ids.ndim == 4 and ids.shape[-1] == 1 else ids
         if images.shape[:-1] == ids.shape:
-            _judge(images, ids.astype("float64"), known, n)
+            _judge(images, ids, known, n)
         else:
             unfit = unfit or (images, masks)
-    images, masks = unfit or (images, masks)
-    new = np.setdiff1d(returned, known)
+    if unfit:
+        (images, masks), n = unfit, Counter(reach=np.nan)
+    new = sorted(returned.keys() - known)
     return Audit(
-        mislabelled=np.nan if unfit else _share(n["inner_misfits"], n["inner"]),
-        at_boundaries=np.nan if unfit else _share(n["outer_misfits"], n["outer"]),
-        reach=np.nan if unfit else n["reach"],
+        mislabelled=_share(n["inner_misfits"], n["inner"]),
+        at_boundaries=_share(n["outer_misfits"], n["outer"]),
+        reach=n["reach"],
         new_ids=tuple(int(x) if x.is_integer() else float(x) for x in new[:20]),
         new_id_count=len(new),
-        lost_ids=tuple(map(int, np.setdiff1d(fed, returned))),
-        void_before=_share(n["fed_void"], n["fed"]),
-        void_after=_share(n["returned_void"], n["returned"]),
-        judged=0.0 if unfit else _share(n["inner"] + n["outer"], n["labelled"]),
+        lost_ids=tuple(map(int, sorted(fed.keys() - returned.keys()))),
+        void_before=_share(fed[known[2]], fed.total()),
+        void_after=_share(returned[known[2]], returned.total()),
+        judged=_share(n["inner"] + n["outer"], returned.total() - returned[known[2]]),
         mask_shape=masks.shape[1:],
         came_back=f"image {images.shape[1:]} {images.dtype}, mask {masks.shape[1:]} {masks.dtype}",
     )
 
 
 def _judge(images, ids, known, n):
-    """Adds to the counts ``n`` how many pixels of a batch are labelled, judged and misfits, and how far from others."""
+    """Adds to the counts ``n`` how many pixels of a batch are judged and misfits, and how far from boundaries."""
     labelled, wrong = ids != known[2], ~np.isin(ids, known)  # an id that was never fed is wrong whatever is shown
     # Beyond the frame may be anything: a white fill half a pixel away already shows in the bilinear image.
     around = dict(size=(1, 3, 3), mode="constant", cval=-np.inf)
@@ -159,7 +158,7 @@ def _judge(images, ids, known, n):
         shown[i][grey[i] > (low + high) / 2] = known[1]
     judged = labelled & (two_toned | wrong)
     misfit = judged & (ids != shown)
-    n.update(labelled=labelled.sum(), inner=(judged & ~boundary).sum(), outer=(judged & boundary).sum())
+    n.update(inner=(judged & ~boundary).sum(), outer=(judged & boundary).sum())
     n.update(inner_misfits=(misfit & ~boundary).sum(), outer_misfits=(misfit & boundary).sum())
     away = [1 + ndimage.distance_transform_cdt(~pixels, "chessboard") for pixels in boundary]
     n["reach"] = max(n["reach"], int(np.max(away * misfit)))
@@ -168,8 +167,8 @@ def _judge(images, ids, known, n):
 def _find_tones(grey):
     """The two tones in which most of the greys of one image are, and how clearly they are two, η in [0, 1].
 
-    Otsu (1979): the greys are split where the variance between both parts is largest. The tones are the parts' medians:
-    unlike the means, they stay where they are when a tenth of the pixels is erased.
+    Otsu (1979): the greys are split where the variance between both parts is largest. The tones are the parts' medians,
+    which stay where they are when a tenth of the pixels is erased.
     """
     grey = np.sort(grey)
     if len(grey) < 2 or grey[0] == grey[-1]:

@@ -22,9 +22,8 @@ def change_colour(images, draws, brightness, contrast, saturation, hue):
 
     Args:
         images: (batch, height, width, 3) float32 in 0–255.
-        brightness: largest change to either side, in grey levels of 255.
+        brightness, hue: largest change to either side, in grey levels of 255, and largest angle, in degrees.
         contrast, saturation: largest change to either side of the factor, whose middle is 1.
-        hue: largest angle to either side, in degrees.
     """
     angle = draws.uniform("hue", -math.radians(hue), math.radians(hue))
     chroma = draws.uniform("saturation", 1 - saturation, 1 + saturation)
@@ -59,9 +58,8 @@ def blur(images, draws, sigma):
 
 
 def add_noise(images, draws, noise):
-    """Noise of a sensor, independent in each pixel and channel; its standard deviation is drawn up to ``noise`` levels.
-    A sum of four random bytes is normal enough (central limit theorem) and quickly made."""
-    bits = draws.bits("noise", images.shape[1:])
+    """Sensor noise, independent in each pixel and channel; its standard deviation is drawn up to ``noise`` levels."""
+    bits = draws.bits("noise", images.shape[1:])  # a sum of four bytes is normal enough (central limit theorem)
     total = sum(ops.bitwise_and(ops.right_shift(bits, shift), 255) for shift in (0, 8, 16, 24))
     unit = (ops.cast(total, "float32") - 4 * 127.5) / math.sqrt(4 * (256**2 - 1) / 12)
     return images + draws.uniform("noise level", 0, noise)[:, None, None, None] * unit

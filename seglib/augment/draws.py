@@ -1,7 +1,7 @@
 """Random numbers that are a pure function of a seed, and the layer that hands them out.
 
 Each number is a hash of the seed, of the name of what is drawn, and of its place: the same on every backend, in every
-process and in any order. Inside ``tf.data``, Keras's own generators would give other numbers in every run.
+process and in any order, also inside ``tf.data``.
 """
 
 import sys
@@ -15,20 +15,14 @@ from seglib.bridge import call_python
 
 
 def mix_bits(x):
-    """A bijection of int32 that looks random: each bit of the result depends on each bit of ``x``.
-
-    It is Wellons' ``lowbias32`` (Prospecting for hash functions, 2018), in the wrapping arithmetic of int32.
-    """
+    """A bijection of int32 that looks random: Wellons' ``lowbias32`` (Prospecting for hash functions, 2018)."""
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B - 2**32), (16, 1)):
         x = ops.bitwise_xor(x, ops.bitwise_and(ops.right_shift(x, shift), 2 ** (32 - shift) - 1)) * factor
     return x
 
 
 class Draws:
-    """The random numbers of each image in a batch.
-
-    Args:
-        seeds: (batch, 2) int32, one row an image.
+    """The random numbers of each image in a batch, whose ``seeds`` are (batch, 2) int32.
 
     Two draws of one name are the same numbers; one name more or less changes no other draw.
     """
@@ -50,11 +44,6 @@ class Draws:
         share = ops.cast(ops.bitwise_and(ops.right_shift(self.bits(name, shape), 8), 2**24 - 1), "float32") / 2**24
         return low + (high - low) * share
 
-    def normal(self, name, shape=()):
-        """(batch, *shape) float32, standard normal, by Box and Muller's method (1958)."""
-        radius = ops.sqrt(-2 * ops.log(1 - self.uniform(name + ", radius", shape=shape)))
-        return radius * ops.cos(2 * np.pi * self.uniform(name + ", angle", shape=shape))
-
     def happens(self, name, probability):
         """(batch,) bool, each true with this probability."""
         return self.uniform(name + "?") < probability
@@ -63,7 +52,8 @@ class Draws:
 class RandomLayer(keras.layers.Layer):
     """A Keras layer for pairs of images and masks, whose draws are a function of a seed.
 
-    A subclass has ``change(images, masks, draws) -> (images, masks)`` on whole batches.
+    A subclass has ``change(images, masks, draws) -> (images, masks)`` on whole batches, and plain numbers, tuples and
+    lists as arguments, of which Keras makes its config.
     """
 
     size = None  # (height, width) of images that come out as float32; None if they keep their size and dtype
@@ -71,14 +61,29 @@ class RandomLayer(keras.layers.Layer):
     def __init__(self, probability, seed, **kwargs):
         super().__init__(autocast=False, **kwargs)
         check_range("probability", probability, 1)
-        self.probability, self.seed = probability, seed
+        self.probability = probability
         self.generator = keras.random.SeedGenerator(seed)
 
     def __call__(self, inputs, seed=None, **options):
         tf = sys.modules.get("tensorflow")
-        if keras.backend.backend() != "tensorflow" and tf is not None and not tf.executing_eagerly():
-            return self._call_in_graph(tf, inputs, seed, options)
-        return super().__call__(inputs, seed=seed, **options)
+        if keras.backend.backend() == "tensorflow" or tf is None or tf.executing_eagerly():
+            return super().__call__(inputs, seed=seed, **options)
+        # JAX and torch cannot compute with the tensors of a graph of TensorFlow's: it is left for one call.
+        images, masks = check_pairs(inputs)
+        if options.get("training") is False:
+            return inputs
+        shape, channel = images.shape[:-1], masks.shape[len(images.shape) - 1 :]
+        shape, dtype = ([*shape[:-2], *self.size], tf.float32) if self.size else (shape, images.dtype)
+        specs = [tf.TensorSpec([*shape, 3], dtype), tf.TensorSpec([*shape, *channel], masks.dtype)]
+
+        def change(images, masks, *seed):
+            pair = self({"images": images, "segmentation_masks": masks}, *seed, **options)
+            images, masks = (ops.convert_to_numpy(pair[key]) for key in ("images", "segmentation_masks"))
+            return [images, masks.astype(specs[1].dtype.as_numpy_dtype)]  # JAX may have made int32 of int64
+
+        seed = [] if seed is None else [tf.cast(seed, tf.int32)]
+        images, masks = call_python(change, [images, masks, *seed], specs)
+        return {**inputs, "images": images, "segmentation_masks": masks}
 
     def call(self, inputs, seed=None, training=True):
         """Augments a pair or a batch of pairs; in ``Dataset.map``, too, whatever backend Keras runs on.
@@ -111,27 +116,6 @@ class RandomLayer(keras.layers.Layer):
         images, masks = (images[0], masks[0]) if single else (images, masks)
         return {**inputs, "images": images, "segmentation_masks": masks[..., None] if channel else masks}
 
-    def _call_in_graph(self, tf, inputs, seed, options):
-        """Leaves a graph of TensorFlow's for one call, as JAX and torch cannot compute with its tensors."""
-        images, masks = check_pairs(inputs)
-        if options.get("training") is False:
-            return inputs
-        batch, channel = images.shape[:-3], masks.shape[len(images.shape) - 1 :]
-        size, dtype = (self.size, tf.float32) if self.size else (images.shape[-3:-1], images.dtype)
-        specs = [tf.TensorSpec([*batch, *size, 3], dtype), tf.TensorSpec([*batch, *size, *channel], masks.dtype)]
-
-        def change(images, masks, *seed):
-            pair = self({"images": images, "segmentation_masks": masks}, *seed, **options)
-            images, masks = (ops.convert_to_numpy(pair[key]) for key in ("images", "segmentation_masks"))
-            return [images, masks.astype(specs[1].dtype.as_numpy_dtype)]  # JAX may have made int32 of int64
-
-        seed = [] if seed is None else [tf.cast(seed, tf.int32)]
-        images, masks = call_python(change, [images, masks, *seed], specs)
-        return {**inputs, "images": images, "segmentation_masks": masks}
-
-    def get_config(self):
-        return {**super().get_config(), "probability": self.probability, "seed": self.seed}
-
 
 def check_range(name, value, highest):
     """Refuses a value that does not lie between 0 and ``highest``, NaN among them, with a ``ValueError``."""
@@ -140,7 +124,7 @@ def check_range(name, value, highest):
 
 
 def unpack(pair):
-    """The images and masks of a dictionary of Keras's protocol; a ``ValueError`` says what it is instead."""
+    """The images and masks of Keras's dictionary of a pair, or a ``ValueError`` that says what it is instead."""
     if not (isinstance(pair, dict) and {"images", "segmentation_masks"} <= pair.keys()):
         found = f"the keys {', '.join(map(str, pair))}" if isinstance(pair, dict) else f"a {type(pair).__name__}"
         raise ValueError(f'a pair must be {{"images": …, "segmentation_masks": …}}, got {found}')
@@ -148,7 +132,7 @@ def unpack(pair):
 
 
 def check_pairs(inputs):
-    """The images and masks of Keras's protocol, or a ``ValueError`` that says what they are and should be."""
+    """The images and masks of Keras's dictionary, or a ``ValueError`` that says what they are and should be."""
     images, masks = unpack(inputs)
     shape, mask_shape, dtype = tuple(images.shape), tuple(masks.shape), keras.backend.standardize_dtype(masks.dtype)
     pixels = mask_shape[:-1] if len(mask_shape) == len(shape) and mask_shape[-1] == 1 else mask_shape

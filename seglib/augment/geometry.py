@@ -5,8 +5,7 @@ import math
 import numpy as np
 from keras import ops
 
-# The elastic field is drawn at points so many pixels apart and is smooth between them.
-CELL = 32
+CELL = 32  # pixels between the points at which the elastic field is drawn
 
 
 def draw_affine(draws, source, size, flip, scale, rotation, shear, translation):
@@ -18,16 +17,14 @@ def draw_affine(draws, source, size, flip, scale, rotation, shear, translation):
 
     Args:
         draws: :class:`~seglib.augment.draws.Draws`.
-        source: ``(height, width)`` of the images, numbers or scalar tensors.
-        size: ``(height, width)`` of the crop.
+        source, size: ``(height, width)`` of the images, numbers or scalar tensors, and of the crop.
         flip: probability of mirroring left and right.
         scale: (low, high) factors, drawn so that halving is as likely as doubling; at 1, a pixel stays a pixel.
-        rotation, shear: largest angles, in degrees, to either side.
-        translation: largest shift to either side, as a share of the crop's height and width.
+        rotation, shear, translation: largest angles, in degrees, and shift, a share of the crop, to either side.
 
     Returns:
-        ``(matrix, centre)``: (batch, 2, 2) and (batch, 2) float32. The centre is drawn so that the crop lies inside of
-        the image, or a larger one around it; then it is shifted.
+        (batch, 2, 2) matrix M and (batch, 2) centre, float32. The centre is drawn so that the crop lies inside of the
+        image, or a larger one around it; then it is shifted.
     """
     mirror = ops.where(draws.happens("flip", flip), -1.0, 1.0)
     zoom = ops.exp(draws.uniform("scale", math.log(scale[0]), math.log(scale[1])))
@@ -56,7 +53,9 @@ def bend(places, draws, elastic, matrix):
         matrix: (batch, 2, 2) float32, as from :func:`draw_affine`, which turns pixels of the crop into the image's.
     """
     rows, columns = (interpolate_cubic(length) for length in places.shape[2:])
-    field = draws.normal("elastic", (rows.shape[1], columns.shape[1], 2))
+    points = (rows.shape[1], columns.shape[1], 2)
+    radius = ops.sqrt(-2 * ops.log(1 - draws.uniform("elastic, radius", shape=points)))
+    field = radius * ops.cos(2 * np.pi * draws.uniform("elastic, angle", shape=points))  # normal (Box and Muller 1958)
     return places + elastic * ops.einsum("yi,xj,bijc,bdc->bdyx", rows, columns, field, matrix)
 
 
@@ -71,16 +70,14 @@ def interpolate_cubic(length):
 
 
 def draw_rectangle(draws, size, largest):
-    """A rectangle an image, anywhere in it, as (batch, height, width) bool; its sides are drawn from a third of
-    ``largest``, a share of ``size``, to all of it."""
-    inside = True
-    for axis, (name, length) in enumerate(zip(("top", "left"), size, strict=True)):
-        place = ops.reshape(ops.arange(length, dtype="float32") + 0.5, [1, -1, 1] if axis == 0 else [1, 1, -1])
-        length = ops.cast(length, "float32")
-        side = (length * draws.uniform(name + ", side", largest / 3, largest))[:, None, None]
-        start = draws.uniform(name)[:, None, None] * (length - side)
-        inside = (place >= start) & (place < start + side) & inside
-    return inside
+    """A rectangle anywhere in each image: (batch, height, width) bool; its sides are ⅓ to 1 of ``largest · size``."""
+    lines = []
+    for name, length in zip(("top", "left"), size, strict=True):
+        place, length = ops.arange(length, dtype="float32") + 0.5, ops.cast(length, "float32")
+        side = (length * draws.uniform(name + ", side", largest / 3, largest))[:, None]
+        start = draws.uniform(name)[:, None] * (length - side)
+        lines.append((place >= start) & (place < start + side))
+    return lines[0][:, :, None] & lines[1][:, None, :]
 
 
 def locate(matrix, centre, size):
@@ -92,10 +89,9 @@ def locate(matrix, centre, size):
 
 
 def resample(images, masks, places):
-    """Takes both from the same places: the image bilinearly, the mask from the nearest pixel.
+    """Takes both from the same places: the image bilinearly, the mask from the nearest pixel; so no id is invented.
 
-    So a label is never further than half a pixel from what the image shows, and no id is invented. Outside of the image
-    both are what they are at its border, for the caller to hide.
+    Outside of the image both are what they are at its border, for the caller to hide.
 
     Args:
         images: (batch, h, w, 3) of any dtype.
@@ -114,17 +110,14 @@ def resample(images, masks, places):
     def index(place, length):  # beyond the border, the pixel on the border
         return ops.clip(ops.cast(place, "int32"), 0, length - 1)
 
-    def blend(a, b, share):
-        a, b = ops.cast(a, "float32"), ops.cast(b, "float32")
-        return a + (b - a) * share[..., None]
-
     top, left = ops.floor(y), ops.floor(x)
     columns = index(left, width), index(left + 1, width)
     edges = []
     for row in (top, top + 1):
         start = first + index(row, height) * width
-        edges.append(blend(*(ops.take(images, start + column, axis=0) for column in columns), x - left))
-    image = blend(*edges, y - top)
+        a, b = (ops.cast(ops.take(images, start + column, axis=0), "float32") for column in columns)
+        edges.append(a + (b - a) * (x - left)[..., None])
+    image = edges[0] + (edges[1] - edges[0]) * (y - top)[..., None]
 
     row, column = (ops.cast(ops.floor(place + 0.5), "int32") for place in (y, x))  # the nearest pixel
     nearest = index(row, height), index(column, width)

@@ -9,8 +9,7 @@ from keras import ops
 from seglib.augment import colour, geometry
 from seglib.augment.draws import RandomLayer, check_range
 
-# What an image shows where it has no data: the grey that the models scale to zero, with which convolutions pad.
-FILL = 127.5
+FILL = 127.5  # shown where there is no data: the grey that the models scale to zero, with which convolutions pad
 LIMITS = dict(flip=1, rotation=180, shear=60, translation=1, brightness=255, contrast=1, saturation=1, hue=180)
 LIMITS |= dict(elastic=geometry.CELL / 8, blur=20, noise=255, cutout=1)
 
@@ -26,8 +25,7 @@ class Augment(RandomLayer):
         size: ``(height, width)`` of what comes out. With ``scale=(1, 1)`` a pixel of it is a pixel of the image.
         flip: probability that left and right are exchanged.
         scale: (low, high) factor of enlargement.
-        rotation: largest angle, in degrees, at most 180.
-        shear: largest angle, in degrees, at most 60.
+        rotation, shear: largest angles, in degrees, at most 180 and 60.
         translation: largest shift, as a share of ``size``; a crop smaller than the image is anywhere in it anyway.
         elastic: standard deviation of a smooth displacement, in pixels of the crop; at most 4: beyond, it often folds.
         brightness: largest change, in grey levels of 255.
@@ -73,21 +71,14 @@ class Augment(RandomLayer):
         **kwargs,
     ):
         super().__init__(probability, seed, **kwargs)
-        try:
-            (height, width), (low, high) = map(operator.index, size), map(float, scale)
-        except (TypeError, ValueError):
-            height = width = low = high = 0
-        if min(height, width) < 1 or not 0 < low <= high:
-            raise ValueError(
-                "size must be (height, width) in whole pixels, such as (256, 256), and scale (low, high) with "
-                f"0 < low ≤ high, such as (0.5, 2), got size={size!r} and scale={scale!r}"
-            )
-        self.size, self.scale, self.ignore_id = (height, width), (low, high), ignore_id
+        if np.shape(size) != (2,) or np.shape(scale) != (2,) or min(size) < 1 or not 0 < scale[0] <= scale[1]:
+            wanted = "size must be (height, width), such as (256, 256), and scale (low, high), such as (0.5, 2)"
+            raise ValueError(f"{wanted}, both above 0; got {size=} and {scale=}")
+        self.size, self.scale, self.ignore_id = tuple(map(operator.index, size)), tuple(map(float, scale)), ignore_id
         self.geometry = dict(flip=flip, rotation=rotation, shear=shear, translation=translation)
         self.tones = dict(brightness=brightness, contrast=contrast, saturation=saturation, hue=hue)
         self.sometimes = dict(elastic=elastic, blur=blur, noise=noise, cutout=cutout)
-        self.ranges = self.geometry | self.tones | self.sometimes
-        for name, value in self.ranges.items():
+        for name, value in (self.geometry | self.tones | self.sometimes).items():
             check_range(name, value, LIMITS[name])
 
     def change(self, images, masks, draws):
@@ -119,16 +110,11 @@ class Augment(RandomLayer):
             return changed()
         return ops.cond(ops.any(chosen), changed, lambda: x)
 
-    def get_config(self):
-        own = {"size": self.size, "scale": self.scale, "ignore_id": self.ignore_id}
-        return {**super().get_config(), **own, **self.ranges}
-
 
 def light(size, ignore_id=255, seed=None):
     """An :class:`Augment` to ``size`` (height, width) of what nearly every photograph forgives: flipped, a little
     nearer or further, a little brighter or darker. Pixels without data get the id ``ignore_id``."""
-    ranges = dict(flip=0.5, scale=(0.8, 1.25), brightness=20, contrast=0.2)
-    return Augment(size, **ranges, ignore_id=ignore_id, seed=seed)
+    return Augment(size, flip=0.5, scale=(0.8, 1.25), brightness=20, contrast=0.2, ignore_id=ignore_id, seed=seed)
 
 
 def standard(size, ignore_id=255, seed=None):
@@ -180,16 +166,13 @@ class CutMix(Mixture):
         partner = (ops.arange(count, dtype="int32") + 1 + steps) % count
         return partner, geometry.draw_rectangle(draws, ops.shape(masks)[1:3], self.largest)
 
-    def get_config(self):
-        return {**super().get_config(), "largest": self.largest}
-
 
 @keras.saving.register_keras_serializable("seglib")
 class CopyPaste(Mixture):
     """All pixels of some classes, copied in their place from another image of the batch (Ghiasi et al. 2021).
 
-    Meant for rare classes of things that stand before others, such as people. The other image is one of those that have
-    some, perhaps the image itself. The paper copies instances.
+    Meant for rare classes of things that stand before others, such as people; the paper copies instances. The other
+    image is one of those that have some, perhaps the image itself.
 
     Args:
         ids: the class ids to copy.
@@ -204,12 +187,9 @@ class CopyPaste(Mixture):
             raise ValueError(f"ids must be class ids, such as [3, 5], got {self.ids}")
 
     def choose(self, masks, draws):
-        wanted = ops.any(ops.cast(masks, "int32")[..., None] == ops.convert_to_tensor(list(self.ids), "int32"), axis=-1)
+        wanted = ops.any(ops.cast(masks, "int32")[..., None] == np.array(self.ids, np.int32), axis=-1)
         has = ops.cast(ops.any(wanted, axis=(1, 2)), "int32")
         givers = ops.argsort(1 - has)  # those that have some come first
         which = ops.cast(draws.uniform("giver") * ops.cast(ops.sum(has), "float32"), "int32")
         partner = ops.take(givers, which, axis=0)
         return partner, ops.take(wanted, partner, axis=0)
-
-    def get_config(self):
-        return {**super().get_config(), "ids": self.ids}

@@ -1,8 +1,4 @@
-"""Scores of a prediction: confusion matrices, boundaries, confidence intervals and calibration.
-
-:func:`confusion_matrix` counts pixels, and the functions beside it read scores off a matrix. :class:`ConfusionMatrix`
-is the same as a Keras metric.
-"""
+"""Scores of a prediction: confusion matrices, boundaries, confidence intervals and calibration."""
 
 from seglib.metrics.boundary import boundary_f1, trimap
 from seglib.metrics.certainty import Calibration, bootstrap, calibration

@@ -11,8 +11,8 @@ def boundary_f1(mask, pred, num_classes, tolerance, ignore_id=255):
     """Boundary F1 of each class (Csurka et al. 2013, section 3).
 
     A pixel is on its class's boundary if one of its four neighbours is of another class. Precision P is the fraction of
-    the predicted boundary with true boundary of that class within ``tolerance``, recall R the fraction of the true
-    boundary with predicted boundary within it, and ``F1 = 2 P R / (P + R)``.
+    the predicted boundary with true boundary of that class within ``tolerance``, recall R that of the true boundary
+    with predicted boundary within it, and ``F1 = 2 P R / (P + R)``.
 
     Args:
         mask, pred: (height, width) integer ids; with axes before these, the pixels of all images are counted together.
@@ -26,9 +26,7 @@ def boundary_f1(mask, pred, num_classes, tolerance, ignore_id=255):
     Raises:
         ValueError: shapes that differ, an id that no class has, or a tolerance below 0.
 
-    Example:
-        A column of class 1, predicted one pixel too far to the right:
-
+    Example: a column of class 1, predicted one pixel too far to the right.
         >>> mask, pred = np.array([[0, 1, 0, 0]]), np.array([[0, 0, 1, 0]])
         >>> boundary_f1(mask, pred, 2, tolerance=1).tolist(), boundary_f1(mask, pred, 2, tolerance=0).tolist()
         ([1.0, 1.0], [0.0, 0.0])
@@ -50,8 +48,8 @@ def boundary_f1(mask, pred, num_classes, tolerance, ignore_id=255):
 def trimap(mask, width, ignore_id=255):
     """The mask with only a band along its boundaries left; all else is void (Kohli et al. 2009, section 4).
 
-    ``confusion_matrix(trimap(mask, 2), pred, num_classes)`` judges a prediction at the boundaries alone. Over several
-    widths that is the curve of Chen et al. 2018 (DeepLab), section 4.1.
+    ``confusion_matrix(trimap(mask, 2), pred, num_classes)`` judges a prediction at the boundaries alone, as Chen et al.
+    2018 (DeepLab), section 4.1, do over several widths.
 
     Args:
         mask: (height, width) integer ids; axes before these are further images.
@@ -96,11 +94,10 @@ def _fraction_within(own, other, num_classes, tolerance):
     """The fraction of each class's own boundary with other boundary of it within ``tolerance``: (num_classes,)."""
     near = np.zeros(own.shape, bool)
     for first in range(0, num_classes, 64):  # a bit a class, up to 64 at once
-        count = min(num_classes - first, 64)
-        of_class = np.append(np.uint64(1) << np.arange(count, dtype=np.uint64), np.uint64(0))
-        of_class = of_class.astype(np.min_scalar_type(2**count - 1))
-        mine, theirs = (of_class[np.where((i >= first) & (i < first + count), i - first, count)] for i in (own, other))
-        near |= (mine & _spread(theirs, tolerance)) > 0
+        count, bits = min(num_classes - first, 64), np.zeros(num_classes + 1, np.uint64)  # the last for −1
+        bits[first : first + count] = np.uint64(2) ** np.arange(count, dtype=np.uint64)
+        bits = bits.astype(np.min_scalar_type(bits.max()))
+        near |= (bits[own] & _spread(bits[other], tolerance)) > 0
     found, length = (np.bincount(own[where], minlength=num_classes) for where in (near, own >= 0))
     return ratio(found, length)
 

@@ -27,19 +27,16 @@ def bootstrap(matrices, score, level=0.95, samples=1000, seed=0):
     Raises:
         ValueError: fewer than two images, or a level outside (0, 1).
 
-    Example:
-        The share of correct pixels, where two of ten images are all wrong:
-
+    Example: the share of correct pixels, where two of ten images are all wrong.
         >>> right, wrong = [[9, 0], [0, 0]], [[0, 9], [0, 0]]
         >>> bootstrap(np.array([right] * 8 + [wrong] * 2), lambda m: m[..., 0, 0] / m.sum((-2, -1))).tolist()
         [0.5, 1.0]
     """
     matrices = np.asarray(matrices)
     images = len(matrices)
-    if matrices.ndim < 3 or images < 2:
-        raise ValueError(f"wanted matrices (images, …, classes, classes) of at least two images, got {matrices.shape}")
-    if not 0 < level < 1:
-        raise ValueError(f"level must be between 0 and 1, got {level}")
+    if matrices.ndim < 3 or images < 2 or not 0 < level < 1:
+        wanted = "matrices (images, …, classes, classes) of at least two images, and a level between 0 and 1"
+        raise ValueError(f"wanted {wanted}, got {matrices.shape} and {level}")
     times = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=samples)
     drawn = score(np.tensordot(times, matrices, axes=1))
     return np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
@@ -81,11 +78,10 @@ def calibration(mask, probs, ignore_id=255, bins=15):
         ValueError: shapes that differ, an id that no class has, or numbers that are no probabilities.
     """
     probs = np.asarray(probs)
-    if probs.ndim < 1 or not (probs.min(initial=0) >= 0 and probs.max(initial=0) <= 1 + 1e-3):
-        raise ValueError(f"probs must lie in 0–1, got {probs.min():.3g} to {probs.max():.3g}: logits, or NaN?")
     sums = probs.sum(axis=-1, dtype=np.float64)
-    if not np.allclose(sums, 1, atol=1e-2):
-        raise ValueError(f"a pixel's probabilities must sum to 1, got {sums.min():.3g} to {sums.max():.3g}")
+    if not (probs.min(initial=0) >= 0 and np.allclose(sums, 1, atol=1e-2)):
+        found = f"probs from {probs.min():.3g} on, which sum to {sums.min():.3g} to {sums.max():.3g}"
+        raise ValueError(f"wanted probs from 0 on, which sum to 1, got {found}: logits, or NaN?")
     mask, pred = check_ids(mask, probs.argmax(axis=-1), probs.shape[-1], ignore_id)
     scored = mask != ignore_id
     confidence, right = probs.max(axis=-1)[scored].astype(np.float64), (pred == mask)[scored]

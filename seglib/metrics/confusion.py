@@ -90,9 +90,8 @@ def frequency_weighted_iou(matrix):
 
 @keras.saving.register_keras_serializable("seglib")
 class ConfusionMatrix(keras.metrics.Metric):
-    """The confusion matrix of all batches as a Keras metric, whose ``result()`` is the mean IoU.
-
-    The mean is over the classes that occur in the truth or in the predictions.
+    """The confusion matrix of all batches as a Keras metric, whose ``result()`` is the mean IoU over the classes that
+    occur in the truth or in the predictions.
 
     Args:
         num_classes: number of classes.
@@ -133,16 +132,12 @@ class ConfusionMatrix(keras.metrics.Metric):
         self._low.assign(low % _WORD)
 
     def result(self):
-        """Mean IoU in [0, 1], a float32 scalar; 0 before the first scored pixel.
-
-        It is NaN where :attr:`matrix` raises, because a compiled function cannot raise.
-        """
+        """Mean IoU in [0, 1], a float32 scalar; 0 before the first scored pixel, NaN where :attr:`matrix` raises."""
         counts = ops.cast(self._high, "float32") * _WORD + ops.cast(self._low, "float32")
         matrix = ops.reshape(counts[: self.num_classes**2], (self.num_classes, self.num_classes))
         overlap = ops.diagonal(matrix)
         union = ops.sum(matrix, axis=0) + ops.sum(matrix, axis=1) - overlap
-        present = ops.cast(union > 0, "float32")
-        mean = ops.sum(overlap / ops.maximum(union, 1)) / ops.maximum(ops.sum(present), 1)
+        mean = ops.sum(overlap / ops.maximum(union, 1)) / ops.maximum(ops.sum(ops.cast(union > 0, "float32")), 1)
         return ops.where(counts[-1] > 0, float("nan"), mean)
 
     @property
