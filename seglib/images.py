@@ -153,6 +153,14 @@ def read_size(path):
     return (width, height) if turned else (height, width)
 
 
+def to_size(size):
+    """The ``(height, width)`` that a size must be, as two ints of 1 or more; a ValueError if it is anything else."""
+    numbers = np.asarray(size)
+    if numbers.shape != (2,) or numbers.dtype.kind not in "iu" or numbers.min() < 1:
+        raise ValueError(f"size must be two whole numbers (height, width), such as (64, 96); got {size!r}")
+    return tuple(numbers.tolist())
+
+
 def resize_image(image, size):
     """Resizes bilinearly with antialiasing: a new pixel averages all the pixels that fall into it.
 
