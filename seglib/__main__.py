@@ -19,12 +19,7 @@ def main(arguments=None):
     """Runs a command, and returns its exit code; what goes wrong is said in a line, without a stack trace."""
     options = _build_parser().parse_args(arguments)
     try:
-        code = options.run(options)
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:  # as of `… | head`, which has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries again when it ends
-        return 141
+        return options.run(options)
     except KeyboardInterrupt:
         goes_on = "; run it again, and it goes on" if options.command in ("train", "predict") else ""
         print(f"seglib {options.command}: interrupted{goes_on}", file=sys.stderr)
@@ -59,8 +54,8 @@ def train(options):
     labels, size = dataset.labels, tuple(options.size)
     recipe = {"data": dataset.name, "classes": labels.names, "pairs": dataset.counts}
     recipe |= {f"{split} files": runs.sign_names(itertools.chain(*pairs)) for split, pairs in dataset.files.items()}
-    for name in ("model", "filters", "size", "epochs", "batch_size", "rate", "augment", "seed"):
-        recipe[name] = getattr(options, name)
+    settings = ("model", "filters", "size", "epochs", "batch_size", "rate", "augment", "seed")
+    recipe |= {name: getattr(options, name) for name in settings}
     runs.check_recipe(options.out, recipe, "state-*", "*.keras")
     views = None if options.augment == "none" else getattr(augment, options.augment)(size, ignore_id=labels.ignore_id)
     choice = dict(batch_size=options.batch_size, augment=views, seed=options.seed)
@@ -171,16 +166,15 @@ def _make_method(options):
     from seglib import crf
     from seglib import predict as predicting
 
-    size = options.size and tuple(options.size)
     if options.tile:
-        if options.tta or options.crf or size:
+        if options.tta or options.crf or options.size:
             raise ValueError("--tile predicts a large image tile by tile, unresized; it goes without the other options")
         overlap = min(64, options.tile // 64 * 32)
         return lambda model, image: predicting.tiled(model, image, options.tile, overlap)
 
     def infer(model, image):
         image = predicting.to_image(image)
-        probs = (predicting.tta if options.tta else predicting.probabilities)(model, image, size)
+        probs = (predicting.tta if options.tta else predicting.probabilities)(model, image, options.size)
         return predicting.to_ids(crf.refine(probs, image) if options.crf else probs)
 
     return infer

@@ -218,25 +218,3 @@ def test_a_command_that_is_not_understood_ends_with_2(words, message, capsys):
     with pytest.raises(SystemExit) as ended:
         run(*words.split())
     assert ended.value.code == 2 and message in capsys.readouterr().err
-
-
-def test_a_reader_that_has_read_enough():
-    """As ``| head -0`` is: the pipe is closed before anything is written."""
-    script = """
-import sys
-from seglib import __main__ as command_line
-def check(options):
-    "Prints a line, when all is set."
-    sys.stdin.read()
-    print("a line")
-command_line.check = check
-sys.exit(command_line.main(["check", "photos"]))
-"""
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen(
-        [sys.executable, "-c", script], env={**os.environ, "PYTHONUNBUFFERED": ""}, **pipes
-    ) as process:
-        process.stdout.close()
-        process.stdin.close()
-        assert not process.stderr.read()
-    assert process.returncode == 141
