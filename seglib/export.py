@@ -14,7 +14,6 @@ import numpy as np
 
 from seglib.metrics import ConfusionMatrix
 
-# What the name of each format's file ends in; a SavedModel is a folder.
 ENDINGS = {"saved_model": "", "onnx": ".onnx"} | dict.fromkeys(("litert", "litert_float16", "litert_int8"), ".tflite")
 
 
@@ -22,7 +21,7 @@ def save(model, path, format, representative=None, size=None):
     """Writes a model in a format that runs without Keras and without this package, whole or not at all.
 
     Args:
-        model: a model with one input, (batch, height, width, 3) in 0–255, and one output.
+        model: a model with one input, (batch, height, width, 3) in 0–255, and one output, trained in any precision.
         path: where to; nothing may be there. Folders above it are made.
         format: ``"saved_model"``, a folder for TensorFlow and TensorFlow Serving; ``"onnx"``, for ONNX Runtime and
             most others; or, for LiteRT (TensorFlow Lite) on phones and small boards, ``"litert"`` with float32 weights,
@@ -33,8 +32,7 @@ def save(model, path, format, representative=None, size=None):
         size: ``(height, width)`` of the images that the file will take, as phones want it. None: as the model.
 
     Returns:
-        The path. A LiteRT file takes one image at a time, the others a batch of any number. All take and give float32,
-        and compute in it (but ``litert_int8``), in whatever precision the model was trained.
+        The path. A LiteRT file takes one image at a time, the others a batch of any number; all give float32.
 
     Raises:
         ValueError: a format, ending, size or images other than described.
@@ -55,9 +53,8 @@ def save(model, path, format, representative=None, size=None):
     images = _to_images(representative, shape[1:]) if format == "litert_int8" else None
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder, _quiet(path):
-        beside = Path(folder) / path.name
-        _write(_fix_input(model, shape), str(beside), format, images)
-        os.replace(beside, path)
+        _write(_fix_input(model, shape), f"{folder}/{path.name}", format, images)
+        os.replace(f"{folder}/{path.name}", path)
     return path
 
 
@@ -122,10 +119,7 @@ class Runner(NamedTuple):
     run: Callable  # from a batch of that shape to its logits
 
     def predict_on_batch(self, images):
-        """The logits, (batch, height, width, num_classes) float32, of (batch, height, width, 3) images in 0–255.
-
-        Raises ValueError for another shape than the file takes.
-        """
+        """(batch, height, width, 3) in 0–255 → logits (batch, height, width, num_classes); ValueError for another size."""
         images, wanted = np.asarray(images, np.float32), (None, *self.input_shape[1:])
         if images.ndim != 4 or any(w not in (None, n) for w, n in zip(wanted, images.shape, strict=True)):
             raise ValueError(f"{self.path} takes images {wanted}, got {images.shape}")
@@ -197,17 +191,13 @@ def parity(model, paths, batches, ignore_id=255):
     """Compares exported files, each in its own runtime, with the Keras model on the same images.
 
     Args:
-        model: the Keras model.
-        paths: of the files that :func:`save` wrote of it.
+        model, paths: the Keras model, and the files that :func:`save` wrote of it.
         batches: iterable of ``(images, masks)``: (batch, height, width, 3) in 0–255 and (batch, height, width) ids,
-            as ``dataset.batches("test", size, batch_size=1)`` gives them.
+            as ``dataset.batches("test", size, batch_size=1)`` gives them; ValueError for images of another size.
         ignore_id: the id of pixels that are not scored.
 
     Returns:
         A list of :class:`Parity`, the Keras model first; :func:`table` makes a text of it.
-
-    Raises:
-        ValueError: a file that takes images of another size; no batch.
     """
     in_keras = Runner("the model", 4 * model.count_params(), "keras", model.input_shape, model.predict_on_batch)
     runners = [in_keras, *map(load, paths)]
@@ -218,8 +208,6 @@ def parity(model, paths, batches, ignore_id=255):
         largest = np.maximum(largest, [np.abs(logits - outputs[0]).max() for logits in outputs])
         for score, logits in zip(scores, outputs, strict=True):
             score.update_state(masks, logits)
-    if not len(images):
-        raise ValueError("batches holds no images; files are compared on at least one")
     image, rows = np.asarray(images[:1]), []
     for runner, score, difference in zip(runners, scores, largest, strict=True):
         miou, share = float(score.mean_iou()), runner.size / in_keras.size

@@ -142,18 +142,15 @@ class Checkpoint(keras.callbacks.Callback):
         if epoch + 1 == self.params["epochs"]:  # before the state, which says that all is done
             self.on_train_end()
         if self.path:
-            self._save_state(epoch + 1)
+            beside = self.run_dir / "writing.npz"
+            state = {str(n): ops.convert_to_numpy(variable) for n, variable in enumerate(_variables_of(self.model))}
+            np.savez(beside, epochs=epoch + 1, best=self.best, **state)
+            os.replace(beside, self.path)
             _states[self.model.optimizer] = self.path, self.best
 
     def on_train_end(self, logs=None):
         if self.so_far.exists():
             os.replace(self.so_far, self.run_dir / "best.keras")
-
-    def _save_state(self, epochs):
-        beside = self.run_dir / "writing.npz"
-        state = {str(n): ops.convert_to_numpy(variable) for n, variable in enumerate(_variables_of(self.model))}
-        np.savez(beside, epochs=epochs, best=self.best, **state)
-        os.replace(beside, self.path)
 
 
 class SwapAverage(keras.callbacks.Callback):
