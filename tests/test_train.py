@@ -172,6 +172,7 @@ def kill_with_a_score_out_of_reach(run_dir):
     """Ends a run after two of four epochs, and gives its best a score that no other reaches; returns that model."""
     run(run_dir, 4, dies_at=2)
     (path,) = run_dir.glob("state-*.npz")
+    assert 0 <= np.load(path)["best"] <= 1
     np.savez(path, **{**np.load(path), "best": 1.1})
     (so_far,) = run_dir.glob("best-so-far-*.keras")
     return so_far.read_bytes()
