@@ -119,7 +119,7 @@ class Runner(NamedTuple):
     run: Callable  # from a batch of that shape to its logits
 
     def predict_on_batch(self, images):
-        """(batch, height, width, 3) in 0–255 → (batch, height, width, num_classes) logits; refuses images of another size."""
+        """(batch, height, width, 3) in 0–255 → (batch, height, width, num_classes) logits; refuses other sizes."""
         images, wanted = np.asarray(images, np.float32), (None, *self.input_shape[1:])
         if images.ndim != 4 or any(w not in (None, n) for w, n in zip(wanted, images.shape, strict=True)):
             raise ValueError(f"{self.path} takes images {wanted}, got {images.shape}")
