@@ -10,7 +10,6 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow tells of the processor, not of the work
 
 MODELS = {"unet": {"depth": 5}, "fcn": {"backbone": "small"}, "deeplab_v3_plus": {}}
-AUGMENTATIONS = ("none", "light", "standard", "strong")
 EXIT = "exit codes: 0 all is well, 1 something is wrong and said, 2 the command was not understood, 130 interrupted"
 DATA = """DATA is a name, such as streets/tiny or oxford_iiit_pet; or two folders, of images and of masks that have the
 same names. Folders are split by chance, the same way each time; what is inferred is printed."""
@@ -20,12 +19,7 @@ def main(arguments=None):
     """Runs a command, and returns its exit code; what goes wrong is said in a line, without a stack trace."""
     options = _build_parser().parse_args(arguments)
     try:
-        code = options.run(options)
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:  # as of `… | head`, which has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries again when it ends
-        return 141
+        return options.run(options)
     except KeyboardInterrupt:
         goes_on = "; run it again, and it goes on" if options.command in ("train", "predict") else ""
         print(f"seglib {options.command}: interrupted{goes_on}", file=sys.stderr)
@@ -36,7 +30,9 @@ def main(arguments=None):
         said = re.findall(r"^[\w.]*Error: (.+)$", str(error), re.MULTILINE)
         if not (said and type(error).__module__.startswith("tensorflow.")):
             raise
-    print(f"seglib {options.command}: {said[-1]}", file=sys.stderr)
+    in_python = re.search(r"\b(labels|ids|val|test|groups)=", said[-1])
+    hint = " (arguments of seglib.data.from_folder in Python; here there is --classes)" if in_python else ""
+    print(f"seglib {options.command}: {said[-1]}{hint}", file=sys.stderr)
     return 1
 
 
@@ -58,8 +54,8 @@ def train(options):
     labels, size = dataset.labels, tuple(options.size)
     recipe = {"data": dataset.name, "classes": labels.names, "pairs": dataset.counts}
     recipe |= {f"{split} files": runs.sign_names(itertools.chain(*pairs)) for split, pairs in dataset.files.items()}
-    for name in ("model", "filters", "size", "epochs", "batch_size", "rate", "augment", "seed"):
-        recipe[name] = getattr(options, name)
+    settings = ("model", "filters", "size", "epochs", "batch_size", "rate", "augment", "seed")
+    recipe |= {name: getattr(options, name) for name in settings}
     runs.check_recipe(options.out, recipe, "state-*", "*.keras")
     views = None if options.augment == "none" else getattr(augment, options.augment)(size, ignore_id=labels.ignore_id)
     choice = dict(batch_size=options.batch_size, augment=views, seed=options.seed)
@@ -79,11 +75,10 @@ def train(options):
         verbose=0,
         callbacks=training.callbacks(model, options.out, lines=options.epochs),
     )
-    if not (options.out / "best.keras").is_file():
-        raise ValueError(
-            f"{options.out}: the run has ended, but its best.keras is gone; delete state-*.npz to train anew"
-        )
-    print(f"the best model: {options.out / 'best.keras'}; it was trained at --size {size[0]} {size[1]}")
+    best = options.out / "best.keras"
+    if not best.is_file():
+        raise ValueError(f"{best} is gone, but its run has ended; delete state-*.npz in that folder to train anew")
+    print(f"the best model: {best}; it was trained at --size {size[0]} {size[1]}")
     return 0
 
 
@@ -158,10 +153,8 @@ def _find_images(sources):
 
     found = []
     for source in map(Path, sources):
-        inside = [source]
-        if source.is_dir():
-            files = sorted(path for path in source.glob("[!.]*") if path.is_file())
-            inside = [path for path in files if path.suffix.lower() in EXTENSIONS]
+        files = sorted(path for path in source.glob("[!.]*") if path.is_file() and path.suffix.lower() in EXTENSIONS)
+        inside = files if source.is_dir() else [source]
         if not inside:
             raise ValueError(f"{source}: no image in this folder; wanted {', '.join(EXTENSIONS)}")
         found += inside
@@ -173,16 +166,15 @@ def _make_method(options):
     from seglib import crf
     from seglib import predict as predicting
 
-    size = options.size and tuple(options.size)
     if options.tile:
-        if options.tta or options.crf or size:
+        if options.tta or options.crf or options.size:
             raise ValueError("--tile predicts a large image tile by tile, unresized; it goes without the other options")
         overlap = min(64, options.tile // 64 * 32)
         return lambda model, image: predicting.tiled(model, image, options.tile, overlap)
 
     def infer(model, image):
         image = predicting.to_image(image)
-        probs = (predicting.tta if options.tta else predicting.probabilities)(model, image, size)
+        probs = (predicting.tta if options.tta else predicting.probabilities)(model, image, options.size)
         return predicting.to_ids(crf.refine(probs, image) if options.crf else probs)
 
     return infer
@@ -208,7 +200,15 @@ def _build_parser():
 
     add = command(train, "streets/tiny --out build/runs/mine --size 64 96 --epochs 10")
     _add_data(add)
-    _add_training(add)
+    add("--out", type=Path, required=True, metavar="DIR", help="for best.keras; run again, it resumes")
+    add("--model", choices=MODELS, default="unet", help="(unet)")
+    add("--filters", type=_whole_number, default=32, metavar="N", help="of the U-Net's first level (32)")
+    add("--size", **SIZE, default=(256, 256), help="(256 256)")
+    add("--epochs", type=_whole_number, default=40, help="how often each training pair is used (40)")
+    add("--batch-size", type=_whole_number, default=8, metavar="N", help="images in a step (8)")
+    add("--rate", type=float, default=2e-3, help="the highest learning rate (0.002)")
+    add("--augment", choices=("none", "light", "standard", "strong"), default="light", help="(light)")
+    add("--seed", type=int, default=0, metavar="N", help="of weights, order and augmentation (0)")
 
     add = command(evaluate, "build/runs/mine/best.keras streets/tiny --size 64 96")
     add("model", type=Path, metavar="MODEL", help="a .keras file")
@@ -227,18 +227,6 @@ def _build_parser():
 def _add_data(add):
     add("data", nargs="+", metavar="DATA", help="a name, or a folder of images and one of masks")
     add("--classes", metavar="A,B,…", help="the names of a folder's classes, id 0 first")
-
-
-def _add_training(add):
-    add("--out", type=Path, required=True, metavar="DIR", help="for best.keras; run again, it resumes")
-    add("--model", choices=tuple(MODELS), default="unet", help="(unet)")
-    add("--filters", type=_whole_number, default=32, metavar="N", help="of the U-Net's first level (32)")
-    add("--size", **SIZE, default=(256, 256), help="(256 256)")
-    add("--epochs", type=_whole_number, default=40, help="how often each training pair is used (40)")
-    add("--batch-size", type=_whole_number, default=8, metavar="N", help="images in a step (8)")
-    add("--rate", type=float, default=2e-3, help="the highest learning rate (0.002)")
-    add("--augment", choices=AUGMENTATIONS, default="light", help="(light)")
-    add("--seed", type=int, default=0, metavar="N", help="of weights, order and augmentation (0)")
 
 
 def _add_inference(add):

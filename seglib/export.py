@@ -1,13 +1,11 @@
 """A trained model for other runtimes: SavedModel, LiteRT and ONNX files, run and compared with the Keras model."""
 
 import contextlib
-import functools
-import importlib
 import logging
 import os
 import tempfile
 import timeit
-import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,37 +14,25 @@ import numpy as np
 
 from seglib.metrics import ConfusionMatrix
 
-LITERT = ("litert", "litert_float16", "litert_int8")
-# What the name of each format's file ends in; a SavedModel is a folder.
-ENDINGS = {"saved_model": "", "onnx": ".onnx", **dict.fromkeys(LITERT, ".tflite")}
+ENDINGS = {"saved_model": "", "onnx": ".onnx"} | dict.fromkeys(("litert", "litert_float16", "litert_int8"), ".tflite")
 
 
 def save(model, path, format, representative=None, size=None):
     """Writes a model in a format that runs without Keras and without this package, whole or not at all.
 
-    ================== =========== =================================================================================
-    format             file        what it holds
-    ================== =========== =================================================================================
-    ``saved_model``    a folder    float32 weights, for TensorFlow and TensorFlow Serving
-    ``litert``         ``.tflite`` float32 weights, for phones and small boards; LiteRT was called TensorFlow Lite
-    ``litert_float16`` ``.tflite`` float16 weights, half the size; they become float32 when the file is opened
-    ``litert_int8``    ``.tflite`` int8 weights and feature maps, about a quarter of the size (Jacob et al. 2018,
-                                   section 2); inputs and outputs are float32 all the same
-    ``onnx``           ``.onnx``   float32 weights, for ONNX Runtime and most others
-    ================== =========== =================================================================================
-
     Args:
-        model: a model with one input, (batch, height, width, 3) in 0–255, and one output. A model trained in mixed
-            precision is written with its float32 weights and computes in float32.
+        model: a model with one input, (batch, height, width, 3) in 0–255, and one output, trained in any precision.
         path: where to; nothing may be there. Folders above it are made.
-        format: one of the table's.
+        format: ``"saved_model"``, a folder for TensorFlow and TensorFlow Serving; ``"onnx"``, for ONNX Runtime and
+            most others; or, for LiteRT (TensorFlow Lite) on phones and small boards, ``"litert"`` with float32 weights,
+            ``"litert_float16"`` at half the size, which become float32 when the file is opened, or ``"litert_int8"``
+            with weights and feature maps of int8 (Jacob et al. 2018, section 2) at a quarter.
         representative: for ``litert_int8``, some 100 (height, width, 3) images in 0–255 of the training split, of the
             size that the file will see: the range of every feature map is measured on them.
-        size: ``(height, width)`` of the images that the file will take, as phones want it. None: as the model, whose
-            height and width may be unknown: then the file takes any size.
+        size: ``(height, width)`` of the images that the file will take, as phones want it. None: as the model.
 
     Returns:
-        The path. A LiteRT file takes one image at a time, the others a batch of any number.
+        The path. A LiteRT file takes one image at a time, the others a batch of any number; all give float32.
 
     Raises:
         ValueError: a format, ending, size or images other than described.
@@ -55,39 +41,27 @@ def save(model, path, format, representative=None, size=None):
         RuntimeError: Keras runs on another backend than TensorFlow, which does the exporting.
     """
     path = Path(path)
-    _check_target(path, format)
-    shape = (1 if format in LITERT else None, *(size or model.input_shape[1:3]), 3)
-    images = _to_images(representative, shape[1:]) if format == "litert_int8" else None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder, _quiet(path):
-        beside = Path(folder) / path.name
-        _write(_fix_input(model, shape), str(beside), format, images)
-        os.replace(beside, path)
-    return path
-
-
-def _check_target(path, format):
     if format not in ENDINGS:
         raise ValueError(f"format must be one of {', '.join(ENDINGS)}; got {format!r}")
-    backend = keras.backend.backend()
-    if backend != "tensorflow":
-        raise RuntimeError(f"TensorFlow exports models: load this one under KERAS_BACKEND=tensorflow, not {backend}")
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError(f"set KERAS_BACKEND=tensorflow to export models; it is {keras.backend.backend()}")
     if not path.name.endswith(ENDINGS[format]):
         raise ValueError(f"{path}: format {format!r} wants {ENDINGS[format]} at the end of the name")
     if os.path.lexists(path):
         raise FileExistsError(f"{path} is there already; delete it, or choose another name")
-
-
-def _fits(shape, wanted):
-    """Whether a shape is the wanted one, in which None stands for any length."""
-    return len(shape) == len(wanted) and all(w in (None, n) for n, w in zip(shape, wanted, strict=True))
+    shape = (1 if path.suffix == ".tflite" else None, *(size or model.input_shape[1:3]), 3)
+    images = _to_images(representative, shape[1:]) if format == "litert_int8" else None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder, _quiet(path):
+        _write(_fix_input(model, shape), f"{folder}/{path.name}", format, images)
+        os.replace(f"{folder}/{path.name}", path)
+    return path
 
 
 def _to_images(representative, shape):
-    """The images that an int8 model is calibrated on, each (1, height, width, 3) float32."""
-    images = [np.asarray(image, np.float32)[None] for image in ([] if representative is None else representative)]
-    if not images or not all(_fits(image.shape[1:], shape) for image in images):
-        found = {image.shape[1:] for image in images} or "none"
+    images = [] if representative is None else [np.asarray(image, np.float32)[None] for image in representative]
+    found = {image.shape[1:] for image in images} or "none"
+    if not images or (None not in shape and found != {shape}):
         raise ValueError(f"litert_int8 wants representative=, images of shape {shape}; got {found}")
     low, high = np.min([image.min() for image in images]), np.max([image.max() for image in images])
     if not (0 <= low and 1 < high <= 255):
@@ -120,80 +94,57 @@ def _write(model, path, format, images):
         served.serve = tf.function(lambda image: model(image, training=False), input_signature=[spec])
         tf.saved_model.save(served, path, signatures=served.serve)
         return
-    for library in ("onnx", "tf2onnx") if format == "onnx" else ():
-        importlib.import_module(library)  # Keras needs both, and asks for one of them late
-    # Keras would leave operations that LiteRT lacks to TensorFlow; here they are refused.
-    options = {"target_spec": {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}} if format in LITERT else {}
-    if format in ("litert_float16", "litert_int8"):
-        options["optimizations"] = [tf.lite.Optimize.DEFAULT]
+    options = {}
+    if format == "onnx":
+        import tf2onnx  # noqa: F401, which Keras asks for late
+    else:  # Keras would leave operations that LiteRT lacks to TensorFlow; here they are refused
+        target = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
+        options = {"target_spec": target, "optimizations": [] if format == "litert" else [tf.lite.Optimize.DEFAULT]}
     if format == "litert_float16":
-        options["target_spec"]["supported_types"] = [tf.float16]
-    if format == "litert_int8":
-        options["target_spec"]["supported_ops"] = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        target["supported_types"] = [tf.float16]
+    elif format == "litert_int8":
+        target["supported_ops"] = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         options["representative_dataset"] = lambda: ([image] for image in images)
     spec = keras.InputSpec(shape=model.input_shape, dtype="float32", name="image")
     model.export(path, format.partition("_")[0], verbose=False, input_signature=[spec], **options)
 
 
-class Runner:
-    """An exported model in its own runtime, in place of a Keras model; :func:`load` makes it.
+class Runner(NamedTuple):
+    """An exported model in its own runtime, in place of a Keras model: ``segment(load("unet.onnx"), image)``."""
 
-    ``predict.segment(export.load("unet.tflite"), image)``.
-
-    Attributes:
-        path: of the file.
-        format: as in :func:`save`, read off the file.
-        input_shape: (batch, height, width, 3); None where the file takes any number.
-    """
-
-    def __init__(self, path, format, input_shape, run):
-        self.path, self.format, self._run = path, format, run
-        self.input_shape = tuple(n if isinstance(n, int) and n > 0 else None for n in input_shape)
+    path: str | Path
+    size: int  # bytes of the file or folder
+    format: str  # as in save, read off the file
+    input_shape: tuple  # (batch, height, width, 3); None where the file takes any number
+    run: Callable  # from a batch of that shape to its logits
 
     def predict_on_batch(self, images):
-        """The logits, (batch, height, width, num_classes) float32, of (batch, height, width, 3) images in 0–255.
-
-        Raises:
-            ValueError: images of another shape than the file takes.
-        """
+        """(batch, height, width, 3) in 0–255 → (batch, height, width, num_classes) logits; refuses other sizes."""
         images, wanted = np.asarray(images, np.float32), (None, *self.input_shape[1:])
-        if not _fits(images.shape, wanted):
+        if images.ndim != 4 or any(w not in (None, n) for w, n in zip(wanted, images.shape, strict=True)):
             raise ValueError(f"{self.path} takes images {wanted}, got {images.shape}")
         step = self.input_shape[0] or len(images)
-        return np.concatenate([self._run(images[i : i + step]) for i in range(0, len(images), step)])
+        return np.concatenate([self.run(images[i : i + step]) for i in range(0, len(images), step)])
 
 
 def load(path):
-    """Opens what :func:`save` has written, with TensorFlow, LiteRT (ai-edge-litert) or ONNX Runtime.
+    """Opens what :func:`save` has written as a :class:`Runner`, with TensorFlow, LiteRT or ONNX Runtime.
 
-    Args:
-        path: a folder (SavedModel), or a file whose name ends in ``.tflite`` or ``.onnx``.
-
-    Returns:
-        A :class:`Runner`.
-
-    Raises:
-        ImportError: the runtime is missing; the message says what to install.
-        Exception: whatever the runtime raises for a file that is missing or is not what its name says.
+    Raises ImportError where that is missing, with what to install, and what it raises for a file that it cannot open.
     """
-    openers = {".tflite": _open_litert, ".onnx": _open_onnx}
+    opener = {".tflite": _open_litert, ".onnx": _open_onnx}.get(Path(path).suffix, _open_saved_model)
     with _quiet(path):
-        return Runner(path, *openers.get(Path(path).suffix, _open_saved_model)(str(path)))
+        format, shape, run = opener(str(path))
+    size = sum(file.stat().st_size for file in [Path(path), *Path(path).rglob("*")] if file.is_file())
+    return Runner(path, size, format, tuple(n if isinstance(n, int) and n > 0 else None for n in shape), run)
 
 
 def _open_saved_model(path):
     import tensorflow as tf
 
     module = tf.saved_model.load(path)
-    serve = module.signatures["serving_default"]
-    ((name, spec),) = serve.structured_input_signature[1].items()
-
-    def run(images):
-        (logits,) = serve(**{name: tf.constant(images)}).values()
-        return logits.numpy()
-
-    run.module = module  # which goes, and its weights with it, when nobody holds it
-    return "saved_model", spec.shape.as_list(), run
+    shape = module.signatures["serving_default"].inputs[0].shape.as_list()
+    return "saved_model", shape, lambda images: module.serve(tf.constant(images)).numpy()
 
 
 def _open_litert(path):
@@ -217,11 +168,9 @@ def _open_litert(path):
 
 
 def _open_onnx(path):
-    from onnxruntime import InferenceSession, SessionOptions
+    from onnxruntime import InferenceSession
 
-    options = SessionOptions()
-    options.log_severity_level = 4  # errors are raised as well
-    session = InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = InferenceSession(path, providers=["CPUExecutionProvider"])
     (taken,) = session.get_inputs()
     return "onnx", taken.shape, lambda images: session.run(None, {taken.name: images})[0]
 
@@ -242,19 +191,16 @@ def parity(model, paths, batches, ignore_id=255):
     """Compares exported files, each in its own runtime, with the Keras model on the same images.
 
     Args:
-        model: the Keras model.
-        paths: of the files that :func:`save` wrote of it.
+        model, paths: the Keras model, and the files that :func:`save` wrote of it.
         batches: iterable of ``(images, masks)``: (batch, height, width, 3) in 0–255 and (batch, height, width) ids,
-            as ``dataset.batches("test", size, batch_size=1)`` gives them.
+            as ``dataset.batches("test", size, batch_size=1)`` gives them; ValueError for images of another size.
         ignore_id: the id of pixels that are not scored.
 
     Returns:
         A list of :class:`Parity`, the Keras model first; :func:`table` makes a text of it.
-
-    Raises:
-        ValueError: a file that takes images of another size; no batch.
     """
-    runners = [model, *map(load, paths)]
+    in_keras = Runner("the model", 4 * model.count_params(), "keras", model.input_shape, model.predict_on_batch)
+    runners = [in_keras, *map(load, paths)]
     scores = [ConfusionMatrix(model.output_shape[-1], ignore_id) for _ in runners]
     largest, images = np.zeros(len(runners)), ()
     for images, masks in batches:
@@ -262,16 +208,12 @@ def parity(model, paths, batches, ignore_id=255):
         largest = np.maximum(largest, [np.abs(logits - outputs[0]).max() for logits in outputs])
         for score, logits in zip(scores, outputs, strict=True):
             score.update_state(masks, logits)
-    if not len(images):
-        raise ValueError("batches holds no images; files are compared on at least one")
-    weights, image, rows = 4 * model.count_params(), np.asarray(images[:1]), []
-    sizes = [weights, *map(_size_of, paths)]
-    for runner, score, difference, size in zip(runners, scores, largest, sizes, strict=True):
-        format, miou = getattr(runner, "format", "keras"), float(score.mean_iou())
-        change = miou - rows[0].miou if rows else 0.0
-        seconds = timeit.repeat(functools.partial(runner.predict_on_batch, image), number=1, repeat=13)
-        milliseconds = 1000 * float(np.median(seconds[3:]))
-        rows.append(Parity(format, miou, change, float(difference), size, size / weights, milliseconds))
+    image, rows = np.asarray(images[:1]), []
+    for runner, score, difference in zip(runners, scores, largest, strict=True):
+        miou, share = float(score.mean_iou()), runner.size / in_keras.size
+        seconds = timeit.repeat("runner.predict_on_batch(image)", number=1, repeat=13, globals=locals())
+        change, milliseconds = miou - float(scores[0].mean_iou()), 1000 * float(np.median(seconds[3:]))
+        rows.append(Parity(runner.format, miou, change, float(difference), runner.size, share, milliseconds))
     return rows
 
 
@@ -284,22 +226,14 @@ def table(rows):
     return "\n".join(lines)
 
 
-def _size_of(path):
-    return sum(file.stat().st_size for file in [Path(path), *Path(path).rglob("*")] if file.is_file())
-
-
 @contextlib.contextmanager
 def _quiet(path):
-    """Nothing is printed meanwhile, neither by Python nor by the C++ of the converters; names a library that lacks."""
-    streams, handlers, disabled = [os.dup(1), os.dup(2)], logging.root.handlers[:], logging.root.manager.disable
-    with (
-        open(os.devnull, "w") as nowhere,
-        contextlib.redirect_stdout(nowhere),  # which is not always file 1: in a notebook it is a socket
-        contextlib.redirect_stderr(nowhere),
-        warnings.catch_warnings(action="ignore"),
-    ):
-        logging.disable(logging.CRITICAL)
-        for number in (1, 2):
+    """Silences Python and the C++ of the converters; an error gets the file's name, and what to install."""
+    disabled, handlers = logging.root.manager.disable, logging.root.handlers[:]
+    streams = {number: os.dup(number) for number in (1, 2)}
+    logging.disable(logging.CRITICAL)
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+        for number in streams:  # in a notebook Python prints elsewhere
             os.dup2(nowhere.fileno(), number)
         try:
             yield
@@ -310,7 +244,7 @@ def _quiet(path):
             raise
         finally:
             logging.disable(disabled)
-            logging.root.handlers = handlers  # tf2onnx adds one
-            for number, stream in enumerate(streams, 1):
+            logging.root.handlers = handlers  # tf2onnx adds one, which would write to nowhere
+            for number, stream in streams.items():
                 os.dup2(stream, number)
                 os.close(stream)

@@ -13,11 +13,6 @@ import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm")
-
-MAX_PIXELS = 178_956_970
-"""Files of more pixels, some 13,000 × 13,000, are refused as decompression bombs, whatever Pillow's own limit."""
-
-_BOMB = "a likely decompression bomb. If you trust it, raise seglib.images.MAX_PIXELS and PIL.Image.MAX_IMAGE_PIXELS"
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -29,7 +24,7 @@ def open_image(source):
     """Reads a photograph (a path, bytes or a ``PIL.Image``) as an upright RGB ``PIL.Image``.
 
     Raises:
-        ImageError: missing, unreadable or truncated, of more than ``MAX_PIXELS``, or of a mode that is no photograph.
+        ImageError: missing, unreadable or truncated, a decompression bomb, or of a mode that is no photograph.
     """
     picture = _open(source)
     if picture.mode in _SIXTEEN_BITS or (picture.mode, picture.info["format"]) == ("I", "PPM"):
@@ -54,8 +49,8 @@ def read_image(source):
         (height, width, 3) uint8.
 
     Raises:
-        ImageError: missing, unreadable or truncated, of more than ``MAX_PIXELS``, or of 32-bit or float values, which
-            have no agreed range.
+        ImageError: missing, unreadable or truncated, of so many pixels (some 13,000 × 13,000) that Pillow takes it for
+            a decompression bomb, or of 32-bit or float values, which have no agreed range.
     """
     return np.asarray(open_image(source))
 
@@ -153,6 +148,14 @@ def read_size(path):
     return (width, height) if turned else (height, width)
 
 
+def to_size(size):
+    """The ``(height, width)`` that a size must be, as two ints of 1 or more; a ValueError if it is anything else."""
+    numbers = np.asarray(size)
+    if numbers.shape != (2,) or numbers.dtype.kind not in "iu" or numbers.min() < 1:
+        raise ValueError(f"size must be two whole numbers (height, width), such as (64, 96); got {size!r}")
+    return tuple(numbers.tolist())
+
+
 def resize_image(image, size):
     """Resizes bilinearly with antialiasing: a new pixel averages all the pixels that fall into it.
 
@@ -194,7 +197,7 @@ def write_mask(path, mask, labels, notes=None):
     texts = PngImagePlugin.PngInfo()
     for name, text in (notes or {}).items():
         texts.add_text(name, text)
-    with written_whole(path) as beside:
+    with _written_whole(path) as beside:
         picture.save(beside, format="PNG", pnginfo=texts)
 
 
@@ -226,7 +229,7 @@ def write_tiff(path, strips, size, labels):
     tags[278], tags[279] = height, height * width  # one strip: its rows and bytes
     tags[273] = 0  # which lie right behind these tags
     tags[320] = tuple(int(value) * 257 for value in labels.palette.T.ravel())
-    with written_whole(path) as beside, open(beside, "wb") as file:
+    with _written_whole(path) as beside, open(beside, "wb") as file:
         offset = tags.save(file)
         for strip in strips:
             if strip.dtype != np.uint8:
@@ -236,12 +239,8 @@ def write_tiff(path, strips, size, labels):
 
 
 @contextlib.contextmanager
-def written_whole(path):
-    """Gives a path beside ``path`` to write to, and moves what was written there when the block ends well.
-
-    So what is found under ``path`` is complete, and if the block fails, nothing is left behind. Raises FileExistsError
-    if ``path`` is there already, and OSError if it cannot be written, as on a full disk.
-    """
+def _written_whole(path):
+    """Gives a path beside ``path`` to write to, whose file is moved when the block ends well, else deleted."""
     path = Path(path)
     # The same name the next time, so that nothing piles up; short, as names end at 255 bytes.
     beside = path.with_name(f".{zlib.crc32(os.fsencode(path.name)):08x}.part{path.suffix}")
@@ -266,16 +265,13 @@ def _opened(source):
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # from half of Pillow's limit on
                 picture = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
         with contextlib.nullcontext() if picture is source else picture:
-            width, height = picture.size
-            if width * height > MAX_PIXELS:
-                raise ImageError(f"{name}: {width}×{height} pixels are more than {MAX_PIXELS}: {_BOMB}")
             yield picture
     except ImageError:
         raise
     except (FileNotFoundError, IsADirectoryError) as error:
         raise ImageError(f"{name}: no such file") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{name}: {error} It is {_BOMB}") from error
+        raise ImageError(f"{name}: {error} If you trust it, raise PIL.Image.MAX_IMAGE_PIXELS") from error
     except UnidentifiedImageError as error:
         raise ImageError(f"{name}: not an image that can be read") from error
     except Exception as error:
@@ -311,14 +307,13 @@ def _name(source):
 def _is_lossy(picture):
     if picture.format != "WEBP":
         return picture.format in ("JPEG", "MPO") or "jpeg" in str(picture.info.get("compression"))
-    # The first frame is in a chunk called VP8L, or "VP8 " if it is lossy. Colour profiles may come before.
+    # The picture is in a chunk called VP8L, or "VP8 " if it is lossy. Colour profiles may come before.
     picture.fp.seek(12)
     while len(head := picture.fp.read(8)) == 8:
         kind, size = struct.unpack("<4sI", head)
         if kind in (b"VP8L", b"VP8 "):
             return kind == b"VP8 "
-        # in a frame its chunks follow 16 bytes
-        picture.fp.seek(16 if kind == b"ANMF" else size + size % 2, io.SEEK_CUR)
+        picture.fp.seek(size + size % 2, io.SEEK_CUR)
     return True
 
 

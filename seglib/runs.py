@@ -69,9 +69,7 @@ def check_recipe(folder, recipe, *made):
     if not there:
         return
     if not (folder / RUN).exists():
-        raise FileExistsError(
-            f"{folder} holds {there[0]}, but no {RUN} that says how it was made; write to another folder"
-        )
+        raise FileExistsError(f"{folder} holds {there[0]}, but no {RUN} that says how it was made; use another folder")
     try:
         found = dict(json.loads((folder / RUN).read_text(encoding="utf-8")))
     except (TypeError, ValueError) as error:
@@ -82,9 +80,7 @@ def check_recipe(folder, recipe, *made):
         if found.get(name) != recipe.get(name)
     ]
     if changed:
-        raise FileExistsError(
-            f"{folder} holds the files of another run ({'; '.join(changed)}); write to another folder"
-        )
+        raise FileExistsError(f"{folder} holds the files of another run ({'; '.join(changed)}); use another folder")
 
 
 def note_recipe(folder, recipe):

@@ -26,9 +26,6 @@ def seed(number):
     keras.utils.set_random_seed(number)
 
 
-# Callbacks
-
-
 def callbacks(model, run_dir, lines=8):
     """The callbacks that every training of the course uses.
 
@@ -47,15 +44,15 @@ def callbacks(model, run_dir, lines=8):
         A list of ``keras.callbacks.Callback``.
 
     Raises:
-        ValueError: a learning rate that is not a finite number above 0; in training, a loss or ``val_miou`` of NaN, or
-            no ``val_miou``.
+        ValueError: a learning rate that is not a finite number above 0, or ``lines`` below 1; in training, a loss or
+            ``val_miou`` of NaN, or no ``val_miou``.
         OSError: the folder cannot be made.
     """
     # An optimizer without variables would make them in the first step, and TensorFlow would trace that step twice.
-    build_optimizer(model)
-    rate = optimizer_of(model)._learning_rate
-    if not callable(rate) and not 0 < float(ops.convert_to_numpy(rate)) < math.inf:
-        raise ValueError(f"a learning rate is a finite number above 0, got {float(ops.convert_to_numpy(rate))}")
+    _build_optimizer(model)
+    rate = _optimizer_of(model)._learning_rate
+    if not callable(rate) and not 0 < (rate := float(ops.convert_to_numpy(rate))) < math.inf:
+        raise ValueError(f"a learning rate is a finite number above 0, got {rate}")
     path, best = _states.get(model.optimizer, (None, -1.0))
     return [RefuseNaN(), SwapAverage(), Checkpoint(run_dir, path, best), Progress(lines)]
 
@@ -102,7 +99,7 @@ def resume(model, run_dir, recipe):
             state = dict(file)
     except Exception as error:  # NumPy raises many kinds for a file that is cut off or overwritten
         raise ValueError(f"{path} is damaged ({error}); delete it, and the training begins anew") from error
-    for number, variable in enumerate(variables_of(model)):
+    for number, variable in enumerate(_variables_of(model)):
         variable.assign(state[str(number)])
     _states[model.optimizer] = path, float(state["best"])
     return int(state["epochs"])
@@ -138,25 +135,22 @@ class Checkpoint(keras.callbacks.Callback):
         if logs["val_miou"] > self.best:
             self.best = float(logs["val_miou"])
             beside = self.run_dir / "writing.keras"
-            swap_average(self.model)
+            _swap_average(self.model)
             self.model.save(beside)
-            swap_average(self.model)
+            _swap_average(self.model)
             os.replace(beside, self.so_far)
         if epoch + 1 == self.params["epochs"]:  # before the state, which says that all is done
             self.on_train_end()
         if self.path:
-            self._save_state(epoch + 1)
+            beside = self.run_dir / "writing.npz"
+            state = {str(n): ops.convert_to_numpy(variable) for n, variable in enumerate(_variables_of(self.model))}
+            np.savez(beside, epochs=epoch + 1, best=self.best, **state)
+            os.replace(beside, self.path)
             _states[self.model.optimizer] = self.path, self.best
 
     def on_train_end(self, logs=None):
         if self.so_far.exists():
             os.replace(self.so_far, self.run_dir / "best.keras")
-
-    def _save_state(self, epochs):
-        beside = self.run_dir / "writing.npz"
-        state = {str(n): ops.convert_to_numpy(variable) for n, variable in enumerate(variables_of(self.model))}
-        np.savez(beside, epochs=epochs, best=self.best, **state)
-        os.replace(beside, self.path)
 
 
 class SwapAverage(keras.callbacks.Callback):
@@ -167,7 +161,7 @@ class SwapAverage(keras.callbacks.Callback):
     """
 
     def on_test_begin(self, logs=None):
-        swap_average(self.model)
+        _swap_average(self.model)
 
     on_test_end = on_test_begin
 
@@ -197,6 +191,8 @@ class Progress(keras.callbacks.Callback):
 
     def __init__(self, lines):
         super().__init__()
+        if lines < 1:
+            raise ValueError(f"lines must be 1 or more, got {lines}")
         self.lines = lines
 
     def on_train_begin(self, logs=None):
@@ -233,9 +229,6 @@ class Preview(keras.callbacks.Callback):
         if epoch + 1 in self.epochs or epoch + 1 == self.params["epochs"]:
             logits = self.model(ops.convert_to_tensor(self.images), training=False)
             self.columns[f"after epoch {epoch + 1}"] = ops.convert_to_numpy(ops.argmax(logits, axis=-1))
-
-
-# Learning rates
 
 
 @keras.saving.register_keras_serializable("seglib")
@@ -307,7 +300,7 @@ def lr_range_test(model, batches, low=1e-6, high=1.0, steps=60):
     Raises:
         ValueError: an optimizer with a schedule or a function for a rate, or no batch at all.
     """
-    optimizer = optimizer_of(model)
+    optimizer = _optimizer_of(model)
     if callable(optimizer._learning_rate):
         raise ValueError("the optimizer has a schedule or a function for a rate: compile the model with a number")
     rates, losses, stream = np.geomspace(low, high, steps), [], _repeat(batches)
@@ -323,7 +316,6 @@ def lr_range_test(model, batches, low=1e-6, high=1.0, steps=60):
 
 
 def _repeat(batches):
-    """The batches, again and again."""
     while True:
         batch = None
         for batch in batches:
@@ -332,16 +324,13 @@ def _repeat(batches):
             raise ValueError("there is no batch to take a step with")
 
 
-# All that changes while a model is trained
-
-
-def variables_of(model):
-    """Every variable of a compiled model and its optimizer: weights, seeds of dropout, moments, number of the step."""
-    build_optimizer(model)
+def _variables_of(model):
+    """Every variable of a compiled model and its optimizer, so with the seeds of dropout and the number of the step."""
+    _build_optimizer(model)
     return [*model.variables, *model.optimizer.variables]
 
 
-def build_optimizer(model):
+def _build_optimizer(model):
     """Lets the optimizer make its variables if it has not yet, on all devices that the model is on."""
     if not model.optimizer.built:  # the optimizer of mixed precision would make its own a second time
         strategy = getattr(model, "distribute_strategy", None)  # of TensorFlow alone
@@ -349,7 +338,7 @@ def build_optimizer(model):
             model.optimizer.build(model.trainable_variables)
 
 
-def optimizer_of(model):
+def _optimizer_of(model):
     """The optimizer that was asked for; in mixed precision Keras wraps it in one that scales the loss."""
     return getattr(model.optimizer, "inner_optimizer", model.optimizer)
 
@@ -357,7 +346,7 @@ def optimizer_of(model):
 @contextlib.contextmanager
 def unchanged(model):
     """A ``with`` block after which the compiled model and its optimizer are restored, whatever was trained within."""
-    variables = variables_of(model)
+    variables = _variables_of(model)
     before = [ops.convert_to_numpy(variable) for variable in variables]
     try:
         yield
@@ -366,9 +355,9 @@ def unchanged(model):
             variable.assign(value)
 
 
-def swap_average(model):
+def _swap_average(model):
     """Exchanges the weights with their moving average, where the optimizer keeps one (``use_ema=True``)."""
-    optimizer = optimizer_of(model)
+    optimizer = _optimizer_of(model)
     if optimizer.use_ema:
         for weight, average in zip(model.trainable_variables, optimizer._model_variables_moving_average, strict=True):
             held = ops.convert_to_numpy(weight)

@@ -143,7 +143,7 @@ def test_parity(model, coarse_model, saved, folders):
     # Another model is not what this file was made of.
     other = export.parity(keras.Sequential([model, keras.layers.Rescaling(-1.0)]), [saved["litert"]], batches)[1]
     assert other.largest_difference > 0.1 and other.miou_difference != 0
-    with pytest.raises(ValueError, match="no images"):
+    with pytest.raises(ValueError, match=r"takes images .*got \(0,\)"):
         export.parity(model, [], batches.take(0))
 
 

@@ -96,10 +96,6 @@ def test_broken_files_are_refused_by_name(tmp_path, rng):
 
 def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch, grey):
     Image.fromarray(grey).save(tmp_path / "a.png")
-    monkeypatch.setattr(images, "MAX_PIXELS", 10)
-    for source in (tmp_path / "a.png", (tmp_path / "a.png").read_bytes(), Image.open(tmp_path / "a.png")):
-        with pytest.raises(ImageError, match=r"6×4 pixels are more than 10.*raise seglib.images.MAX_PIXELS"):
-            images.read_image(source)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)
     with pytest.raises(ImageError, match=r"a\.png: .*24 pixels.*raise .*PIL.Image.MAX_IMAGE_PIXELS"):
         images.read_image(tmp_path / "a.png")
@@ -197,10 +193,8 @@ class TestValues:
         assert values.pixels.shape == (40, 40)  # grey, whatever the channels
         assert lossy or np.array_equal(values.pixels, drawn[..., 0])
 
-    def test_of_an_animation_without_loss_and_of_a_phones_jpeg_are_known(self, tmp_path):
+    def test_of_a_phones_jpeg_are_known(self, tmp_path):
         frame = Image.fromarray(COLOURS[IDS])
-        frame.save(tmp_path / "a.webp", save_all=True, append_images=[frame.rotate(180)], lossless=True)
-        assert not images.read_values(tmp_path / "a.webp").lossy
         frame.save(tmp_path / "a.mpo", save_all=True, append_images=[frame])  # a JPEG of several pictures
         assert images.read_values((tmp_path / "a.mpo").rename(tmp_path / "a.jpg")).lossy
 

@@ -111,6 +111,13 @@ def test_what_is_no_image_is_refused(model, array, message):
         predict.segment(model, array)
 
 
+@pytest.mark.parametrize("infer", [predict.segment, predict.probabilities, predict.tta])
+def test_a_size_that_is_none_is_refused(model, image, infer):
+    for size in (64, (64,), (8, 0), (8.0, 8.0)):
+        with pytest.raises(ValueError, match=r"size .*\(height, width\).*got \(?(64|8)"):
+            infer(model, image, size)
+
+
 class TestViews:
     def test_the_mean_of_all_views(self, unet, image):
         probs = predict.tta(unet, image, scales=(0.5, 1), flip=True)

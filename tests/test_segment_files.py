@@ -78,7 +78,7 @@ def test_masks_of_another_model_recipe_or_label_map_are_not_mixed(model, photos,
         ((model, photos, out, LabelMap(("x", "y")), method, {"size": 8}), "classes was"),
         ((model, photos, out, red_and_blue, method, {"size": 8}), "colours was"),
     ):
-        with pytest.raises(FileExistsError, match=rf"another run \({changed}.*to another folder"):
+        with pytest.raises(FileExistsError, match=rf"another run \({changed}.*use another folder"):
             predict.segment_files(*arguments)
     (out / "run.json").unlink()
     with pytest.raises(FileExistsError, match=r"holds 0.png, but no run.json"):

@@ -172,6 +172,7 @@ def kill_with_a_score_out_of_reach(run_dir):
     """Ends a run after two of four epochs, and gives its best a score that no other reaches; returns that model."""
     run(run_dir, 4, dies_at=2)
     (path,) = run_dir.glob("state-*.npz")
+    assert 0 <= np.load(path)["best"] <= 1
     np.savez(path, **{**np.load(path), "best": 1.1})
     (so_far,) = run_dir.glob("best-so-far-*.keras")
     return so_far.read_bytes()
@@ -304,6 +305,8 @@ def test_progress_is_short_and_preview_keeps_columns(capsys):
     fit(make_model(), 5, train.Progress(lines=3), preview)
     lines = capsys.readouterr().out.splitlines()
     assert [line[:11] for line in lines] == ["epoch   2/5", "epoch   4/5", "epoch   5/5"] and "val mIoU" in lines[0]
+    with pytest.raises(ValueError, match="lines .* 1 or more, got 0"):
+        train.Progress(lines=0)
     assert list(preview.columns) == ["after epoch 1", "after epoch 5"]
     assert all(ids.shape == (2, 8, 8) for ids in preview.columns.values())
 

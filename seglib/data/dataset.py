@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from seglib.bridge import call_python
 from seglib.data.epochs import draw_batch_seed, draw_epochs
-from seglib.images import ImageError, open_image, read_size, resize_image, resize_mask
+from seglib.images import ImageError, open_image, read_size, resize_image, resize_mask, to_size
 from seglib.labels import LabelMap
 
 SPLITS = ("train", "val", "test")
@@ -114,7 +114,7 @@ class Dataset:
             raise ValueError("size=None leaves pairs at their own sizes; it wants an augment that brings them to one")
         self.split(split)  # refuses a split that is not there
         (items, read), count = self._splits[split], self.counts[split]
-        size = None if size is None else _to_size(size)
+        size = None if size is None else to_size(size)
 
         def load(item):
             pair = read(item, size=size)
@@ -208,7 +208,7 @@ def resize_pair(pair, size):
     Returns:
         The pair. Every id of the result stood in the mask.
     """
-    size, inputs = _to_size(size), [pair["image"], pair["mask"]]
+    size, inputs = to_size(size), [pair["image"], pair["mask"]]
     if tuple(pair["image"].shape[:2]) == size:
         return {"image": pair["image"], "mask": pair["mask"]}
     return _call_for_pair(lambda image, mask: (resize_image(image, size), resize_mask(mask, size)), inputs, size)
@@ -232,13 +232,6 @@ def _call_for_pair(function, inputs, size):
     """The pair that ``function(*inputs)`` makes in Python, of a size that may be ``(None, None)``: not known."""
     specs = [tf.TensorSpec((*size, 3), tf.uint8), tf.TensorSpec(size, tf.uint8)]
     return dict(zip(("image", "mask"), call_python(function, inputs, specs), strict=True))
-
-
-def _to_size(size):
-    numbers = np.asarray(size)
-    if numbers.shape != (2,) or numbers.dtype.kind not in "iu" or numbers.min() < 1:
-        raise ValueError(f"size must be two whole numbers (height, width), such as (64, 96); got {size!r}")
-    return tuple(numbers.tolist())
 
 
 def _map(dataset, function):

@@ -99,8 +99,14 @@ def segment_files(model, paths, out, labels, method=segment, recipe=None):
     """
     from tqdm import tqdm
 
-    out = Path(out)
-    masks = _name_masks([Path(path) for path in paths], out)
+    paths, out = [Path(path) for path in paths], Path(out)
+    stems = Counter(path.stem for path in paths)
+    twice = [str(path) for path in paths if stems[path.stem] > 1]
+    if twice:
+        raise ValueError(f"images of the same name would share a mask: {', '.join(twice[:4])}; use a folder for each")
+    if out.resolve() in {path.resolve().parent for path in paths}:
+        raise ValueError(f"{out} is a folder of the images; masks want another one")
+    masks = {path: out / f"{path.stem}.png" for path in paths}
     recipe = {**(recipe or {}), "classes": labels.names, "colours": labels.colours, "model": fingerprint(model)}
     check_recipe(out, recipe, "*.png")
     kept = _find_finished(masks)
@@ -119,19 +125,6 @@ def segment_files(model, paths, out, labels, method=segment, recipe=None):
     return run
 
 
-def _name_masks(paths, out):
-    """``{image path: mask path}``, if no two masks and no mask and image would get in each other's way."""
-    stems = Counter(path.stem for path in paths)
-    twice = [str(path) for path in paths if stems[path.stem] > 1]
-    if twice:
-        raise ValueError(
-            f"images of the same name would share a mask: {', '.join(twice[:4])}; give each its own folder of masks"
-        )
-    if any(path.resolve().parent == out.resolve() for path in paths):
-        raise ValueError(f"{out} is a folder of the images; masks want another one")
-    return {path: out / f"{path.stem}.png" for path in paths}
-
-
 def _find_finished(masks):
     """Those of ``{image path: mask path}`` whose masks exist; refuses a file in a mask's place that is another."""
     there = {path: mask for path, mask in masks.items() if mask.exists()}
@@ -142,7 +135,5 @@ def _find_finished(masks):
         except OSError:  # cut off, or no image at all
             signed = None
         if signed != sign_file(path):
-            raise FileExistsError(
-                f"{mask} is not the mask of {path} as that is now; delete it, or write to another folder"
-            )
+            raise FileExistsError(f"{mask} is not the mask of {path} as that is now; delete it, or use another folder")
     return there

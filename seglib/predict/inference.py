@@ -27,7 +27,8 @@ def segment(model, image, size=None):
     Raises:
         ImageError: a file that cannot be read.
         ValueError: an array that is no image: its shape, float values that are not finite, outside 0–255, or all
-            within 0–1 (scaled already); a model whose logits are not of the image's size, or of one class only.
+            within 0–1 (scaled already); a size that is not two whole numbers; a model whose logits are not of the
+            image's size, or of one class only.
     """
     return to_ids(find_logits(model, to_image(image), size))
 
@@ -69,7 +70,7 @@ def tta(model, image, size=None, flip=True, scales=(1,)):
     if not scales or not all(0 < scale < float("inf") for scale in scales):
         raise ValueError(f"scales are one or more factors above 0, got {scales}")
     image = to_image(image)
-    base, total = size or image.shape[:2], 0
+    base, total = image.shape[:2] if size is None else image_files.to_size(size), 0
     for scale in scales:
         view = tuple(max(1, round(scale * side)) for side in base)
         total = total + probabilities(model, image, view)
@@ -133,7 +134,7 @@ def to_ids(scores):
 def find_logits(model, image, size=None):
     """The logits of an image of :func:`to_image`, at the image's own size: (height, width, num_classes) float32."""
     x = np.asarray(image, np.float32)[None]
-    if size is not None and tuple(size) != image.shape[:2]:
+    if size is not None and (size := image_files.to_size(size)) != image.shape[:2]:
         x = ops.convert_to_numpy(ops.image.resize(x, size, antialias=True, data_format="channels_last"))
     logits = model.predict_on_batch(x)
     shape = tuple(getattr(logits, "shape", ()))
