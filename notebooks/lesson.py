@@ -51,6 +51,7 @@ def profile():
     Raises:
         ValueError: ``SEGLIB_PROFILE`` or ``SEGLIB_STEPS`` has another value.
     """
+    _run_one_operation_at_a_time()
     name = os.environ.get("SEGLIB_PROFILE") or ("gpu" if _has_gpu() else "cpu")
     if name not in PROFILES:
         raise ValueError(f"SEGLIB_PROFILE must be one of {', '.join(PROFILES)}, got {name!r}")
@@ -151,6 +152,18 @@ def claim(what, measured, at_least=None, below=None):
 def _has_other_dataset(chosen):
     own = PROFILES["cpu" if chosen.steps else chosen.name].dataset
     return chosen.dataset != own
+
+
+def _run_one_operation_at_a_time():
+    """On a processor, TensorFlow then repeats a training to the bit; each operation still uses all cores.
+
+    Two at a time would add the gradients of three or more branches, as of an ASPP, in the order in which they are done.
+    """
+    import tensorflow as tf
+
+    if not tf.config.list_physical_devices("GPU"):
+        with contextlib.suppress(RuntimeError):  # TensorFlow has run before, with another setting
+            tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
 def _has_gpu():
