@@ -11,6 +11,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow tells of the pr
 
 MODELS = {"unet": {"depth": 5}, "fcn": {"backbone": "small"}, "deeplab_v3_plus": {}}
 EXIT = "exit codes: 0 all is well, 1 something is wrong and said, 2 the command was not understood, 130 interrupted"
+MODEL = "a .keras file; or a checkpoint that comes with seglib: unet, deeplab_v3_plus, fcn_8s"
 DATA = """DATA is a name, such as streets/tiny or oxford_iiit_pet; or two folders, of images and of masks that have the
 same names. Folders are split by chance, the same way each time; what is inferred is printed."""
 
@@ -102,9 +103,9 @@ def evaluate(options):
     """Scores a model on a split, at the images' own size."""
     from tqdm import tqdm
 
-    from seglib import metrics, predict
+    from seglib import metrics
 
-    dataset, model, method = _load_data(options), predict.load_model(options.model), _make_method(options)
+    dataset, (model, _), method = _load_data(options), _open_model(options), _make_method(options)
     labels, known = dataset.labels, model.output_shape[-1]
     if known != labels.num_classes:
         raise ValueError(f"{options.model} has {known} classes, {dataset.name} has {labels.num_classes}")
@@ -124,14 +125,27 @@ def predict(options):
     from seglib import predict as predicting
 
     paths = _find_images(options.images)
-    model = predicting.load_model(options.model)
-    labels = predicting.find_labels(options.model, model.output_shape[-1])
+    model, labels = _open_model(options)
     recipe = {name: getattr(options, name) for name in ("size", "tta", "crf", "tile")}
     run = predicting.segment_files(model, paths, options.out, labels, _make_method(options), recipe)
     for message in run.failed.values():
         print(message, file=sys.stderr)
     print(f"{options.out}: {len(run.written)} masks written, {len(run.kept)} there already, {len(run.failed)} failed")
     return 1 if run.failed else 0
+
+
+def _open_model(options):
+    """The model that is named, and its classes; a checkpoint sees images at the size of its training."""
+    from seglib import checkpoints
+    from seglib import predict as predicting
+
+    if Path(options.model).suffix:
+        model = predicting.load_model(options.model)
+        return model, predicting.find_labels(options.model, model.output_shape[-1])
+    model = checkpoints.load(options.model)
+    if not (options.size or options.tile):
+        options.size = checkpoints.CHECKPOINTS[options.model].size
+    return model, predicting.find_labels(checkpoints.FOLDER / options.model, model.output_shape[-1])
 
 
 def _load_data(options):
@@ -211,13 +225,13 @@ def _build_parser():
     add("--seed", type=int, default=0, metavar="N", help="of weights, order and augmentation (0)")
 
     add = command(evaluate, "build/runs/mine/best.keras streets/tiny --size 64 96")
-    add("model", type=Path, metavar="MODEL", help="a .keras file")
+    add("model", metavar="MODEL", help=MODEL)
     _add_data(add)
     add("--split", choices=("train", "val", "test"), default="test", help="(test)")
     _add_inference(add)
 
-    add = command(predict, "build/runs/mine/best.keras photos --out masks --size 64 96")
-    add("model", type=Path, metavar="MODEL", help="a .keras file; labels.json beside it names the classes")
+    add = command(predict, "unet photos --out masks")
+    add("model", metavar="MODEL", help=f"{MODEL}; labels.json beside a file names its classes")
     add("images", nargs="+", metavar="IMAGE", help="image files, and folders of them (not those inside)")
     add("--out", type=Path, required=True, metavar="DIR", help="for masks as PNG; run again, it resumes")
     _add_inference(add)
@@ -230,7 +244,7 @@ def _add_data(add):
 
 
 def _add_inference(add):
-    add("--size", **SIZE, help="to resize images to for the model; best that of its training (none)")
+    add("--size", **SIZE, help="to resize images to for the model; best that of its training (a checkpoint's; none)")
     add("--tta", action="store_true", help="average with the flipped view: twice the time")
     add("--crf", action="store_true", help="refine boundaries by a fully connected CRF")
     add("--tile", type=_whole_number, metavar="N", help="predict large images in overlapping tiles of N pixels")

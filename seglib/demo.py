@@ -26,7 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow tells of the pr
 import numpy as np
 from PIL import Image
 
-from seglib import images, predict, viz
+from seglib import checkpoints, images, predict, viz
 from seglib.labels import LabelMap
 
 MOST_BYTES = 20 * 2**20  # of an upload
@@ -74,8 +74,8 @@ def find_models(folder):
 
 @functools.lru_cache(maxsize=2)
 def open_model(path):
-    """The model of a file and its classes, which ``labels.json`` beside it names; a ValueError says what is wrong."""
-    model = predict.load_model(path)
+    """The model of a file or checkpoint, and its classes; a ValueError says what is wrong."""
+    model = checkpoints.load(path.stem) if path.suffix == ".npz" else predict.load_model(path)
     return model, predict.find_labels(path, model.output_shape[-1])
 
 
@@ -294,9 +294,11 @@ async def _close(request, call_next):
 def main(words=None):
     """Finds the models and serves them; what is missing is said."""
     parser = argparse.ArgumentParser("python -m seglib.demo", description="Serves a page that segments your photo.")
-    parser.add_argument("--models", default="build/runs", help="folder of .keras files, or of folders of them")
+    parser.add_argument("--models", help="folder of .keras files, or folders of them (checkpoints and build/runs)")
     folder = parser.parse_args(words).models
-    models = find_models(folder)
+    models = find_models(folder or "build/runs")
+    if folder is None:
+        models = {name: checkpoints.FOLDER / f"{name}.npz" for name in checkpoints.CHECKPOINTS} | models
     if not models:
         parser.error(f"found no .keras file in {folder} or the folders in it; `make course` trains some")
     try:

@@ -1,0 +1,74 @@
+"""Trained networks that come with seglib: the U-Net, DeepLabV3+ and FCN-8s of the lessons.
+
+Each is a file of float16 weights, as arrays and nothing else, so that every supported version of Keras reads it.
+``labels.json`` names their classes, and ``scores.csv`` holds what they were measured to reach; ``bench/checkpoints.py``
+writes all of it.
+"""
+
+import itertools
+import zipfile
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from seglib import models
+
+FOLDER = Path(__file__).parent
+NUM_CLASSES = 8  # of the drawn streets
+
+
+class Checkpoint(NamedTuple):
+    """What a network was built with and trained on.
+
+    Attributes:
+        builder: a function of :mod:`seglib.models`.
+        arguments: for it, beside the input's shape and the number of classes.
+        dataset: the name for :func:`seglib.data.load` of the pairs that it was trained on.
+        size: ``(height, width)`` of the training images.
+    """
+
+    builder: str
+    arguments: dict
+    dataset: str
+    size: tuple[int, int]
+
+
+SMALL_DEEPLAB = {"backbone": "mobilenet_v2_050", "output_stride": 8, "filters": 64, "rates": (1, 2, 4)}
+CHECKPOINTS = {
+    "unet": Checkpoint("unet", {"filters": 16, "depth": 4}, "streets/tiny", (64, 96)),
+    "deeplab_v3_plus": Checkpoint("deeplab_v3_plus", SMALL_DEEPLAB, "streets/small", (128, 192)),
+    "fcn_8s": Checkpoint("fcn", {"stride": 8, "backbone": "small"}, "streets/tiny", (64, 96)),
+}
+
+
+def load(name):
+    """A trained network of ``CHECKPOINTS``.
+
+    Args:
+        name: ``"unet"``, ``"deeplab_v3_plus"`` or ``"fcn_8s"``.
+
+    Returns:
+        A ``keras.Model``, not compiled: (batch, height, width, 3) in 0–255 → (batch, height, width, 8) logits.
+
+    Raises:
+        ValueError: another name; a file that is missing, damaged, cut short or of another network.
+    """
+    if name not in CHECKPOINTS:
+        names = ", ".join(CHECKPOINTS)
+        raise ValueError(f"no checkpoint {name!r}; wanted {names}. A model of your own is named by its .keras file")
+    about, path = CHECKPOINTS[name], FOLDER / f"{name}.npz"
+    model = getattr(models, about.builder)((None, None, 3), NUM_CLASSES, **about.arguments)
+    remedy = "fetch it again: git checkout HEAD -- seglib/checkpoints, or install seglib anew"
+    try:
+        with np.load(path) as file:
+            weights = [file[f"arr_{i}"].astype(np.float32) for i in range(len(file.files))]
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}: no whole checkpoint ({error}); {remedy}") from error
+    shapes = itertools.zip_longest((a.shape for a in weights), (tuple(weight.shape) for weight in model.weights))
+    for at, (found, wanted) in enumerate(shapes):
+        if found != wanted:
+            raise ValueError(f"{path}: the shape of array {at} is {found}, wanted {wanted} of {name}; {remedy}")
+    model.set_weights(weights)
+    return model
