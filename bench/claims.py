@@ -4,8 +4,8 @@
     python bench/claims.py 04 08      # these lessons only; the file's other rows stay
 
 A lesson has its seed in its settings (``SEED = 0``); here each copy gets another one, and nothing else is changed. A
-lesson that goes on with what another trained (08) finds what that trained with the same seed, or trains for itself. A
-claim that does not hold stops the script, as it stops the lesson.
+lesson that uses checkpoints (07, 08) is given what the others have trained with the same seed in their place, and needs
+those lessons (03, 04 and 05) before it. A claim that does not hold stops the script, as it stops the lesson.
 """
 
 import csv
@@ -34,6 +34,8 @@ def run(number, seed):
         )
     for cell in own:
         cell.source = re.sub(r"^SEED = 0$", f"SEED = {seed}", cell.source, flags=re.M)
+    for cell in lesson.cells:
+        cell.source = re.sub(r"^OWN = False$", "OWN = True", cell.source, flags=re.M)
     began = time.perf_counter()
     course.run_lesson(lesson, {"SEGLIB_PROFILE": "cpu"})
     print(f"{lesson.name}, seed {seed}: {time.perf_counter() - began:.0f} s", flush=True)
