@@ -29,7 +29,7 @@ STEPS = 20
 PROBE = f"""
 import json
 
-images, masks = next(iter(train_ds))
+images, masks = (np.array(part) for part in next(iter(train_ds)))  # JAX takes no tensors of TensorFlow
 model.train_on_batch(images, masks)
 times = PROFILE.steps or {STEPS}
 began = time.perf_counter()

@@ -175,7 +175,7 @@ def claim(what, measured, at_least=None, below=None):
     wanted = f"≥ {at_least:g}" if below is None else f"< {below:g}"
     holds = measured >= at_least if below is None else measured < below
     elsewhere = "" if holds else _differences(profile())
-    note = f" · warning: missed; the bound was measured without {elsewhere}" if elsewhere else ""
+    note = f" · warning: missed; the bound was not measured with {elsewhere}" if elsewhere else ""
     print(f"claim: {what} · wanted {wanted} · measured {measured:.3f}{note}")
     if not abs(measured) < float("inf"):
         raise AssertionError(f"{what}: measured {measured}, not a finite number")
@@ -191,7 +191,7 @@ def _differences(chosen):
     return " or ".join(
         words
         for words, differs in (
-            (f"the limit of {chosen.steps} steps", chosen.steps),
+            (f"a limit of {chosen.steps} steps", chosen.steps),
             (f"the {chosen.name} profile", chosen.name != "cpu"),
             (f"the dataset {chosen.dataset}", _has_other_dataset(chosen)),
             (f"the backend {backend}", backend != "tensorflow"),

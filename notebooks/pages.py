@@ -91,7 +91,7 @@ def render_notebook(lesson, out):
     """The HTML of a lesson's cells, for a page in the folder ``out``."""
     folder = lesson.path.parent
     resources = {"path": folder, "folder": Path(os.path.relpath(folder, out)).as_posix()}
-    hidden = {"enabled": True, "remove_input_tags": {"hero"}}
+    hidden = {"enabled": True, "remove_input_tags": {"hero", "setup"}}
     exporter = Exporter(config=Config(TagRemovePreprocessor=hidden))
     exporter.log.setLevel(logging.ERROR)
     html = exporter.from_notebook_node(lesson.notebook, resources)[0]

@@ -133,7 +133,7 @@ def test_a_claim_is_printed_and_asserted(monkeypatch, plain_run, capsys):
 @pytest.mark.parametrize(
     ("switch", "value", "told"),
     [
-        ("SEGLIB_STEPS", "2", "the limit of 2 steps"),
+        ("SEGLIB_STEPS", "2", "a limit of 2 steps"),
         ("SEGLIB_PROFILE", "gpu", "the gpu profile"),
         ("SEGLIB_DATASET", "oxford_iiit_pet", "the dataset oxford_iiit_pet"),
         ("KERAS_BACKEND", "jax", "the backend jax"),
