@@ -3,8 +3,8 @@ VENV ?= .venv
 PINS ?= constraints.txt
 NEEDS ?= requirements.txt requirements-test.txt
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip --disable-pip-version-check -q
-STAMP := $(VENV)/.installed
+# What the commands do is in make.py, which also runs where there is no make.
+RUN := $(PYTHON) make.py --venv $(VENV) --pins $(PINS) --needs "$(NEEDS)"
 DATASET ?= $(SEGLIB_DATASET)
 
 export PYTHONHASHSEED := 0
@@ -17,40 +17,27 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 help: ## lists these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
-setup: $(STAMP) ## installs everything into .venv (PYTHON=python3.12 chooses the interpreter)
-
-$(STAMP): $(NEEDS) $(PINS) pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || { echo \
-		"this course needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is: $$($(PYTHON) --version 2>&1 | tail -n 1)"; \
-		echo "name another one, for example: make setup PYTHON=python3.12"; exit 1; }
-	@echo "setting up $(VENV) from $(PINS) (1-3 minutes)..."
-	@rm -rf $(VENV) && $(PYTHON) -m venv $(VENV)
-	@$(PIP) install $(addprefix -r ,$(NEEDS)) -c $(PINS)
-	@$(PIP) install --no-deps -e . && touch $(STAMP) && echo "$(VENV) is ready"
+setup: ## installs everything into .venv (PYTHON=python3.12 chooses the interpreter)
+	@$(RUN) setup
 
 course: setup ## runs all lessons and writes build/course/index.html (DATASET=oxford_iiit_pet: on another dataset)
 	@SEGLIB_DATASET="$(DATASET)" $(PY) notebooks/course.py
 
-# Two tests at a time, each with one thread of every library; lessons that build on each other run in one worker.
-PYTEST := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 SEGLIB_PROFILE=cpu SEGLIB_DATASET= \
-	$(PY) -m pytest -q -n 2 --dist loadfile
-NBVAL := --nbval --nbval-current-env notebooks
+test: ## lint, unit tests and the notebooks' outputs: what CI runs
+	@$(RUN) test
 
-test: lint ## lint, unit tests and the notebooks' outputs: what CI runs
-	@echo "unit tests and the notebooks' outputs..." && $(PYTEST) -m "not long" tests $(NBVAL)
-
-check: lint ## lint and the fast unit tests, for while you edit
-	@$(PYTEST) -m "not slow and not long" tests
+check: ## lint and the fast unit tests, for while you edit
+	@$(RUN) check
 
 test-all: test test-oldest ## and the oldest versions, the GPU settings on this processor, the long tests
-	@$(PYTEST) -m long tests
+	@$(RUN) pytest -m long tests
 	@$(PY) notebooks/course.py --walk
 
 test-oldest: ## unit tests and notebooks in .venv-oldest with the oldest supported versions
 	@$(MAKE) --no-print-directory VENV=.venv-oldest PINS=constraints-oldest.txt test
 
-lint: setup ## ruff: style and formatting, notebooks included
-	@$(PY) -m ruff check -q . && $(PY) -m ruff format -q --check . && echo "lint: no findings"
+lint: ## ruff: style and formatting, notebooks included
+	@$(RUN) lint
 
 demo: ## serves a page on which a model names the pixels of your photo (MODELS=folder of .keras files)
 	@$(MAKE) --no-print-directory VENV=.venv-demo PINS=constraints-demo.txt NEEDS=requirements-demo.txt setup

@@ -10,6 +10,7 @@ A lesson states its result by printing ``claim: <text> · wanted <text> · measu
 
 import argparse
 import asyncio
+import base64
 import contextlib
 import importlib.metadata
 import json
@@ -35,8 +36,6 @@ HERE = Path(__file__).resolve().parent
 OUT = HERE.parent / "build" / "course"
 CLAIM = re.compile(r"^claim: (?P<claim>.+?) · wanted (?P<wanted>.+?) · measured (?P<measured>.+?)\s*$", re.M)
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-# A single clear pixel, for a run that has drawn nothing.
-BLANK = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 KEPT_METADATA = ("tags", "jupyter", "cellView")
 
 
@@ -67,9 +66,15 @@ class Lesson:
     @property
     def figure(self):
         """The figure of the cell tagged ``answer``, else the lesson's first, as PNG in base64; None if it has none."""
-        cells = sorted(self.cells, key=lambda cell: "answer" not in cell.metadata.get("tags", []))
+        drawn = [cell for cell in self.cells if not has_tag(cell, "hero")]
+        cells = sorted(drawn, key=lambda cell: not has_tag(cell, "answer"))
         shown = (output.get("data", {}) for cell in cells for output in cell.outputs)
         return next((data["image/png"] for data in shown if "image/png" in data), None)
+
+
+def has_tag(cell, tag):
+    """Whether a cell has a tag: ``answer``, whose figure is the lesson's answer, and ``hero``, which shows it above."""
+    return tag in cell.metadata.get("tags", [])
 
 
 class LessonError(Exception):
@@ -174,15 +179,20 @@ def run_lesson(lesson, env):
             log.seek(0)
             why = f"The kernel died. Was there enough memory? The end of its log:\n{''.join(log.readlines()[-8:])}"
             raise LessonError(describe_failure(lesson, why)) from None
-    attach_answer(lesson)
+    show_answer(lesson)
     lesson.claims = [found.groupdict() for text in streams(lesson, "stdout") for found in CLAIM.finditer(text)]
 
 
-def attach_answer(lesson):
-    """Puts the lesson's figure at its head, where the text shows ``attachment:answer.png``."""
-    for cell in lesson.notebook.cells:
-        if "attachment:answer.png" in cell.source:
-            cell["attachments"] = {"answer.png": {"image/png": lesson.figure or BLANK}}
+def show_answer(lesson):
+    """Lets the cell tagged ``hero`` show the figure of this run; returns that as a small PNG, None if there is none."""
+    from pages import shrink_figure
+
+    png = None
+    for output in (output for cell in lesson.cells if has_tag(cell, "hero") for output in cell.outputs):
+        if lesson.figure and "image/png" in output.get("data", {}):
+            png = shrink_figure(lesson.figure)
+            output.data["image/png"] = base64.b64encode(png).decode()
+    return png
 
 
 def streams(lesson, name):
@@ -201,6 +211,8 @@ def describe_failure(lesson, traceback):
 def save_outputs(lesson):
     """Writes a lesson that has run back to its file, without what differs from one clean run to the next.
 
+    The figure of its answer is written to ``figures/``, where ``lesson.show_answer`` finds it in later runs.
+
     Raises:
         LessonError: a cell wrote to stderr, which no lesson should show.
     """
@@ -217,6 +229,10 @@ def save_outputs(lesson):
     metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
     metadata["language_info"] = {"name": "python"}
     nbformat.write(lesson.notebook, lesson.path)
+    if png := show_answer(lesson):
+        figures = lesson.path.parent / "figures"
+        figures.mkdir(exist_ok=True)
+        (figures / f"{lesson.name[:2]}.png").write_bytes(png)
 
 
 def summarise(lessons):

@@ -14,6 +14,7 @@ from latex2mathml.converter import convert as latex_to_mathml
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from PIL import Image
+from traitlets.config import Config
 
 STYLE = Path(__file__).resolve().with_name("course.css")
 PAGE = """<!doctype html>
@@ -90,7 +91,8 @@ def render_notebook(lesson, out):
     """The HTML of a lesson's cells, for a page in the folder ``out``."""
     folder = lesson.path.parent
     resources = {"path": folder, "folder": Path(os.path.relpath(folder, out)).as_posix()}
-    exporter = Exporter()
+    hidden = {"enabled": True, "remove_input_tags": {"hero", "setup"}}
+    exporter = Exporter(config=Config(TagRemovePreprocessor=hidden))
     exporter.log.setLevel(logging.ERROR)
     html = exporter.from_notebook_node(lesson.notebook, resources)[0]
     return html.replace('alt="No description has been provided for this image"', 'alt="figure"')
@@ -111,14 +113,20 @@ def write_page(lesson, lessons, out):
     (out / f"{lesson.name}.html").write_text(page, encoding="utf-8")
 
 
-def draw_thumbnail(lesson, width=480):
+def shrink_figure(figure, width=1200):
+    """A figure, PNG in base64, as a PNG of 256 colours and at most ``width`` pixels."""
+    drawn, file = Image.open(io.BytesIO(base64.b64decode(figure))).convert("RGBA"), io.BytesIO()
+    small = Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn).convert("RGB")
+    small.thumbnail((width, width))
+    small.quantize(256, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def draw_thumbnail(lesson):
     """The lesson's figure as a small ``<img>``; empty if it has none."""
     if lesson.figure is None:
         return ""
-    small, file = Image.open(io.BytesIO(base64.b64decode(lesson.figure))).convert("RGBA"), io.BytesIO()
-    small.thumbnail((width, width))
-    small.save(file, "PNG", optimize=True)
-    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
+    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(shrink_figure(lesson.figure, 480)).decode()}">'
 
 
 def list_claims(lesson):

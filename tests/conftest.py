@@ -21,8 +21,8 @@ def rng():
 
 @pytest.fixture
 def plain_run(monkeypatch):
-    """None of the three switches is set."""
-    for switch in ("SEGLIB_PROFILE", "SEGLIB_STEPS", "SEGLIB_DATASET"):
+    """None of the four switches is set."""
+    for switch in ("SEGLIB_PROFILE", "SEGLIB_STEPS", "SEGLIB_DATASET", "SEGLIB_RUNS"):
         monkeypatch.delenv(switch, raising=False)
 
 

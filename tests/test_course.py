@@ -1,12 +1,16 @@
 """The runner of ``make course`` and the stamping of ``make colab``, tried on small lessons made here."""
 
+import base64
+import io
 import json
 import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from PIL import Image
 
 pytestmark = pytest.mark.slow
 
@@ -113,8 +117,8 @@ def test_dead_kernel_is_reported(course, folder, tmp_path, capsys):
         folder,
         "01_dead",
         "# Dead",
-        "import os, signal",
-        "os.write(2, b'out of luck'), os.kill(os.getpid(), signal.SIGKILL)",
+        "import os",
+        "os.write(2, b'out of luck'), os._exit(9)",
     )
     assert course.main([], folder, tmp_path / "out") == 1
     error = capsys.readouterr().err
@@ -187,21 +191,50 @@ def test_save_writes_a_clean_run(course, folder, tmp_path):
     assert path.read_bytes() == first  # a second clean run changes nothing
 
 
-def test_the_answers_figure_stands_at_the_head(course, folder, tmp_path):
-    head = "# A lesson\n![the answer](attachment:answer.png)"
-    path = write_lesson(folder, "01_good", head, FIGURE, FIGURE.replace("4", "5"))
+def write_answered(folder, *cells):
+    """A lesson of a title, the figure above as lessons have it, and other cells, the last of which is the answer."""
+    hero = f"import sys\nsys.path.append({str(NOTEBOOKS)!r})\nimport lesson\nlesson.show_answer('made-here', 'streets')"
+    path = write_lesson(folder, "01_good", "# A lesson", hero, *cells)
     notebook = nbformat.read(path, as_version=4)
-    notebook.cells[2].metadata["tags"] = ["answer"]
+    notebook.cells[1].metadata["tags"] = ["hero"]
+    notebook.cells[-1].metadata["tags"] = ["answer"]
     nbformat.write(notebook, path)
+    return path
+
+
+def pixels(png):
+    return np.array(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB"), int)
+
+
+def test_the_answers_figure_stands_at_the_head(course, folder, tmp_path):
+    path = write_answered(folder, FIGURE, FIGURE.replace("4", "5"))
     assert course.main(["--save"], folder, tmp_path / "out") == 0
-    head, first, answer = nbformat.read(path, as_version=4).cells
-    shown = head["attachments"]["answer.png"]["image/png"]
-    assert shown == answer.outputs[0]["data"]["image/png"] != first.outputs[0]["data"]["image/png"]
+    _, hero, first, answer = (cell.get("outputs") for cell in nbformat.read(path, as_version=4).cells)
+    shown, wanted, other = (outputs[0]["data"]["image/png"] for outputs in (hero, answer, first))
+    assert np.abs(pixels(shown) - pixels(wanted)).max() < 16 < np.abs(pixels(wanted) - pixels(other)).max()
+    assert hero[0]["data"]["text/plain"] == "streets"
+    assert (folder / "figures" / "01.png").read_bytes() == base64.b64decode(shown)  # what later runs show
+    assert course.main([], folder, tmp_path / "out") == 0
+    page = (tmp_path / "out" / "01_good.html").read_text(encoding="utf-8")
+    assert shown in page and "show_answer" not in page
 
 
 def test_a_head_without_a_figure_still_makes_a_page(course, folder, tmp_path):
-    write_lesson(folder, "01_good", "# A lesson\n![the answer](attachment:answer.png)", "1 + 1")
+    path = write_answered(folder, "1 + 1")
     assert course.main([], folder, tmp_path / "out") == 0
+    assert course.main(["--save"], folder, tmp_path / "out") == 0
+    assert pixels(nbformat.read(path, as_version=4).cells[1].outputs[0]["data"]["image/png"]).shape == (1, 1, 3)
+    assert not (folder / "figures").exists()
+
+
+def test_the_lessons_show_their_answers_small_and_without_attachments():
+    for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
+        cells = nbformat.read(path, as_version=4).cells
+        (hero,) = [cell for cell in cells if "hero" in cell.metadata.get("tags", [])]
+        kept = (NOTEBOOKS / "figures" / f"{path.stem[:2]}.png").read_bytes()
+        assert base64.b64decode(hero.outputs[0]["data"]["image/png"]) == kept, path.name
+        assert f'lesson.show_answer("{path.stem[:2]}", "' in hero.source and len(kept) < 150_000, path.name
+        assert not any("attachment" in cell.source or cell.get("attachments") for cell in cells), path.name
 
 
 def test_save_refuses_stderr(course, folder, tmp_path, capsys):

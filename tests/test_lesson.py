@@ -2,22 +2,45 @@ import dataclasses
 import shutil
 import subprocess
 
+import keras
 import pytest
 
 import lesson
 
 
 def test_the_switches_choose_profile_and_steps(monkeypatch, plain_run):
-    monkeypatch.setattr(lesson, "_has_gpu", lambda: False)
+    monkeypatch.setattr(lesson, "_gpu_capability", lambda: None)
     assert lesson.profile() == lesson.PROFILES["cpu"]
-    monkeypatch.setattr(lesson, "_has_gpu", lambda: True)
+    monkeypatch.setattr(lesson, "_gpu_capability", lambda: (8, 0))
     assert lesson.profile() == lesson.PROFILES["gpu"]
     monkeypatch.setenv("SEGLIB_PROFILE", "cpu")
     monkeypatch.setenv("SEGLIB_STEPS", "2")
     short = lesson.profile()
     assert (short.name, short.steps, short.epochs, short.batch_size) == ("cpu", 2, 1, 4)
     monkeypatch.setenv("SEGLIB_PROFILE", "gpu")  # the GPU's network on small images
-    assert lesson.profile() == dataclasses.replace(short, name="gpu", filters=32, depth=5)
+    assert lesson.profile() == dataclasses.replace(short, name="gpu", filters=32, depth=5, precision="mixed_bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision"),
+    [((7, 5), "mixed_float16"), ((8, 0), "mixed_bfloat16"), ((10, 0), "mixed_bfloat16"), ((0, 0), "mixed_float16")],
+    ids=["T4", "A100", "B200", "unknown"],
+)
+def test_half_precision_is_what_the_gpu_has(monkeypatch, plain_run, capability, precision):
+    monkeypatch.setattr(lesson, "_gpu_capability", lambda: capability)
+    assert lesson.profile().precision == precision
+    monkeypatch.setenv("SEGLIB_PROFILE", "cpu")
+    assert lesson.profile().precision == "float32"
+
+
+def test_a_gpu_profile_without_a_gpu_says_once_what_to_do(monkeypatch, plain_run, capsys):
+    monkeypatch.setattr(lesson, "_gpu_capability", lambda: None)
+    monkeypatch.setenv("SEGLIB_PROFILE", "gpu")
+    lesson._warn_of_no_gpu.cache_clear()
+    lesson.profile()
+    lesson.profile()
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "no GPU" in line and "Runtime > Change runtime type" in line and "SEGLIB_PROFILE to cpu" in line
 
 
 def test_a_switch_replaces_the_dataset_alone(monkeypatch, plain_run):
@@ -107,25 +130,52 @@ def test_a_claim_is_printed_and_asserted(monkeypatch, plain_run, capsys):
         lesson.claim("mIoU", 0.5)
 
 
-def test_a_shortened_run_asserts_only_that_there_is_a_number(monkeypatch, plain_run, capsys):
+@pytest.mark.parametrize(
+    ("switch", "value", "told"),
+    [
+        ("SEGLIB_STEPS", "2", "a limit of 2 steps"),
+        ("SEGLIB_PROFILE", "gpu", "the gpu profile"),
+        ("SEGLIB_DATASET", "oxford_iiit_pet", "the dataset oxford_iiit_pet"),
+        ("KERAS_BACKEND", "jax", "the backend jax"),
+    ],
+)
+def test_where_it_was_not_measured_a_missed_claim_is_a_warning(monkeypatch, plain_run, capsys, switch, value, told):
     monkeypatch.setenv("SEGLIB_PROFILE", "cpu")
-    monkeypatch.setenv("SEGLIB_STEPS", "2")
+    monkeypatch.setenv(switch, value)
+    if switch == "KERAS_BACKEND":
+        monkeypatch.setattr(keras.backend, "backend", lambda: value)
     lesson.claim("mIoU", 0.1, at_least=0.75)
-    assert "not asserted" in capsys.readouterr().out
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith("claim: mIoU · wanted ≥ 0.75 · measured 0.100 · warning: missed;") and line.endswith(told)
+    lesson.claim("mIoU", 0.8, at_least=0.75)
+    assert capsys.readouterr().out == "claim: mIoU · wanted ≥ 0.75 · measured 0.800\n"
     with pytest.raises(AssertionError, match="not a finite"):
         lesson.claim("mIoU", float("nan"), at_least=0.75)
 
 
-def test_nothing_is_claimed_of_another_dataset(monkeypatch, plain_run, capsys):
+def test_the_profiles_own_dataset_by_name_is_no_other(monkeypatch, plain_run):
     monkeypatch.setenv("SEGLIB_PROFILE", "cpu")
-    monkeypatch.setenv("SEGLIB_DATASET", "oxford_iiit_pet")
-    lesson.claim("mIoU", 0.1, at_least=0.75)
-    assert capsys.readouterr().out == (
-        "claim: mIoU · wanted ≥ 0.75 · measured 0.100 · not asserted, claimed of streets/tiny and not of "
-        "oxford_iiit_pet\n"
-    )
-    with pytest.raises(AssertionError, match="not a finite"):
-        lesson.claim("mIoU", float("nan"), at_least=0.75)
-    monkeypatch.setenv("SEGLIB_DATASET", "streets/tiny")  # the profile's own
+    monkeypatch.setenv("SEGLIB_DATASET", "streets/tiny")
     with pytest.raises(AssertionError, match="wanted ≥ 0.75"):
         lesson.claim("mIoU", 0.1, at_least=0.75)
+
+
+def test_runs_survive_in_a_folder_of_their_own(monkeypatch, plain_run, tmp_path):
+    monkeypatch.setenv("SEGLIB_PROFILE", "cpu")
+    drive = tmp_path / "drive" / "MyDrive"
+    monkeypatch.setenv("SEGLIB_RUNS", str(drive / "seglib"))
+    with pytest.raises(FileNotFoundError, match=r"SEGLIB_RUNS is .*seglib, .*no folder .*MyDrive.*drive\.mount\("):
+        lesson.run_dir("unet")
+    assert not drive.parent.exists()  # a Drive is not mounted on a folder that has something in it
+    drive.mkdir(parents=True)
+    assert lesson.run_dir("unet") == drive / "seglib" / "unet-cpu" and (drive / "seglib" / "unet-cpu").is_dir()
+
+
+def test_the_answers_figure_is_shown_from_its_file(monkeypatch, tmp_path):
+    (tmp_path / "notebooks" / "figures").mkdir(parents=True)
+    (tmp_path / "notebooks" / "figures" / "03.png").write_bytes(b"made")
+    monkeypatch.setattr(lesson, "ROOT", tmp_path)
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: shown.append((bundle, raw)))
+    lesson.show_answer("03", "Streets")
+    assert shown == [({"image/png": "bWFkZQ==", "text/plain": "Streets"}, True)]

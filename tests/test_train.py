@@ -1,5 +1,4 @@
 import itertools
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -284,7 +283,7 @@ def test_a_run_killed_outright_ends_as_if_it_had_not_been(folders, tmp_path, cap
     with subprocess.Popen([sys.executable, "-c", script, *places], stdout=subprocess.PIPE, text=True) as process:
         _ = list(itertools.islice((line for line in process.stdout if line.startswith("epoch")), 3))
         process.kill()
-    assert process.returncode == -signal.SIGKILL
+    assert process.returncode != 0
     killed = train_on_folders(folders[0].parent, tmp_path / "killed", epochs=8)
     assert 2 < int(capsys.readouterr().out.split("begins after")[1].split()[0]) < 8
     assert_equal(killed, train_on_folders(folders[0].parent, tmp_path / "whole", epochs=8))
