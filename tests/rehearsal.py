@@ -4,14 +4,15 @@
     python tests/rehearsal.py --full --only 04          # one lesson as it is
     python tests/rehearsal.py --update pip-freeze.txt   # a new list of what Colab has; then commit it
 
-``.venv-colab`` holds the packages of ``constraints-colab.txt`` that the course uses and nothing else, without a GPU. Each
-lesson gets an empty working folder, a layer over ``.venv-colab`` into which its setup cell installs, and a stand-in for
+``.venv-colab`` holds the packages of ``constraints-colab.txt`` that the course uses, and nothing else. Each lesson gets
+an empty working folder, a layer over ``.venv-colab`` into which its setup cell installs, and a stand-in for
 ``google.colab``, which is empty. The clone of the stamped address is redirected to this checkout as it is, uncommitted
-changes included. Not rehearsed: Colab's GPU, its page, Drive, and packages that the course does not use.
+changes included. Not rehearsed: a GPU, Colab's page, Drive, and Colab's packages that the course does not use.
 """
 
 import argparse
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -37,8 +38,8 @@ PYTHONS = ("3.13", "3.12", "3.11")  # Colab's first
 AT_ONCE = 2
 STEPS = "2"
 CELL_SECONDS = 900
-HEADER = """# What Colab has before a notebook installs anything: `make test-colab` builds an environment from it, on Python 3.13.
-# `python tests/rehearsal.py --update FREEZE` writes this file anew from googlecolab/backend-info's pip-freeze.txt.
+HEADER = """# What Colab has before a notebook installs anything; `make test-colab` builds an environment from it.
+# `python tests/rehearsal.py --update FREEZE` wrote this from googlecolab/backend-info's pip-freeze.txt.
 """
 
 
@@ -46,9 +47,11 @@ HEADER = """# What Colab has before a notebook installs anything: `make test-col
 
 
 def read_versions(path):
-    """Mapping from the normalised names of a freeze to their versions; other lines than ``name==version`` are left out."""
-    lines = re.findall(r"^([\w.-]+)==([\w.!+]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
-    return {colab.normalise(name): version for name, version in lines}
+    """Mapping from the normalised names of a freeze to their versions; what was built from a folder is left out."""
+    # A line is name==1.0 or name @ https://.../name-1.0-py3.whl
+    line = re.compile(r"^([\w.-]+)(?:==| @ \S+/[\w.-]+?-)(\d[\w.!+]*)", re.MULTILINE)
+    found = line.findall(path.read_text(encoding="utf-8"))
+    return {colab.normalise(name): version for name, version in found if not version.endswith(".gz")}
 
 
 def used_packages():
@@ -60,9 +63,7 @@ def update(freeze, path=LIST):
     """Writes the list of what Colab has from a freeze, and says what came, went and changed."""
     old, new = read_versions(path), read_versions(freeze)
     if "tensorflow" not in new:
-        raise SystemExit(
-            f"{freeze} is no freeze of Colab: it has no line tensorflow==...; see googlecolab/backend-info"
-        )
+        raise SystemExit(f"{freeze} has no line tensorflow==...; wanted: pip-freeze.txt of googlecolab/backend-info")
     path.write_text(HEADER + "".join(f"{name}=={new[name]}\n" for name in sorted(new)), encoding="utf-8")
     for name in sorted(old):
         if old[name] != new.get(name):
@@ -106,13 +107,9 @@ def build_replica(python):
 
 
 def publish(folder):
-    """A repository with the files of this checkout; returns the variables that make git clone it in place of GitHub's."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    """Makes a repository of this checkout's files; returns the variables by which git clones it instead of GitHub's."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
         raise SystemExit(f"{ROOT} is no git checkout, so there is nothing to clone")
     for name in filter(None, listed.stdout.split("\0")):
@@ -138,10 +135,10 @@ def make_machine(folder, python, packages):
     (own / "google" / "colab" / "__init__.py").write_text('"""A stand-in."""\n', encoding="utf-8")
     kernel = [str(folder / "layer" / "bin" / "python"), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     kernel.append("--IPKernelApp.exec_lines=import google.colab")  # as there: it is in sys.modules from the start
-    spec = nbformat.from_dict({"argv": kernel, "display_name": "Colab", "language": "python"})
+    spec = {"argv": kernel, "display_name": "Colab", "language": "python"}
     shown = folder.parent / "kernels" / folder.name
     shown.mkdir(parents=True)
-    (shown / "kernel.json").write_text(nbformat.json.dumps(spec), encoding="utf-8")
+    (shown / "kernel.json").write_text(json.dumps(spec), encoding="utf-8")
     (folder / "content").mkdir()
 
 
@@ -150,15 +147,16 @@ def make_machine(folder, python, packages):
 
 async def run_lesson(path, folder, env, cell_seconds):
     """Executes a lesson on its machine; returns (seconds, None or what went wrong)."""
-    notebook, at = nbformat.read(path, as_version=4), [0]
+    notebook = nbformat.read(path, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    begun = []
     client = NotebookClient(
         notebook,
         kernel_name=folder.name,
         timeout=cell_seconds,
         startup_timeout=180,
         resources={"metadata": {"path": str(folder / "content")}},
-        on_cell_start=lambda cell, **_: at.__setitem__(0, next((i for i, c in enumerate(code) if c is cell), at[0])),
+        on_cell_start=lambda cell, **_: begun.append(cell) if cell.cell_type == "code" else None,
     )
     start, wrong = time.monotonic(), None
     try:
@@ -168,12 +166,14 @@ async def run_lesson(path, folder, env, cell_seconds):
     except (CellTimeoutError, DeadKernelError) as error:
         wrong = f"{type(error).__name__}: {str(error).splitlines()[0]}"
     seconds = time.monotonic() - start
-    return seconds, wrong and f"code cell {at[0] + 1} of {len(code)}\n{code[at[0]].source}\n{wrong}"
+    source = begun[-1].source if begun else "the kernel did not start"
+    return seconds, wrong and f"code cell {len(begun)} of {len(code)}\n{source}\n{wrong}"
 
 
 async def rehearse(folder, env, python, packages, options):
-    """Runs the lessons, two at a time, each on a machine of its own; returns a row (lesson, seconds, wrong) for each."""
-    paths = sorted((folder / "published" / "notebooks").glob(f"{options.only or ''}[0-9]*_*.ipynb"))
+    """Runs the lessons, two at a time, each on a machine of its own; returns rows (lesson, seconds, error)."""
+    paths = sorted((folder / "published" / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    paths = [path for path in paths if path.name.startswith(options.only or "")]
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def one(path):
