@@ -69,9 +69,10 @@ def prepare(root=HERE.parent):
 
 
 def _run(*command):
-    """None, or the last line of what a command that failed wrote to stderr."""
+    """None, or what a command that failed says is wrong: its first line of stderr that is an error, else the last."""
     done = subprocess.run([*map(str, command)], capture_output=True, text=True)
-    return (done.stderr.strip().splitlines() or [""])[-1] if done.returncode else None
+    lines = done.stderr.strip().splitlines() or [""]
+    return next((line for line in lines if line.startswith("ERROR")), lines[-1]) if done.returncode else None
 
 
 def names(requirements):

@@ -146,7 +146,7 @@ def make_machine(folder, python, packages):
 
 
 async def run_lesson(path, folder, env, cell_seconds):
-    """Executes a lesson on its machine; returns (seconds, None or what went wrong)."""
+    """Executes a lesson on its machine; returns its seconds, and None or the failing cell, its source and the error."""
     notebook = nbformat.read(path, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     begun = []
@@ -167,7 +167,7 @@ async def run_lesson(path, folder, env, cell_seconds):
         wrong = f"{type(error).__name__}: {str(error).splitlines()[0]}"
     seconds = time.monotonic() - start
     source = begun[-1].source if begun else "the kernel did not start"
-    return seconds, wrong and f"code cell {len(begun)} of {len(code)}\n{source}\n{wrong}"
+    return seconds, wrong and (f"code cell {len(begun)} of {len(code)}", source, re.sub(r"\x1b\[[0-9;]*m", "", wrong))
 
 
 async def rehearse(folder, env, python, packages, options):
@@ -203,11 +203,11 @@ def make_environment(redirection, folder, full):
 def print_rows(rows):
     """The table, and where each failure was."""
     for name, seconds, wrong in rows:
-        print(f"{name:24}{seconds:6.0f} s  {wrong.splitlines()[-1][:80] if wrong else 'ran to its end'}")
+        print(f"{name:24}{seconds:6.0f} s  {wrong[-1].splitlines()[0][:80] if wrong else 'ran to its end'}")
     for name, _, wrong in rows:
         if wrong:
-            where, *source, error = re.sub(r"\x1b\[[0-9;]*m", "", wrong).split("\n")
-            print(f"\n{name}.ipynb, {where}, failed:\n\n{textwrap.indent(chr(10).join(source), '    ')}\n\n{error}")
+            where, source, error = wrong
+            print(f"\n{name}.ipynb, {where}, failed:\n\n{textwrap.indent(source, '    ')}\n\n{error}")
     failed = sum(wrong is not None for _, _, wrong in rows)
     print(f"\n{len(rows) - failed} passed, {failed} failed")
     return failed

@@ -162,6 +162,13 @@ def test_prepare_says_in_a_sentence_that_pip_failed(course_folder, monkeypatch):
         colab.prepare(course_folder)
 
 
+def test_the_error_of_pip_is_the_line_that_says_what_is_wrong():
+    script = "import sys; sys.exit('WARNING: slow\\nERROR: Cannot install a and b\\nERROR: see the page on conflicts')"
+    assert colab._run(sys.executable, "-c", script) == "ERROR: Cannot install a and b"
+    assert colab._run(sys.executable, "-c", "import sys; sys.exit('one\\ntwo')") == "two"
+    assert colab._run(sys.executable, "-c", "") is None
+
+
 def test_prepare_does_not_update_a_course_that_is_in_use(course_folder, monkeypatch):
     seen = []
     monkeypatch.setattr(colab, "_run", lambda *command: seen.append(command[0]))
