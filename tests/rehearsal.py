@@ -119,7 +119,7 @@ def publish(folder):
     address = (folder / "notebooks" / "colab.txt").read_text(encoding="utf-8").strip()
     if address == "OWNER/NAME":
         colab.stamp(address := "course/rehearsal", folder / "notebooks")
-    git = ["git", "-c", "user.name=rehearsal", "-c", "user.email=rehearsal@localhost"]
+    git = ["git", "-c", "user.name=rehearsal", "-c", "user.email=rehearsal@localhost", "-c", "commit.gpgsign=false"]
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "The checkout as it is"]):
         subprocess.run([*git, *command], cwd=folder, check=True)
     redirected = {"KEY": f"url.{folder.as_uri()}.insteadOf", "VALUE": f"https://github.com/{address}"}

@@ -63,7 +63,7 @@ def published(tmp_path):
 
 
 def commit(folder, *before):
-    git = ["git", "-c", "user.name=ada", "-c", "user.email=ada@localhost"]
+    git = ["git", "-c", "user.name=ada", "-c", "user.email=ada@localhost", "-c", "commit.gpgsign=false"]
     for command in ([*before], ["add", "-A"], ["commit", "-q", "-m", "A course"]):
         if command:
             subprocess.run([*git, *command], cwd=folder, check=True)
