@@ -12,7 +12,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 # TensorFlow uses all processors, so one thing runs at a time, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help setup course test check test-all test-oldest lint demo colab bench clean
+.PHONY: help setup course test check test-all test-oldest test-colab lint demo colab bench clean
 
 help: ## lists these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -29,12 +29,15 @@ test: ## lint, unit tests and the notebooks' outputs: what CI runs
 check: ## lint and the fast unit tests, for while you edit
 	@$(RUN) check
 
-test-all: test test-oldest ## and the oldest versions, the GPU settings on this processor, the long tests
+test-all: test test-oldest test-colab ## and the oldest versions, Colab's, the GPU settings on this processor, the long tests
 	@$(RUN) pytest -m long tests
 	@$(PY) notebooks/course.py --walk
 
 test-oldest: ## unit tests and notebooks in .venv-oldest with the oldest supported versions
 	@$(MAKE) --no-print-directory VENV=.venv-oldest PINS=constraints-oldest.txt test
+
+test-colab: setup ## runs each lesson from its first cell in .venv-colab, which has what Colab has (FULL=1: long trainings)
+	@$(PY) tests/rehearsal.py $(if $(FULL),--full)
 
 lint: ## ruff: style and formatting, notebooks included
 	@$(RUN) lint
@@ -51,5 +54,5 @@ bench: ## lists the scripts that measure this code against others, and how to ru
 		for p in sorted(glob.glob("bench/*.py"))] or print("bench/ has no scripts yet")'
 
 clean: ## deletes what the commands made: build, caches, virtual environments (not data)
-	@rm -rf build .venv .venv-oldest .venv-demo .pytest_cache .ruff_cache .hypothesis *.egg-info
+	@rm -rf build .venv .venv-oldest .venv-colab .venv-demo .pytest_cache .ruff_cache .hypothesis *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

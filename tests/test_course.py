@@ -20,7 +20,9 @@ FIGURE = "from matplotlib import pyplot as plt\nplt.figure(figsize=(3, 2))\nplt.
 CLAIM = "print('claim: a U-Net beats <one> colour · wanted ≥ 0.2 · measured 0.412')"
 LINKS = (
     "[![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
-    "(https://colab.research.google.com/github/OWNER/NAME/blob/main/notebooks/01_good.ipynb)"
+    "(https://colab.research.google.com/github/OWNER/NAME/blob/main/notebooks/01_good.ipynb) "
+    "[![Open in Kaggle](https://kaggle.com/static/images/open-in-kaggle.svg)]"
+    "(https://kaggle.com/kernels/welcome?src=https://github.com/OWNER/NAME/blob/main/notebooks/01_good.ipynb)"
 )
 
 
@@ -260,6 +262,7 @@ def test_colab_stamps_every_place_once(colab, folder):
     assert colab.main(["ada/seg.course-2"], folder) == 0
     text = lesson.read_text(encoding="utf-8")
     assert "/github/ada/seg.course-2/blob/main/notebooks/01_good.ipynb" in text
+    assert "src=https://github.com/ada/seg.course-2/blob/main/notebooks/01_good.ipynb" in text
     assert "https://github.com/ada/seg.course-2.git" in text
     assert "OWNER/NAME-other OTHER-OWNER/NAME" in text  # other repositories' addresses stay
     assert (folder / "colab.txt").read_text() == "ada/seg.course-2\n"

@@ -82,21 +82,15 @@ def test_no_more_than_three_code_cells_in_a_row(path):
 
 
 @every_notebook
-def test_first_cell_fetches_the_course_on_colab_and_does_nothing_elsewhere(path):
+def test_notebook_links_to_itself_on_colab_and_kaggle(path):
     address = (ROOT / "notebooks" / "colab.txt").read_text().strip()
-    setup = f"""import sys
-
-if "google.colab" in sys.modules:  # elsewhere this cell does nothing
-    !git clone -q --depth 1 https://github.com/{address} course
-    sys.path[:0] = ["course", "course/notebooks"]"""
-    assert read_code(path)[0].source == setup
-
-
-@every_notebook
-def test_notebook_links_to_itself_on_colab(path):
-    address = (ROOT / "notebooks" / "colab.txt").read_text().strip()
-    links = re.findall(r"colab\.research\.google\.com/github/([^\s)\"\\]+)", path.read_text(encoding="utf-8"))
-    assert links and set(links) == {f"{address}/blob/main/notebooks/{path.name}"}
+    first = nbformat.read(path, as_version=4).cells[0].source
+    links = re.findall(r"\((https://[^\s)]+)\)(?= |$)", first, re.MULTILINE)
+    page = f"{address}/blob/main/notebooks/{path.name}"
+    assert links == [
+        f"https://colab.research.google.com/github/{page}",
+        f"https://kaggle.com/kernels/welcome?src=https://github.com/{page}",
+    ]
 
 
 # The files
