@@ -169,4 +169,8 @@ def _run_one_operation_at_a_time():
 def _has_gpu():
     import keras
 
-    return bool(keras.distribution.list_devices("gpu"))
+    if keras.backend.backend() == "torch":  # its devices Keras does not list
+        import torch
+
+        return torch.cuda.is_available()
+    return any(device.startswith("gpu") for device in keras.distribution.list_devices())
