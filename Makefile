@@ -6,6 +6,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -q
 STAMP := $(VENV)/.installed
 DATASET ?= $(SEGLIB_DATASET)
+BACKEND ?= $(or $(KERAS_BACKEND),tensorflow)
 
 export PYTHONHASHSEED := 0
 export TF_CPP_MIN_LOG_LEVEL ?= 3
@@ -28,8 +29,8 @@ $(STAMP): $(NEEDS) $(PINS) pyproject.toml
 	@$(PIP) install $(addprefix -r ,$(NEEDS)) -c $(PINS)
 	@$(PIP) install --no-deps -e . && touch $(STAMP) && echo "$(VENV) is ready"
 
-course: setup ## runs all lessons and writes build/course/index.html (DATASET=oxford_iiit_pet: on another dataset)
-	@SEGLIB_DATASET="$(DATASET)" $(PY) notebooks/course.py
+course: setup ## runs all lessons and writes build/course/index.html (DATASET=oxford_iiit_pet, BACKEND=jax or torch)
+	@SEGLIB_DATASET="$(DATASET)" KERAS_BACKEND="$(BACKEND)" $(PY) notebooks/course.py
 
 # Two tests at a time, each with one thread of every library; lessons that build on each other run in one worker.
 PYTEST := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 SEGLIB_PROFILE=cpu SEGLIB_DATASET= \
@@ -42,9 +43,10 @@ test: lint ## lint, unit tests and the notebooks' outputs: what CI runs
 check: lint ## lint and the fast unit tests, for while you edit
 	@$(PYTEST) -m "not slow and not long" tests
 
-test-all: test test-oldest ## and the oldest versions, the GPU settings on this processor, the long tests
+# The GPU settings under JAX, which then compiles fast and computes slowly: two steps do not repay the other way.
+test-all: test test-oldest ## and the oldest versions, the GPU settings on this processor under JAX, the long tests
 	@$(PYTEST) -m long tests
-	@$(PY) notebooks/course.py --walk
+	@KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(PY) notebooks/course.py --walk
 
 test-oldest: ## unit tests and notebooks in .venv-oldest with the oldest supported versions
 	@$(MAKE) --no-print-directory VENV=.venv-oldest PINS=constraints-oldest.txt test
