@@ -6,6 +6,7 @@ PY := $(VENV)/bin/python
 # What the commands do is in make.py, which also runs where there is no make.
 RUN := $(PYTHON) make.py --venv $(VENV) --pins $(PINS) --needs "$(NEEDS)"
 DATASET ?= $(SEGLIB_DATASET)
+BACKEND ?= $(or $(KERAS_BACKEND),tensorflow)
 
 export PYTHONHASHSEED := 0
 export TF_CPP_MIN_LOG_LEVEL ?= 3
@@ -20,8 +21,8 @@ help: ## lists these commands
 setup: ## installs everything into .venv (PYTHON=python3.12 chooses the interpreter)
 	@$(RUN) setup
 
-course: setup ## runs all lessons and writes build/course/index.html (DATASET=oxford_iiit_pet: on another dataset)
-	@SEGLIB_DATASET="$(DATASET)" $(PY) notebooks/course.py
+course: setup ## runs all lessons and writes build/course/index.html (DATASET=oxford_iiit_pet, BACKEND=jax or torch)
+	@SEGLIB_DATASET="$(DATASET)" KERAS_BACKEND="$(BACKEND)" $(PY) notebooks/course.py
 
 test: ## lint, unit tests and the notebooks' outputs: what CI runs
 	@$(RUN) test
@@ -29,9 +30,10 @@ test: ## lint, unit tests and the notebooks' outputs: what CI runs
 check: ## lint and the fast unit tests, for while you edit
 	@$(RUN) check
 
-test-all: test test-oldest test-colab ## and the oldest versions, Colab's, the GPU settings on this processor, the long tests
+# The GPU settings under JAX, which then compiles fast and computes slowly: two steps do not repay the other way.
+test-all: test test-oldest test-colab ## and the oldest versions, Colab's, the GPU settings on this processor under JAX, long tests
 	@$(RUN) pytest -m long tests
-	@$(PY) notebooks/course.py --walk
+	@KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(PY) notebooks/course.py --walk
 
 test-oldest: ## unit tests and notebooks in .venv-oldest with the oldest supported versions
 	@$(MAKE) --no-print-directory VENV=.venv-oldest PINS=constraints-oldest.txt test

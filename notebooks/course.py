@@ -13,6 +13,7 @@ import asyncio
 import base64
 import contextlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -129,6 +130,15 @@ def read_lessons(folder, only=None):
     if not paths:
         raise LessonError(f"no lesson {only} in {folder.name}/" if only else f"no lessons in {folder.name}/")
     return [Lesson(path, nbformat.read(path, as_version=4)) for path in paths]
+
+
+def check_backend():
+    """Refuses a ``KERAS_BACKEND`` that Keras does not know or that is not installed, before a lesson starts."""
+    backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
+    if backend not in ("tensorflow", "jax", "torch"):
+        raise LessonError(f"KERAS_BACKEND (BACKEND of make) must be tensorflow, jax or torch, got {backend!r}")
+    if importlib.util.find_spec(backend) is None:
+        raise LessonError(f"{backend} is not installed; type: {sys.executable} -m pip install {backend}")
 
 
 def make_client(lesson, stopped):
@@ -330,6 +340,7 @@ def main(argv=None, folder=HERE, out=OUT):
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # figures are wanted, whatever is set outside
     }
     try:
+        check_backend()
         lessons = read_lessons(folder, options.only)
         if options.walk:
             return walk(lessons, env)

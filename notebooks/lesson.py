@@ -58,7 +58,7 @@ def profile():
     Raises:
         ValueError: ``SEGLIB_PROFILE`` or ``SEGLIB_STEPS`` has another value.
     """
-    _set_up_tensorflow()
+    _leave_the_gpu()
     capability = _gpu_capability()
     name = os.environ.get("SEGLIB_PROFILE") or ("gpu" if capability else "cpu")
     if name not in PROFILES:
@@ -218,20 +218,14 @@ def _has_other_dataset(chosen):
     return chosen.dataset != own
 
 
-def _set_up_tensorflow():
-    """On a processor, TensorFlow then repeats a training to the bit; each operation still uses all cores.
-
-    Two at a time would add the gradients of three or more branches, as of an ASPP, in the order in which they are done.
-    Under another backend TensorFlow only feeds batches, and leaves the GPU and its memory to that backend.
-    """
+def _leave_the_gpu():
+    """Under another backend TensorFlow only feeds batches, and leaves the GPU and its memory to that backend."""
     import keras
     import tensorflow as tf
 
-    with contextlib.suppress(RuntimeError):  # TensorFlow has run before, with another setting
-        if keras.backend.backend() != "tensorflow":
+    if keras.backend.backend() != "tensorflow":
+        with contextlib.suppress(RuntimeError):  # TensorFlow has it already
             tf.config.set_visible_devices([], "GPU")
-        elif not tf.config.list_physical_devices("GPU"):
-            tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
 def _gpu_capability():

@@ -149,6 +149,23 @@ def test_walk_counts_a_failure(course, folder, tmp_path, capsys):
     assert printed.out.splitlines()[-1] == "0 passed, 1 failed" and "ZeroDivisionError" in printed.err
 
 
+def test_lessons_run_under_the_chosen_backend(course, folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    write_lesson(folder, "01_one", "# One", "import keras\nassert keras.backend.backend() == 'jax'")
+    assert course.main([], folder, tmp_path / "out") == 0
+
+
+@pytest.mark.parametrize(("backend", "remedy"), [("jaks", "tensorflow, jax or torch"), ("torch", "pip install torch")])
+def test_a_backend_that_is_not_there_is_refused_at_once(course, folder, tmp_path, monkeypatch, capsys, backend, remedy):
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    monkeypatch.setattr(course.importlib.util, "find_spec", lambda name: None)
+    write_lesson(folder, "01_one", "# One", "open('one', 'w').close()")
+    assert course.main([], folder, tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert backend in error and remedy in error
+    assert not (folder / "one").exists()
+
+
 def test_only_runs_one_lesson(course, folder, tmp_path):
     write_lesson(folder, "01_one", "# One", "open('one', 'w').close()")
     write_lesson(folder, "02_two", "# Two", "open('two', 'w').close()")

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import keras
-from keras import layers, ops
+from keras import layers
 
 from seglib.models.dilation import dilate, parents
 
@@ -89,4 +89,4 @@ def _start_blocks_as_identity(network):
         if isinstance(layer, layers.Add):
             branch = max(before, key=depth.get)  # the other one is the shortcut
             if isinstance(branch, layers.BatchNormalization):
-                branch.gamma.assign(ops.zeros_like(branch.gamma))
+                branch.gamma.assign(0 * branch.gamma)
