@@ -46,7 +46,10 @@ test-all: test test-oldest ## and the oldest versions, the GPU settings on this 
 	@$(PYTEST) -m long tests
 	@$(PY) notebooks/course.py --walk
 
-test-oldest: ## unit tests and notebooks in .venv-oldest with the oldest supported versions
+test-oldest: setup ## unit tests and notebooks in .venv-oldest with the oldest versions; models between these and the newest
+	@$(MAKE) --no-print-directory VENV=.venv-oldest PINS=constraints-oldest.txt setup
+	@$(PY) tests/saved_models.py write build/newest && .venv-oldest/bin/python tests/saved_models.py open build/newest
+	@.venv-oldest/bin/python tests/saved_models.py write build/oldest && $(PY) tests/saved_models.py open build/oldest
 	@$(MAKE) --no-print-directory VENV=.venv-oldest PINS=constraints-oldest.txt test
 
 lint: setup ## ruff: style and formatting, notebooks included
