@@ -35,7 +35,10 @@ test-all: test test-oldest test-colab ## and the oldest versions, Colab's, the G
 	@$(RUN) pytest -m long tests
 	@KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(PY) notebooks/course.py --walk
 
-test-oldest: ## unit tests and notebooks in .venv-oldest with the oldest supported versions
+test-oldest: setup ## unit tests and notebooks in .venv-oldest with the oldest versions; models between these and the newest
+	@$(MAKE) --no-print-directory VENV=.venv-oldest PINS=constraints-oldest.txt setup
+	@$(PY) tests/saved_models.py write build/newest && .venv-oldest/bin/python tests/saved_models.py open build/newest
+	@.venv-oldest/bin/python tests/saved_models.py write build/oldest && $(PY) tests/saved_models.py open build/oldest
 	@$(MAKE) --no-print-directory VENV=.venv-oldest PINS=constraints-oldest.txt test
 
 test-colab: setup ## runs each lesson from its first cell in .venv-colab, which has what Colab has (FULL=1: long trainings)

@@ -1,5 +1,6 @@
 """Layers that the models share: convolution blocks, ASPP, upsampling, and padding so that any image size works."""
 
+import inspect
 import math
 from operator import index
 
@@ -169,6 +170,26 @@ class ResizeLike(layers.Layer):
 
     def compute_output_shape(self, x_shape, reference_shape):
         return x_shape[0], reference_shape[1], reference_shape[2], x_shape[3]
+
+
+@keras.saving.register_keras_serializable("seglib")
+class PortableModel(keras.Model):
+    """A functional model that saves no argument at its default: an older Keras refuses those that it does not know."""
+
+    def get_config(self):
+        return _without_defaults(super().get_config())
+
+
+def _without_defaults(config):
+    if isinstance(config, list):
+        return [_without_defaults(value) for value in config]
+    if isinstance(config, dict):
+        config = {key: _without_defaults(value) for key, value in config.items()}
+        if config.get("module") in ("keras.layers", "keras.initializers"):
+            kind = getattr(layers, config["class_name"], None) or getattr(keras.initializers, config["class_name"])
+            known = inspect.signature(kind).parameters
+            config["config"] = {k: v for k, v in config["config"].items() if k not in known or v != known[k].default}
+    return config
 
 
 def _mirrored(length, wanted):

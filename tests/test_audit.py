@@ -1,3 +1,4 @@
+import keras
 import keras_cv
 import numpy as np
 import pytest
@@ -256,13 +257,16 @@ class TestWhatDoesNotFit:
 
 class TestLayersOfOthers:
     def test_keras_geometry(self):
+        """Keras before 3.14 interpolates the ids of masks, which is wrong at boundaries; since then it does not."""
+        exact = tuple(map(int, keras.__version__.split(".")[:2])) >= (3, 14)
         mirrored = audit(layers.RandomRotation(0.1, seed=0), pairs=16)
-        assert mirrored.mislabelled == 0 and mirrored.at_boundaries < 0.02 and mirrored.in_step
+        assert mirrored.mislabelled == 0 and mirrored.in_step == exact
+        assert (mirrored.at_boundaries < 0.02) == (mirrored.new_id_count == 0) == exact
         # Filled by the default 0, what lies beyond the image is labelled class 0; filled by 255, it is void.
         zeros = audit(layers.RandomRotation(0.1, fill_mode="constant", seed=0), pairs=16)
-        assert zeros.new_ids == (0,) and zeros.mislabelled > 0.01
+        assert 0 in zeros.new_ids and zeros.mislabelled > 0.01 and (zeros.new_id_count == 1) == exact
         void = audit(layers.RandomRotation(0.1, fill_mode="constant", fill_value=VOID, seed=0), pairs=16)
-        assert void.in_step and void.void_after > void.void_before + 0.01
+        assert void.in_step == exact and void.mislabelled == 0 and void.void_after > void.void_before + 0.01
 
     def test_keras_cv(self):
         assert audit(keras_cv.layers.RandomFlip(seed=0), pairs=16).at_boundaries == 0

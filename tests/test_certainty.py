@@ -22,7 +22,7 @@ def test_bootstrap_agrees_with_scipy(rng):
         paired=True,
         method="percentile",
         n_resamples=4000,
-        rng=rng,
+        random_state=rng,  # newer SciPy says rng, and takes this name too
     ).confidence_interval
     assert low < metrics.accuracy(matrices.sum(0)) < high
     np.testing.assert_allclose([low, high], [theirs.low, theirs.high], atol=0.1 * (high - low))

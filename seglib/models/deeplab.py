@@ -3,7 +3,7 @@
 import keras
 from keras import layers, ops
 
-from seglib.layers import CropLike, PadToMultiple, ResizeLike, aspp, conv_block
+from seglib.layers import CropLike, PadToMultiple, PortableModel, ResizeLike, aspp, conv_block
 from seglib.models.encoders import ENCODERS, build_encoder
 
 CAFFE_MEAN = (103.939, 116.779, 123.68)  # blue, green, red of ImageNet, as ResNet50 was trained
@@ -65,4 +65,4 @@ def deeplab_v3_plus(
     # float32 also under a mixed-precision policy: the softmax of the loss needs the digits.
     x = layers.Conv2D(num_classes, 1, dtype="float32", name="logits")(x)
     x = ResizeLike(dtype="float32")(x, image)
-    return keras.Model(inputs, CropLike("end", dtype="float32")(x, inputs), name="deeplab_v3_plus")
+    return PortableModel(inputs, CropLike("end", dtype="float32")(x, inputs), name="deeplab_v3_plus")

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from seglib.layers import CropLike, PadToMultiple, conv_block, upsample
+from seglib.layers import CropLike, PadToMultiple, PortableModel, conv_block, upsample
 from seglib.models.encoders import fetch_imagenet
 
 
@@ -86,7 +86,7 @@ def fcn(input_shape, num_classes, stride=8, backbone="vgg16", weights=None):
             x = layers.Add()([upsample(x, 2, name=f"upsample_to_{at}"), score])
     # float32 also under a mixed-precision policy: the softmax of the loss needs the digits.
     x = upsample(x, stride, dtype="float32", name="logits")
-    model = keras.Model(inputs, CropLike("end", dtype="float32")(x, inputs), name=f"fcn_{stride}s")
+    model = PortableModel(inputs, CropLike("end", dtype="float32")(x, inputs), name=f"fcn_{stride}s")
     if classifier:
         _convolutionise(classifier, model)
     return model

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from seglib.layers import CropLike, PadToMultiple, conv_block
+from seglib.layers import CropLike, PadToMultiple, PortableModel, conv_block
 
 
 def unet(input_shape, num_classes, filters=64, depth=5, padding="same", norm="batch", skips=None):
@@ -60,7 +60,7 @@ def unet(input_shape, num_classes, filters=64, depth=5, padding="same", norm="ba
     x = layers.Conv2D(num_classes, 1, dtype="float32", name="logits")(x)
     if padding == "same":
         x = CropLike("end", dtype="float32")(x, inputs)
-    return keras.Model(inputs, x, name="unet")
+    return PortableModel(inputs, x, name="unet")
 
 
 def _check_valid_size(input_shape, depth):

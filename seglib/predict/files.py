@@ -1,5 +1,6 @@
 """Model files, opened with care, and folders of images, whose segmentation can be interrupted and resumed."""
 
+import re
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -37,8 +38,8 @@ def load_model(path):
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a Keras file, or damaged; a ``Lambda`` layer, which could run any code, or a layer that neither
-            Keras nor seglib knows.
+        ValueError: not a Keras file, damaged, or of another version, which is named then; a ``Lambda`` layer, which
+            could run any code, or a layer that neither Keras nor seglib knows.
     """
     path = Path(path)
     if not zipfile.is_zipfile(path):
@@ -47,6 +48,9 @@ def load_model(path):
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        found = re.search(rb'"keras_version": "([0-9.]+)"', path.read_bytes())  # what Keras saves is not compressed
+        if found and (saved := found[1].decode()) != keras.__version__:
+            reason += f'; Keras {saved} saved it, this is Keras {keras.__version__}: try pip install "keras=={saved}"'
         raise ValueError(f"{path}: cannot be opened as a model: {reason}") from error
 
 
