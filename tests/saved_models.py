@@ -37,7 +37,8 @@ def build(kind):
             weight.assign(rng.uniform(0.5, 1, weight.shape))
     rate = train.Warmup(keras.optimizers.schedules.CosineDecay(0.01, 9), steps=2)
     loss = losses.CompoundLoss({"cross_entropy": 1})
-    model.compile(keras.optimizers.AdamW(rate), loss, [metrics.ConfusionMatrix(3)])
+    model.compile(keras.optimizers.SGD(rate), loss, [metrics.ConfusionMatrix(3)])
+    model.optimizer.build(model.trainable_variables)
     return model
 
 
