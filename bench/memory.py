@@ -53,7 +53,7 @@ def try_batch_sizes(model, images, masks, highest=64, share=0.8):
     from seglib import train
 
     steps, batch_size = [], 1
-    on_gpu = bool(keras.distribution.list_devices("gpu"))
+    on_gpu = any(device.startswith("gpu") for device in keras.distribution.list_devices())
     free, watch = None if on_gpu else free_memory(), _Watch()
     with train.unchanged(model):
         while batch_size <= highest:
