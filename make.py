@@ -65,7 +65,7 @@ def lint(python):
 
 
 def pytest(python, *arguments):
-    """Two at a time, with one thread of every library each; lessons that build on each other run in one worker."""
+    """Two files of tests at a time, with one thread of every library each."""
     settings = {**dict.fromkeys(THREADS, "1"), "SEGLIB_PROFILE": "cpu", "SEGLIB_DATASET": "", "SEGLIB_RUNS": ""}
     run(python, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", *arguments, **settings)
 
