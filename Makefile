@@ -47,7 +47,7 @@ test-colab: setup ## runs each lesson from its first cell in .venv-colab, which 
 lint: ## ruff: style and formatting, notebooks included
 	@$(RUN) lint
 
-demo: ## serves a page on which a model names the pixels of your photo (MODELS=folder of .keras files)
+demo: ## serves a page on which a model names the pixels of your photo (MODELS=folder: your own .keras files)
 	@$(MAKE) --no-print-directory VENV=.venv-demo PINS=constraints-demo.txt NEEDS=requirements-demo.txt setup
 	@.venv-demo/bin/python -m seglib.demo $(if $(MODELS),--models "$(MODELS)")
 
