@@ -4,6 +4,7 @@ python tests/floor_plan.py    # writes seglib/floor_plan.svg
 """
 
 import ast
+import textwrap
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -62,7 +63,7 @@ LIBRARIES = {  # Okabe & Ito's colours, and a letter for whoever cannot tell the
     "scipy": ("S", "#009E73"),
     "PIL": ("P", "#CC79A7"),
 }
-WIDTH, HEIGHT, GAP, LEFT = 208, 62, 12, 16
+WIDTH, HEIGHT, GAP, LEFT = 208, 74, 12, 16
 
 
 def find_imports(tree, package):
@@ -118,12 +119,12 @@ def draw():
 
 def _draw_room(name, x, y):
     room = ROOMS[name]
-    uses = room.uses.replace(" ", ", ") if len(room.uses) < 40 else "nearly all below"
+    uses = "uses " + (room.uses.replace(" ", ", ") if len(room.uses) < 40 else "nearly all below")
     yield f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="4" fill="#F6F6F2" stroke="#555"/>'
     yield f'<text x="{x + 10}" y="{y + 20}" font-size="14" font-weight="bold">{escape(name)}</text>'
     yield f'<text x="{x + 10}" y="{y + 37}" font-size="11">{escape(room.about)}</text>'
-    if uses:
-        yield f'<text x="{x + 10}" y="{y + 53}" font-size="10" fill="#555">uses {escape(uses)}</text>'
+    for i, line in enumerate(textwrap.wrap(uses, 36) if room.uses else []):
+        yield f'<text x="{x + 10}" y="{y + 53 + 13 * i}" font-size="10" fill="#555">{escape(line)}</text>'
     known = [LIBRARIES[library] for library in room.heavy.split() if library in LIBRARIES]
     for i, (letter, colour) in enumerate(reversed(known)):
         yield from _draw_dot(letter, colour, x + WIDTH - 14 - 19 * i, y + 15)
