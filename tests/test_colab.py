@@ -223,7 +223,7 @@ def find_lacking(imports, packages):
     return [
         f"{path} imports {name}, which Colab lacks and requirements-colab.txt too"
         for name, path in imports.items()
-        if not packages & {colab.normalise(owner) for owner in owners.get(name, [])}
+        if not packages & {colab.normalise(owner) for owner in owners.get(name, [name])}
     ]
 
 
