@@ -1,4 +1,4 @@
-"""Does an encoder trained on ImageNet help on real images? The three starts of transfer.py, on two datasets.
+"""Does an encoder trained on ImageNet help on real images? Three of the starts of transfer.py, on two datasets.
 
     python bench/transfer_real.py     # writes bench/transfer_real.csv, and goes on where an earlier run was stopped
 
@@ -77,8 +77,12 @@ def main():
     folder = Path(os.environ.get("SEGLIB_SHARED", ROOT.parent / "shared")) / "data"
     if not all((folder / name).is_dir() for name in TASKS):
         sys.exit("skipped: no CamVid or no membranes here; set SEGLIB_SHARED to the folder that holds data/")
-    tasks = [(name, start) for name in TASKS for start in transfer.STARTS] + [("camvid", "one rate")]
-    keys = [(name, TASKS[name][0], STEPS, start, seed) for name, start in tasks for seed in SEEDS]
+    keys = [
+        (name, images, STEPS, start, seed)
+        for name, (images, _, _) in TASKS.items()
+        for start in transfer.STARTS
+        for seed in SEEDS
+    ]
     transfer.report(seeds.collect(CSV, FIELDS, keys, functools.partial(run, folder)))
 
 
