@@ -59,7 +59,7 @@ def profile():
         ValueError: ``SEGLIB_PROFILE`` or ``SEGLIB_STEPS`` has another value.
     """
     _leave_the_gpu()
-    capability = _gpu_capability()
+    capability = gpu_capability()
     name = os.environ.get("SEGLIB_PROFILE") or ("gpu" if capability else "cpu")
     if name not in PROFILES:
         raise ValueError(f"SEGLIB_PROFILE must be one of {', '.join(PROFILES)}, got {name!r}")
@@ -228,7 +228,8 @@ def _leave_the_gpu():
             tf.config.set_visible_devices([], "GPU")
 
 
-def _gpu_capability():
+@functools.cache  # the machine does not change, and each claim and run_dir asks for the profile
+def gpu_capability():
     """NVIDIA's compute capability of the GPU that Keras's backend uses, such as (7, 5) of a T4; None without a GPU."""
     import keras
 

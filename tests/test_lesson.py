@@ -9,9 +9,9 @@ import lesson
 
 
 def test_the_switches_choose_profile_and_steps(monkeypatch, plain_run):
-    monkeypatch.setattr(lesson, "_gpu_capability", lambda: None)
+    monkeypatch.setattr(lesson, "gpu_capability", lambda: None)
     assert lesson.profile() == lesson.PROFILES["cpu"]
-    monkeypatch.setattr(lesson, "_gpu_capability", lambda: (8, 0))
+    monkeypatch.setattr(lesson, "gpu_capability", lambda: (8, 0))
     assert lesson.profile() == lesson.PROFILES["gpu"]
     monkeypatch.setenv("SEGLIB_PROFILE", "cpu")
     monkeypatch.setenv("SEGLIB_STEPS", "2")
@@ -27,14 +27,14 @@ def test_the_switches_choose_profile_and_steps(monkeypatch, plain_run):
     ids=["T4", "A100", "B200", "unknown"],
 )
 def test_half_precision_is_what_the_gpu_has(monkeypatch, plain_run, capability, precision):
-    monkeypatch.setattr(lesson, "_gpu_capability", lambda: capability)
+    monkeypatch.setattr(lesson, "gpu_capability", lambda: capability)
     assert lesson.profile().precision == precision
     monkeypatch.setenv("SEGLIB_PROFILE", "cpu")
     assert lesson.profile().precision == "float32"
 
 
 def test_a_gpu_profile_without_a_gpu_says_once_what_to_do(monkeypatch, plain_run, capsys):
-    monkeypatch.setattr(lesson, "_gpu_capability", lambda: None)
+    monkeypatch.setattr(lesson, "gpu_capability", lambda: None)
     monkeypatch.setenv("SEGLIB_PROFILE", "gpu")
     lesson._warn_of_no_gpu.cache_clear()
     lesson.profile()
