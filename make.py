@@ -7,7 +7,9 @@
     python make.py lint             # style and formatting
     python make.py pytest …         # some tests, as the others run them: pytest tests/test_crf.py
 
-Each sets up .venv first if that is missing or older than the requirements. Only Python's own library is needed here.
+`course` heeds the environment variables KERAS_BACKEND (tensorflow, jax or torch) and SEGLIB_DATASET, which make's
+BACKEND and DATASET set. Each command sets up .venv first if that is missing or older than the requirements. Only
+Python's own library is needed here.
 """
 
 import argparse
