@@ -12,8 +12,7 @@ from nbgrader.api import Gradebook
 
 pytestmark = pytest.mark.long
 NAME = SOLUTIONS[0].stem
-FULL = 11.0  # points: one for each star
-POINTS = {"01-id-map-check": 1.0, "01-iou-check": 2.0}  # of the checks with which submissions tamper
+FULL = 11  # points: one for each star
 
 
 def nbgrader(folder, *arguments):
@@ -86,6 +85,16 @@ def swap(notebook, grade_id):
     notebook.cells.insert(at, cell)
 
 
+def reverse(notebook):
+    """Puts the last exercise first."""
+    parts = [[]]
+    for cell in notebook.cells:
+        if cell.source.startswith("## "):
+            parts.append([])
+        parts[-1].append(cell)
+    notebook.cells = sum([parts[0], *reversed(parts[1:])], [])
+
+
 def test_marks(course_folder, released):
     """Points for what is right, whatever became of the check cells."""
     copies = [nbformat.from_dict(released) for _ in range(8)]
@@ -97,13 +106,12 @@ def test_marks(course_folder, released):
     submit(course_folder, "right-check-replaced", kept)
     find(answer(forged, "01-id-map"), "01-iou-check").source = "pass"
     submit(course_folder, "untouched-check-replaced", forged)
-    for id in POINTS:
-        deleted.cells.remove(find(deleted, id))
+    for grade_id in ("01-id-map-check", "01-iou-check"):
+        deleted.cells.remove(find(deleted, grade_id))
     submit(course_folder, "checks-deleted", answer(deleted, "01-iou"))
     swap(answer(moved), "01-iou")
     submit(course_folder, "answer-below-check", moved)
-    cells = answer(reversed_order).cells
-    reversed_order.cells = cells[:3] + [cell for at in range(len(cells) - 4, 2, -4) for cell in cells[at : at + 4]]
+    reverse(answer(reversed_order))
     submit(course_folder, "exercises-reversed", reversed_order)
 
     done = nbgrader(course_folder, "autograde", NAME)
@@ -122,3 +130,23 @@ def test_marks(course_folder, released):
     }
     graded = nbformat.read(course_folder / "autograded" / "untouched-check-replaced" / NAME / f"{NAME}.ipynb", 4)
     assert "### BEGIN HIDDEN TESTS" in find(graded, "01-iou-check").source
+
+
+def test_submissions_that_break(course_folder, released):
+    """One that does not end loses that exercise; one that nbgrader cannot mark is named, and the others are marked."""
+    endless, emptied = (answer(nbformat.from_dict(released)) for _ in range(2))
+    cell = find(endless, "01-iou")
+    cell.source = cell.source.replace("    ### BEGIN SOLUTION", "    while True:\n        pass")
+    submit(course_folder, "broken-endless", endless)
+    for grade_id in ("01-iou", "01-iou-check"):
+        emptied.cells.remove(find(emptied, grade_id))
+    submit(course_folder, "broken-answer-and-check-deleted", emptied)
+    (course_folder / "submitted" / "broken-file" / NAME).mkdir(parents=True)
+    (course_folder / "submitted" / "broken-file" / NAME / f"{NAME}.ipynb").write_text("{")
+
+    done = nbgrader(course_folder, "autograde", NAME, "--student=broken-*", "--Execute.timeout=25")
+    assert done.returncode == 1
+    assert read_marks(course_folder, "broken-endless") == {**read_marks(course_folder, "right"), "01-iou-check": 0}
+    for student in ("broken-answer-and-check-deleted", "broken-file"):
+        assert f"error processing assignment '{NAME}' for student '{student}'" in done.stderr
+        assert not sum(read_marks(course_folder, student).values())
