@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-collect_ignore = ["exercises"]  # without answers the checks fail; solutions/ is the same with answers
+collect_ignore_glob = ["exercises/*"]  # without answers the checks fail; solutions/ is the same with answers
 
 
 def pytest_itemcollected(item):
