@@ -86,6 +86,7 @@ def run_dir(name):
     Raises:
         ValueError: a name with other characters than letters, digits, ``.``, ``_`` and ``-``.
         FileNotFoundError: the folder above ``SEGLIB_RUNS`` is not there; on Colab, a Drive that is not mounted.
+        OSError: ``SEGLIB_RUNS`` is a file, or a folder that cannot be written.
     """
     if not re.fullmatch(r"[\w.-]+", name):
         raise ValueError(f"a run's name is made of letters, digits, '.', '_' and '-', got {name!r}")
@@ -94,7 +95,10 @@ def run_dir(name):
     if _has_other_dataset(chosen):
         suffix += "-" + re.sub(r"[^\w.-]", "-", chosen.dataset)
     folder = _runs() / (name + suffix)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"no folder for this training: {error}; SEGLIB_RUNS wants one that can be written") from error
     return folder
 
 

@@ -169,6 +169,10 @@ def test_runs_survive_in_a_folder_of_their_own(monkeypatch, plain_run, tmp_path)
     assert not drive.parent.exists()  # a Drive is not mounted on a folder that has something in it
     drive.mkdir(parents=True)
     assert lesson.run_dir("unet") == drive / "seglib" / "unet-cpu" and (drive / "seglib" / "unet-cpu").is_dir()
+    (drive / "notes.txt").write_text("a file")
+    monkeypatch.setenv("SEGLIB_RUNS", str(drive / "notes.txt"))
+    with pytest.raises(OSError, match="notes.txt.*SEGLIB_RUNS"):
+        lesson.run_dir("unet")
 
 
 def test_the_answers_figure_is_shown_from_its_file(monkeypatch, tmp_path):
