@@ -206,6 +206,6 @@ def test_the_address_is_stamped_into_the_exercises_too(tmp_path):
 
 @pytest.mark.slow
 def test_nbval_runs_the_solutions_and_not_the_exercises():
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "--nbval", "notebooks/exercises", "notebooks"]
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "--nbval", "notebooks"]
     listed = subprocess.run(command, cwd=NOTEBOOKS.parent, capture_output=True, text=True).stdout
     assert "notebooks/solutions/" in listed and "notebooks/exercises/" not in listed

@@ -99,7 +99,9 @@ def test_marks(course_folder, released):
     """Points for what is right, whatever became of the check cells."""
     copies = [nbformat.from_dict(released) for _ in range(8)]
     right, wrong, untouched, kept, forged, deleted, moved, reversed_order = copies
-    submit(course_folder, "right", answer(right))
+    cell = find(answer(right), "01-iou")
+    cell.source = cell.source.replace("    ### BEGIN SOLUTION", "    __import__('os').write(2, b'a log')")  # as of C++
+    submit(course_folder, "right", right)
     submit(course_folder, "wrong", break_answers(answer(wrong)))
     submit(course_folder, "untouched", untouched)
     find(answer(kept), "01-iou-check").source = "pass"
