@@ -121,7 +121,9 @@ def test_every_cell_runs_twice_with_the_same_result(name, tmp_path):
     for cell, number in zip(lesson.notebook.cells, range(2 * len(code)), strict=True):
         cell.id = f"cell-{number}"
     path = os.pathsep.join(map(str, (NOTEBOOKS.parent, NOTEBOOKS)))
-    course.run_lesson(lesson, {"PYTHONPATH": path, "SEGLIB_PROFILE": "cpu", "PYTHONHASHSEED": "0"})
+    inline = "module://matplotlib_inline.backend_inline"  # which shows figures and then closes them
+    course.run_lesson(lesson, {"PYTHONPATH": path, "SEGLIB_PROFILE": "cpu", "MPLBACKEND": inline})
+    assert any(figures(cell) for cell in lesson.notebook.cells)
     again = lesson.notebook.cells
     for once, twice in zip(again[::2], again[1::2], strict=True):
         (texts, pictures), (same_texts, same_pictures) = list_results(once), list_results(twice)
