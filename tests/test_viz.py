@@ -78,6 +78,7 @@ def test_errors_are_red_on_grey_and_in_the_legend(pair):
     assert [axis.get_title() for axis in axes] == ["image", "truth", "prediction", "errors"]
     np.testing.assert_array_equal(drawn(axes[2]), MAP.to_rgb(pred))
     errors, red = drawn(axes[3]), viz.ERROR_COLOUR
+    assert red[0] >= 150 and max(red[1:]) <= 50
     wrong = (errors == red).all(-1)
     assert wrong.sum() == 6 and wrong[7, :6].all() and tuple(errors[0, 0]) == VOID_COLOUR
     assert np.ptp(errors[~wrong], axis=-1).max() == 0  # all the rest is grey,
