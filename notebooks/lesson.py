@@ -214,7 +214,8 @@ def show_answer(number, caption):
 
     path = ROOT / "notebooks" / "figures" / f"{number}.png"
     png = path.read_bytes() if path.is_file() else base64.b64decode(CLEAR)
-    display({"image/png": base64.b64encode(png).decode(), "text/plain": caption}, raw=True)
+    figure = {"image/png": base64.b64encode(png).decode(), "text/plain": caption}
+    display(figure, metadata={"image/png": {"alt": caption}}, raw=True)
 
 
 def _has_other_dataset(chosen):

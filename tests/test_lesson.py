@@ -180,6 +180,7 @@ def test_the_answers_figure_is_shown_from_its_file(monkeypatch, tmp_path):
     (tmp_path / "notebooks" / "figures" / "03.png").write_bytes(b"made")
     monkeypatch.setattr(lesson, "ROOT", tmp_path)
     shown = []
-    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: shown.append((bundle, raw)))
+    monkeypatch.setattr("IPython.display.display", lambda *bundle, **how: shown.append((bundle, how)))
     lesson.show_answer("03", "Streets")
-    assert shown == [({"image/png": "bWFkZQ==", "text/plain": "Streets"}, True)]
+    bundle = {"image/png": "bWFkZQ==", "text/plain": "Streets"}
+    assert shown == [((bundle,), {"metadata": {"image/png": {"alt": "Streets"}}, "raw": True})]
