@@ -106,7 +106,7 @@ def test_a_u_net_with_a_classifiers_encoder_is_written(tmp_path, format):
     keras.utils.set_random_seed(0)
     classified = models.unet((None, None, 3), 3, filters=2, encoder="efficientnet_lite0")
     runner = export.load(export.save(classified, tmp_path / f"model{export.ENDINGS[format]}", format))
-    for images in SEVERAL_SIZES:
+    for images in SEVERAL_SIZES[:3]:  # a single pixel leaves logits of 0
         assert_close(runner.predict_on_batch(images), classified.predict_on_batch(images), format)
 
 
