@@ -19,6 +19,7 @@ KINDS = {
     "unet": lambda: models.unet(ANY, 3, filters=2, depth=2),
     "unet_group": lambda: models.unet(ANY, 3, filters=2, depth=3, norm="group", skips=(0,)),
     "unet_valid": lambda: models.unet((60, 60, 3), 3, filters=2, depth=3, norm=None, padding="valid"),
+    "unet_encoder": lambda: models.unet(ANY, 3, filters=2, encoder="efficientnet_lite0"),
     "fcn_32s": lambda: models.fcn(ANY, 3, stride=32, backbone="small"),
     "fcn_8s": lambda: models.fcn(ANY, 3, stride=8, backbone="small"),
     **{f"deeplab_{name}": functools.partial(DEEPLAB, backbone=name) for name in models.ENCODERS},

@@ -1,12 +1,10 @@
 """DeepLabV3+: a dilated encoder, atrous spatial pyramid pooling, and a decoder that refines the boundaries."""
 
 import keras
-from keras import layers, ops
+from keras import layers
 
 from seglib.layers import CropLike, PadToMultiple, PortableModel, ResizeLike, aspp, conv_block
-from seglib.models.encoders import ENCODERS, build_encoder
-
-CAFFE_MEAN = (103.939, 116.779, 123.68)  # blue, green, red of ImageNet, as ResNet50 was trained
+from seglib.models.encoders import build_encoder
 
 
 def deeplab_v3_plus(
@@ -25,9 +23,11 @@ def deeplab_v3_plus(
     size, concatenated with 48 channels of low-level features, and refined by two 3×3 convolutions.
 
     Args:
-        input_shape: ``(height, width, 3)``, of any size; None lets one model take every size.
+        input_shape: ``(height, width, 3)``, of any size; None lets one model take every size. A grey image's single
+            channel is repeated.
         num_classes: channels of the logits, at least 2: the background is a class.
-        backbone: ``"mobilenet_v2"``, ``"mobilenet_v2_050"`` with half its channels, ``"resnet50"`` or ``"xception"``.
+        backbone: the encoder: ``"mobilenet_v2"``, ``"mobilenet_v2_050"`` with half its channels, ``"resnet50"``,
+            ``"xception"`` or ``"efficientnet_lite0"``.
         weights: of the backbone: ``"imagenet"``, or None for random ones; then residual blocks start as the identity.
         output_stride: 8, 16 or 32: how much smaller than the image the last features are.
         filters: channels of the pyramid and of the decoder; 256 in the paper.
@@ -39,25 +39,17 @@ def deeplab_v3_plus(
         A ``keras.Model``: (batch, height, width, 3) in 0–255 → (batch, height, width, num_classes) logits.
 
     Raises:
-        ValueError: fewer than 2 classes, another backbone, output stride or weights.
-        OSError: ImageNet's weights cannot be fetched; the message says where to put the file.
+        ValueError: fewer than 2 classes, another backbone, output stride, weights or number of channels.
+        OSError: ImageNet's weights cannot be had; the message says what to install, or where to put the file.
     """
     if num_classes < 2:
         raise ValueError(f"num_classes must be at least 2, the background is a class; got {num_classes}")
-    if backbone not in ENCODERS:
-        raise ValueError(f"backbone must be one of {', '.join(ENCODERS)}, got {backbone!r}")
-    if weights not in (None, "imagenet"):
-        raise ValueError(f"weights must be None or 'imagenet', got {weights!r}")
-    encoder = build_encoder(backbone, weights, output_stride)
+    encoder = build_encoder(backbone, weights, output_stride, channels=input_shape[-1])
     if rates is None:
         rates = [rate * 16 // output_stride for rate in (6, 12, 18)]
     inputs = keras.Input(input_shape, name="image")
     image = PadToMultiple(32)(inputs)
-    if backbone == "resnet50":
-        x = layers.Rescaling(1.0, offset=[-mean for mean in CAFFE_MEAN])(ops.flip(image, axis=-1))
-    else:
-        x = layers.Rescaling(1 / 127.5, offset=-1)(image)
-    low, x = encoder(x)
+    _, low, _, _, x = encoder(image)
     x = layers.Dropout(0.1)(aspp(x, filters, rates))
     if decoder:
         low = conv_block(low, 48, kernel=1, repeats=1)

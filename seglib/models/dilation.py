@@ -15,8 +15,8 @@ def dilate(network, output_stride, momentum=None):
 
     Args:
         network: a functional ``keras.Model`` of convolutions with "same" padding, strided convolutions behind a padding
-            layer at the lower right, max-pooling, and layers that work on each pixel alone: MobileNetV2, ResNet50 or
-            Xception of ``keras.applications`` without their tops.
+            layer, max-pooling, and layers that work on each pixel alone: MobileNetV2, ResNet50 or Xception of
+            ``keras.applications``, or EfficientNet-Lite0, without their tops.
         output_stride: 8, 16 or 32; 32 changes nothing.
         momentum: for all batch normalisations; None leaves theirs.
 
@@ -106,8 +106,7 @@ def _is_padded_before(layer):
 
 
 def _pad_more(layer, config, convolution, dilation):
-    """The padding layer before a convolution that loses its stride: at the lower right, by the kernel's extent."""
-    if any(before for before, _ in layer.padding):
-        raise ValueError(f"{layer.name} pads at the upper left, too; dilation would change which pixels it reads")
-    reach = [dilation * (side - 1) for side in convolution.kernel_size]
-    return layers.ZeroPadding2D.from_config({**config, "padding": tuple((0, far) for far in reach)})
+    """The padding layer before a convolution that loses its stride: by the kernel's extent, in the same proportion."""
+    sides = zip(layer.padding, convolution.kernel_size, strict=True)
+    padding = tuple((dilation * first, dilation * (side - 1 - first)) for (first, _), side in sides)
+    return layers.ZeroPadding2D.from_config({**config, "padding": padding})

@@ -1,4 +1,4 @@
-"""Classifiers of ``keras.applications`` as encoders, with ImageNet's weights or a clear refusal within seconds."""
+"""Classifiers as encoders: their maps at strides 2 to 32, with ImageNet's weights or a clear refusal within seconds."""
 
 from typing import NamedTuple
 
@@ -6,8 +6,10 @@ import keras
 from keras import layers
 
 from seglib.models.dilation import dilate, parents
+from seglib.models.efficientnet_lite import OFFSET, SCALE, efficientnet_lite0
 
 BATCH_NORM_MOMENTUM = 0.9  # the classifiers' own 0.99 and 0.999 are for runs of very many steps
+RED_GREEN_BLUE = (123.68, 116.779, 103.939)  # the means of ImageNet that ResNet50 subtracts
 IMAGENET_FILES = {
     "VGG16": "vgg16_weights_tf_dim_ordering_tf_kernels.h5",
     "MobileNetV2": "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{alpha}_224_no_top.h5",
@@ -17,51 +19,97 @@ IMAGENET_FILES = {
 
 
 class Encoder(NamedTuple):
-    """A classifier of ``keras.applications``, and the layers whose outputs are a DeepLab's features.
+    """A classifier, and the layers whose outputs are its maps.
 
     Attributes:
-        name: of the classifier.
-        low: its last layer at a quarter of the image's size.
-        last: its last layer before the top. Of MobileNetV2 it is the last but one: 320 channels are cheaper than 1280
-            (Sandler et al. 2018, section 6.3).
-        options: for the classifier; ``alpha`` multiplies MobileNetV2's channels.
+        name: of a function of ``keras.applications``, or of this package.
+        maps: its last layers at strides 2, 4, 8, 16 and 32. Of MobileNetV2 the last is the last but one: 320 channels
+            are cheaper than 1280 (Sandler et al. 2018, section 6.3).
+        scale, offset: what turns 0–255 into what the classifier was trained on.
+        padding: rows and columns of 0 before and behind the scaled image, for a classifier that pads too little.
+        options: for the function; ``alpha`` multiplies MobileNetV2's channels.
     """
 
     name: str
-    low: str
-    last: str
-    options: dict
+    maps: tuple[str, ...]
+    scale: float = 1 / 127.5
+    offset: float | tuple[float, ...] = -1.0
+    padding: tuple[int, int] = (0, 0)
+    options: dict = {}
 
 
+MOBILENET_V2 = tuple(f"block_{n}_expand_relu" for n in (1, 3, 6, 13)) + ("block_16_project_BN",)
+RESNET50 = ("conv1_relu", *(f"conv{n}_out" for n in ("2_block3", "3_block4", "4_block6", "5_block3")))
 ENCODERS = {
-    "mobilenet_v2": Encoder("MobileNetV2", "block_3_expand_relu", "block_16_project_BN", {}),
-    "mobilenet_v2_050": Encoder("MobileNetV2", "block_3_expand_relu", "block_16_project_BN", {"alpha": 0.5}),
-    "resnet50": Encoder("ResNet50", "conv2_block3_out", "conv5_block3_out", {}),
-    "xception": Encoder("Xception", "block3_sepconv2_bn", "block14_sepconv2_act", {}),
+    "efficientnet_lite0": Encoder(
+        "efficientnet_lite0",
+        ("block_0_project_bn", "block_2_add", "block_4_add", "block_10_add", "block_15_project_bn"),
+        SCALE,
+        OFFSET,
+    ),
+    "mobilenet_v2": Encoder("MobileNetV2", MOBILENET_V2),
+    "mobilenet_v2_050": Encoder("MobileNetV2", MOBILENET_V2, options={"alpha": 0.5}),
+    "resnet50": Encoder("ResNet50", RESNET50, scale=1.0, offset=tuple(-mean for mean in RED_GREEN_BLUE)),
+    "xception": Encoder(
+        "Xception",
+        (*(f"block{n}_sepconv2_bn" for n in (2, 3, 4, 13)), "block14_sepconv2_act"),
+        padding=(2, 3),  # its first two convolutions lose a row or two
+    ),
 }
 
 
-def build_encoder(backbone, weights, output_stride):
-    """A dilated classifier with two outputs: low-level features at a quarter of the image's size, and the last.
+def build_encoder(name, weights=None, output_stride=32, channels=3):
+    """A classifier without its top, whose outputs are its maps at strides 2, 4, 8, 16 and 32.
 
     Args:
-        backbone: one of ``ENCODERS``.
+        name: one of ``ENCODERS``.
         weights: ``"imagenet"``, or None for random ones; then each residual block starts as the identity.
-        output_stride: 8, 16 or 32: how much smaller than the image the last features are.
+        output_stride: 8, 16 or 32: no map is smaller than the image by more; further strides become dilation.
+        channels: of the image: 3, or 1, which is repeated, since the classifier reads red, green and blue.
 
     Returns:
-        A ``keras.Model``: (batch, height, width, 3), preprocessed as the classifier expects → two feature maps.
+        A ``keras.Model`` of the name ``"encoder"``: (batch, height, width, channels) in 0–255 → five maps (batch,
+        height / stride, width / stride, …). Height and width are multiples of 32. What the classifier expects of its
+        images is done inside.
+
+    Raises:
+        ValueError: an unknown encoder, weights, output stride or number of channels.
+        OSError: ImageNet's weights cannot be had; the message says what to install, or where to put the file.
     """
-    encoder = ENCODERS[backbone]
-    options = {"include_top": False, "input_shape": (None, None, 3), **encoder.options}
-    if weights:
+    if name not in ENCODERS:
+        raise ValueError(f"the encoder must be one of {', '.join(ENCODERS)}, got {name!r}")
+    if weights not in (None, "imagenet"):
+        raise ValueError(f"weights must be None or 'imagenet', got {weights!r}")
+    if channels not in (1, 3):
+        raise ValueError(
+            f"an encoder reads images of 3 channels, or of 1, which is repeated; got {channels}. "
+            "Choose three of them, or train from scratch: unet(…, encoder=None)"
+        )
+    encoder = ENCODERS[name]
+    x = keras.Input((None, None, channels), name="image")
+    if channels == 1:
+        x = layers.Concatenate(name="grey_to_rgb")([x, x, x])
+    x = layers.Rescaling(encoder.scale, encoder.offset, name="rescaling")(x)
+    if any(encoder.padding):
+        x = layers.ZeroPadding2D((encoder.padding, encoder.padding), name="more_padding")(x)
+    network = _build_classifier(encoder, weights, include_top=False, input_tensor=x, **encoder.options)
+    network = dilate(network, output_stride, BATCH_NORM_MOMENTUM)
+    return keras.Model(network.inputs[0], [network.get_layer(layer).output for layer in encoder.maps], name="encoder")
+
+
+def _build_classifier(encoder, weights, **options):
+    if encoder.name == "efficientnet_lite0":
+        network = efficientnet_lite0(weights, **options)
+    elif weights:
         network = fetch_imagenet(encoder.name, **options)
     else:
         network = getattr(keras.applications, encoder.name)(weights=None, **options)
+    if weights is None:
         _start_blocks_as_identity(network)
-    network = dilate(network, output_stride, BATCH_NORM_MOMENTUM)
-    outputs = [network.get_layer(name).output for name in (encoder.low, encoder.last)]
-    return keras.Model(network.input, outputs, name=encoder.name.lower())
+    elif encoder.name == "ResNet50":  # it was trained on blue, green, red
+        first = network.get_layer("conv1_conv").kernel
+        first.assign(first[:, :, ::-1])
+    return network
 
 
 def fetch_imagenet(name, **options):

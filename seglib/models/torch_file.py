@@ -1,0 +1,109 @@
+"""Weights from a file of torch's old format, read with NumPy alone; nothing that a file says is executed.
+
+Before version 1.6 ``torch.save`` wrote five pickles one behind the other (a magic number, the protocol's version, facts
+of the system, the tensors, the storages' keys), then each storage as its length and its raw numbers. A pickle is a
+program, so what these may call is limited here to three harmless names.
+"""
+
+import collections
+import hashlib
+import io
+import pickle
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001
+STORAGES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
+
+
+class Storage(NamedTuple):
+    """A block of numbers further down in the file."""
+
+    key: str
+    dtype: np.dtype
+    length: int
+
+
+class Tensor(NamedTuple):
+    """Where a tensor's numbers are: counted in numbers from the start of its storage."""
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+def read_torch(path, sha256):
+    """The tensors of a file that ``torch.save(model.state_dict(), path)`` of torch before 1.6 has written.
+
+    Args:
+        path: of the file.
+        sha256: the file's SHA-256 in hexadecimal. It is compared before anything else is read.
+
+    Returns:
+        A dict from the tensors' names to arrays of float32 or int64, in the file's order.
+
+    Raises:
+        ValueError: another SHA-256; or no such file of tensors: cut short, damaged, or a pickle that calls other code.
+        OSError: there is no file.
+    """
+    content = Path(path).read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise ValueError(f"{path}: {len(content):,} bytes with the SHA-256 {found}, wanted {sha256}")
+    try:
+        return _read(io.BytesIO(content), content)
+    except Exception as error:  # a damaged pickle can raise anything
+        raise ValueError(f"{path}: no whole file of torch's old format ({error})") from error
+
+
+class _Unpickler(pickle.Unpickler):
+    """Builds numbers, texts, lists, dicts, and what describes a tensor; refuses everything else."""
+
+    def find_class(self, module, name):
+        if module == "torch" and name in STORAGES:
+            return name
+        if (module, name) == ("collections", "OrderedDict"):
+            return collections.OrderedDict
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return lambda storage, offset, shape, strides, *_: Tensor(storage, offset, shape, strides)
+        raise pickle.UnpicklingError(f"it calls {module}.{name}")
+
+    def persistent_load(self, pid):
+        kind, storage_type, key, _, length, view = pid
+        if kind != "storage" or view is not None:
+            raise pickle.UnpicklingError(f"it refers to {pid!r}")
+        return Storage(key, STORAGES[storage_type], length)
+
+
+def _read(file, content):
+    magic, version, system, tensors, keys = (_Unpickler(file).load() for _ in range(5))
+    if (magic, version, system["little_endian"]) != (MAGIC, VERSION, True):
+        raise ValueError(f"it begins with {magic!r}, {version!r}")
+    wanted, arrays, at = {tensor.storage.key: tensor.storage for tensor in tensors.values()}, {}, file.tell()
+    for key in keys:
+        storage = wanted[key]
+        length = int.from_bytes(content[at : at + 8], "little")
+        if length != storage.length or at + 8 + length * storage.dtype.itemsize > len(content):
+            raise ValueError(f"storage {key} has {length} numbers, wanted {storage.length} before the file ends")
+        arrays[key] = np.frombuffer(content, storage.dtype, length, at + 8)
+        at += 8 + length * storage.dtype.itemsize
+    if at != len(content):
+        raise ValueError(f"{len(content) - at} bytes are left over")
+    return {name: _view(tensor, arrays[tensor.storage.key]).copy() for name, tensor in tensors.items()}
+
+
+def _view(tensor, array):
+    """A tensor's numbers in its storage, whose strides may be any order of the axes."""
+    numbers = (tensor.offset, *tensor.shape, *tensor.strides)
+    if len(tensor.shape) != len(tensor.strides) or not all(type(n) is int and n >= 0 for n in numbers):
+        raise ValueError(f"offset, shape and strides are {tensor[1:]}")
+    last = tensor.offset + sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.strides, strict=True))
+    count = int(np.prod(tensor.shape, dtype=object))
+    if count > array.size or (count and last >= array.size):
+        raise ValueError(f"offset, shape and strides {tensor[1:]} leave a storage of {array.size} numbers")
+    strides = [stride * array.itemsize for stride in tensor.strides]
+    return as_strided(array[tensor.offset :], tensor.shape, strides, writeable=False)
