@@ -164,9 +164,9 @@ def test_a_grey_image_is_repeated_and_five_channels_are_refused():
         ({"encoder": "efficientnet"}, "one of efficientnet_lite0, mobilenet_v2, .*, got 'efficientnet'"),
         ({"encoder": "efficientnet_lite0", "weights": "coco"}, "None or 'imagenet', got 'coco'"),
         ({"weights": "imagenet"}, "wanted encoder='efficientnet_lite0', got 'imagenet'"),
-        ({"encoder": "efficientnet_lite0", "depth": 5}, "6 levels .* got depth 5"),
+        ({"encoder": "efficientnet_lite0", "depth": 6}, "5 levels .* got depth 6"),
         ({"encoder": "efficientnet_lite0", "padding": "valid"}, "padding 'same', got .*'valid'"),
-        ({"encoder": "efficientnet_lite0", "skips": [0]}, r"levels \[1, 2, 3, 4\], got \[0\]"),
+        ({"encoder": "efficientnet_lite0", "skips": [4]}, r"levels \[0, 1, 2, 3\], got \[4\]"),
     ],
 )
 def test_a_u_net_with_an_encoder_that_does_not_exist_is_refused(options, message):
