@@ -108,6 +108,8 @@ def build(name):
 @pytest.mark.slow
 @every_encoder
 def test_five_maps_at_strides_2_to_32(name):
+    normalisations = [layer for layer in build(name).layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert {layer.momentum for layer in normalisations} == {0.9}  # for runs of few steps
     maps = build(name)(random_images(1, 64, 96, 3))
     assert [x.shape[1:3] for x in maps] == [(32, 48), (16, 24), (8, 12), (4, 6), (2, 3)]
     assert all(np.isfinite(x).all() and np.std(x) > 0 for x in maps)
