@@ -162,9 +162,8 @@ def show_steps(steps):
         box = axis.text(place, 0, step, ha="center", va="center", bbox=style).get_bbox_patch()
         axis.text(place, -0.45, below, ha="center", va="top", color="0.3", fontsize=8)
         if before:
-            axis.annotate(
-                "", (place, 0), (place - 1, 0), arrowprops={"arrowstyle": "->", "patchA": before, "patchB": box}
-            )
+            ends = {"arrowstyle": "->", "patchA": before, "patchB": box}
+            axis.annotate("", (place, 0), (place - 1, 0), arrowprops=ends)
         before = box
 
 
