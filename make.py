@@ -5,9 +5,12 @@
     python make.py test             # lint, unit tests and the notebooks' outputs
     python make.py check            # lint and the fast unit tests
     python make.py lint             # style and formatting
+    python make.py assignments      # lays the exercises out for nbgrader in build/assignments
     python make.py pytest …         # some tests, as the others run them: pytest tests/test_crf.py
 
-Each sets up .venv first if that is missing or older than the requirements. Only Python's own library is needed here.
+`course` heeds the environment variables KERAS_BACKEND (tensorflow, jax or torch) and SEGLIB_DATASET, which make's
+BACKEND and DATASET set. Each command sets up .venv first if that is missing or older than the requirements. Only
+Python's own library is needed here.
 """
 
 import argparse
@@ -72,7 +75,7 @@ def pytest(python, *arguments):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("setup", "course", "test", "check", "lint", "pytest"))
+    parser.add_argument("command", choices=("setup", "course", "test", "check", "lint", "assignments", "pytest"))
     parser.add_argument("more", nargs=argparse.REMAINDER, help="for course.py or pytest")
     parser.add_argument("--venv", default=".venv", help="the folder of the environment")
     parser.add_argument("--pins", default="constraints.txt", help="the file of exact versions")
@@ -82,6 +85,8 @@ def main(argv=None):
     setup(ROOT / options.venv, options.pins, options.needs.split())
     if options.command == "course":
         run(python, "notebooks/course.py", *options.more)
+    elif options.command == "assignments":
+        run(python, "notebooks/editions.py", "assignments")
     elif options.command == "pytest":
         pytest(python, *options.more)
     elif options.command != "setup":

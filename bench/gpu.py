@@ -37,11 +37,11 @@ for _ in range(times):
     model.train_on_batch(images, masks)
 rate = times * len(images) / (time.perf_counter() - began)
 name, peak = "no GPU", None
-if lesson._gpu_capability() and keras.backend.backend() == "jax":
+if lesson.gpu_capability() and keras.backend.backend() == "jax":
     import jax
 
     name, peak = jax.devices()[0].device_kind, jax.devices()[0].memory_stats()["peak_bytes_in_use"]
-elif lesson._gpu_capability() and keras.backend.backend() == "tensorflow":
+elif lesson.gpu_capability() and keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
     name = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])["device_name"]

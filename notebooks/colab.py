@@ -34,7 +34,8 @@ def stamp(repo, folder=HERE):
     kept = folder / "colab.txt"
     old = re.compile(rf"(?<![\w.-]){re.escape(kept.read_text().strip())}(?![\w-]|\.(?!git\b)\w)")
     changed = []
-    for path in [*sorted(folder.glob("*.ipynb")), folder.parent / "README.md", kept]:  # colab.txt last: safe to re-run
+    notebooks = sorted([*folder.glob("*.ipynb"), *folder.glob("[!.]*/*.ipynb")])  # lessons, and their exercises
+    for path in [*notebooks, folder.parent / "README.md", kept]:  # colab.txt last: safe to re-run
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         if (new := old.sub(repo, text)) != text:
             path.write_text(new, encoding="utf-8")

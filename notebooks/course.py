@@ -1,7 +1,7 @@
 """Runs the lessons, each in a fresh kernel, and writes what they showed as pages: ``make course``.
 
-    python notebooks/course.py             # all lessons; pages in build/course/
-    python notebooks/course.py --only 04   # one lesson
+    python notebooks/course.py             # all lessons and appendices; pages in build/course/
+    python notebooks/course.py --only 04   # one lesson (A1: the first appendix)
     python notebooks/course.py --walk      # two training steps of the GPU settings, on any machine; no pages
     python notebooks/course.py --save      # writes the outputs into the notebooks themselves, ready to commit
 
@@ -37,7 +37,8 @@ HERE = Path(__file__).resolve().parent
 OUT = HERE.parent / "build" / "course"
 CLAIM = re.compile(r"^claim: (?P<claim>.+?) · wanted (?P<wanted>.+?) · measured (?P<measured>.+?)\s*$", re.M)
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-KEPT_METADATA = ("tags", "jupyter", "cellView")
+KEPT_METADATA = ("tags", "jupyter", "cellView", "nbgrader", "alt")
+LESSONS = "[0-9A][0-9]_*.ipynb"  # the lessons 01, 02, … and then the appendices A1, A2, …
 
 
 @dataclass
@@ -54,6 +55,10 @@ class Lesson:
     @property
     def name(self):
         return self.path.stem
+
+    @property
+    def is_appendix(self):
+        return self.name.startswith("A")
 
     @property
     def title(self):
@@ -125,8 +130,8 @@ def format_seconds(seconds):
 
 
 def read_lessons(folder, only=None):
-    """The lessons of a folder in order, or those whose number or name starts with ``only``."""
-    paths = [path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb")) if path.stem.startswith(only or "")]
+    """The lessons of a folder in order, then its appendices, or those whose number or name starts with ``only``."""
+    paths = [path for path in sorted(folder.glob(LESSONS)) if path.stem.startswith(only or "")]
     if not paths:
         raise LessonError(f"no lesson {only} in {folder.name}/" if only else f"no lessons in {folder.name}/")
     return [Lesson(path, nbformat.read(path, as_version=4)) for path in paths]
@@ -315,10 +320,11 @@ def walk(lessons, env):
 
 def read_and_show(lessons, env, out):
     """Runs lessons, writes their pages, the index and ``results.json``, and prints the table."""
-    from pages import write_index, write_page
+    from pages import write_glossary, write_index, write_page
 
     run_all(lessons, env, lambda lesson: write_page(lesson, lessons, out))
     results = summarise(lessons)
+    write_glossary(lessons[0].path.with_name("glossary.md"), out)
     write_index(lessons, results, out)
     (out / "results.json").write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print_table(lessons)
@@ -329,7 +335,7 @@ def read_and_show(lessons, env, out):
 def main(argv=None, folder=HERE, out=OUT):
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", metavar="NUMBER", help="run one lesson, for example 04")
+    parser.add_argument("--only", metavar="NUMBER", help="run one lesson, for example 04 or A1")
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument("--walk", action="store_true", help="two training steps of the GPU settings; writes nothing")
     modes.add_argument("--save", action="store_true", help="write the outputs into the notebooks")

@@ -59,7 +59,7 @@ def profile():
         ValueError: ``SEGLIB_PROFILE`` or ``SEGLIB_STEPS`` has another value.
     """
     _leave_the_gpu()
-    capability = _gpu_capability()
+    capability = gpu_capability()
     name = os.environ.get("SEGLIB_PROFILE") or ("gpu" if capability else "cpu")
     if name not in PROFILES:
         raise ValueError(f"SEGLIB_PROFILE must be one of {', '.join(PROFILES)}, got {name!r}")
@@ -86,6 +86,7 @@ def run_dir(name):
     Raises:
         ValueError: a name with other characters than letters, digits, ``.``, ``_`` and ``-``.
         FileNotFoundError: the folder above ``SEGLIB_RUNS`` is not there; on Colab, a Drive that is not mounted.
+        OSError: ``SEGLIB_RUNS`` is a file, or a folder that cannot be written.
     """
     if not re.fullmatch(r"[\w.-]+", name):
         raise ValueError(f"a run's name is made of letters, digits, '.', '_' and '-', got {name!r}")
@@ -94,7 +95,10 @@ def run_dir(name):
     if _has_other_dataset(chosen):
         suffix += "-" + re.sub(r"[^\w.-]", "-", chosen.dataset)
     folder = _runs() / (name + suffix)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"no folder for this training: {error}; SEGLIB_RUNS wants one that can be written") from error
     return folder
 
 
@@ -210,7 +214,8 @@ def show_answer(number, caption):
 
     path = ROOT / "notebooks" / "figures" / f"{number}.png"
     png = path.read_bytes() if path.is_file() else base64.b64decode(CLEAR)
-    display({"image/png": base64.b64encode(png).decode(), "text/plain": caption}, raw=True)
+    figure = {"image/png": base64.b64encode(png).decode(), "text/plain": caption}
+    display(figure, metadata={"image/png": {"alt": caption}}, raw=True)
 
 
 def _has_other_dataset(chosen):
@@ -228,7 +233,8 @@ def _leave_the_gpu():
             tf.config.set_visible_devices([], "GPU")
 
 
-def _gpu_capability():
+@functools.cache  # the machine does not change, and each claim and run_dir asks for the profile
+def gpu_capability():
     """NVIDIA's compute capability of the GPU that Keras's backend uses, such as (7, 5) of a T4; None without a GPU."""
     import keras
 

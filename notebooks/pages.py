@@ -31,6 +31,7 @@ PAGE = """<!doctype html>
 </body>
 </html>
 """
+HOME = '<a href="index.html">All lessons</a>'
 
 
 class Renderer(IPythonRenderer):
@@ -39,8 +40,8 @@ class Renderer(IPythonRenderer):
     folder = ""  # from the pages to the notebooks
 
     def link(self, text, url, title=None):
-        if re.fullmatch(r"[\w.-]+\.ipynb(#.*)?", url):
-            url = url.replace(".ipynb", ".html")
+        if found := re.fullmatch(r"([\w.-]+\.ipynb|glossary\.md)(#.*)?", url):
+            url = Path(found[1]).stem + ".html" + (found[2] or "")
         elif not re.match(r"[a-z]+:|[#/]", url):
             url = f"{self.folder}/{url}"
         return super().link(text, url, title)
@@ -80,17 +81,27 @@ class Exporter(HTMLExporter):
     def markdown2html(self, context, source):
         attachments = context.get("cell", {}).get("attachments", {})
         path = context["resources"]["path"]
-        renderer = Renderer(
-            escape=False, embed_images=True, exclude_anchor_links=True, path=str(path), attachments=attachments
-        )
-        renderer.folder = context["resources"]["folder"]
-        return MarkdownWithMath(renderer=renderer).render(source)
+        return render_markdown(source, path, context["resources"]["folder"], attachments)
+
+
+def render_markdown(source, path, folder, attachments=None):
+    """The HTML of Markdown that lies in the folder ``path``, to which ``folder`` leads from the page."""
+    renderer = Renderer(
+        escape=False, embed_images=True, exclude_anchor_links=True, path=str(path), attachments=attachments or {}
+    )
+    renderer.folder = folder
+    return MarkdownWithMath(renderer=renderer).render(source)
+
+
+def find_folder(out, folder):
+    """How a page in ``out`` names ``folder`` in a link."""
+    return Path(os.path.relpath(folder, out)).as_posix()
 
 
 def render_notebook(lesson, out):
-    """The HTML of a lesson's cells, for a page in the folder ``out``."""
+    """The HTML of a lesson's cells, for a page in the folder ``out``. A figure's alt text is its cell's ``alt``."""
     folder = lesson.path.parent
-    resources = {"path": folder, "folder": Path(os.path.relpath(folder, out)).as_posix()}
+    resources = {"path": folder, "folder": find_folder(out, folder)}
     hidden = {"enabled": True, "remove_input_tags": {"hero", "setup"}}
     exporter = Exporter(config=Config(TagRemovePreprocessor=hidden))
     exporter.log.setLevel(logging.ERROR)
@@ -107,10 +118,18 @@ def write_page(lesson, lessons, out):
     after = ""
     if at + 1 < len(lessons):
         after = f'<a rel="next" href="{lessons[at + 1].name}.html">{escape(lessons[at + 1].title)} →</a>'
-    links = f'<nav><span>{before}</span><a href="index.html">All lessons</a><span>{after}</span></nav>'
+    links = f"<nav><span>{before}</span>{HOME}<span>{after}</span></nav>"
     body = f"{links}\n<main>\n{render_notebook(lesson, out)}\n</main>\n{links}"
     page = PAGE.format(title=escape(lesson.title), kind="lesson", body=body)
     (out / f"{lesson.name}.html").write_text(page, encoding="utf-8")
+
+
+def write_glossary(path, out):
+    """Writes the glossary, a Markdown file, as ``glossary.html``; nothing where there is no such file."""
+    if path.is_file():
+        html = render_markdown(path.read_text(encoding="utf-8"), path.parent, find_folder(out, path.parent))
+        body = f"<nav><span></span>{HOME}<span></span></nav>\n<main>\n{html}\n</main>"
+        (out / "glossary.html").write_text(PAGE.format(title="Glossary", kind="lesson", body=body), encoding="utf-8")
 
 
 def shrink_figure(figure, width=1200):
@@ -118,7 +137,7 @@ def shrink_figure(figure, width=1200):
     drawn, file = Image.open(io.BytesIO(base64.b64decode(figure))).convert("RGBA"), io.BytesIO()
     small = Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn).convert("RGB")
     small.thumbnail((width, width))
-    small.quantize(256, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+    small.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
     return file.getvalue()
 
 
@@ -138,12 +157,15 @@ def list_claims(lesson):
 
 def write_index(lessons, results, out):
     """Writes ``index.html``: a row for each lesson with a figure, its seconds, what it claims and what it measured."""
+    first = next((lesson for lesson in lessons if lesson.is_appendix), None)
     rows = [
-        f'<tr><td class="figure"><a href="{lesson.name}.html">{draw_thumbnail(lesson)}</a></td>'
+        ('<tr><th colspan="3">appendices</th></tr>\n' if lesson is first else "")
+        + f'<tr><td class="figure"><a href="{lesson.name}.html">{draw_thumbnail(lesson)}</a></td>'
         f'<td><h2><a href="{lesson.name}.html">{escape(lesson.title)}</a></h2><ul>{list_claims(lesson)}</ul></td>'
         f'<td class="seconds">{lesson.seconds:.0f} s</td></tr>'
         for lesson in lessons
     ]
+    glossary = '<p><a href="glossary.html">Glossary</a></p>' if (out / "glossary.html").is_file() else ""
     head = "<tr><th></th><th>lesson, what it claims and what was measured</th><th>time</th></tr>"
     versions = " · ".join(f"{name} {version}" for name, version in results["versions"].items())
     measured = (
@@ -158,6 +180,7 @@ def write_index(lessons, results, out):
 {chr(10).join(rows)}
 </tbody>
 </table>
+{glossary}
 <footer>{measured} · {escape(versions)}</footer>
 </main>"""
     page = PAGE.format(title="Semantic segmentation", kind="index", body=body)

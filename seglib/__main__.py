@@ -139,13 +139,14 @@ def _open_model(options):
     from seglib import checkpoints
     from seglib import predict as predicting
 
-    if Path(options.model).suffix:
-        model = predicting.load_model(options.model)
-        return model, predicting.find_labels(options.model, model.output_shape[-1])
-    model = checkpoints.load(options.model)
+    path = Path(options.model)
+    if path.suffix not in ("", ".npz"):
+        model = predicting.load_model(path)
+        return model, predicting.find_labels(path, model.output_shape[-1])
+    model = checkpoints.load(path.stem)
     if not (options.size or options.tile):
-        options.size = checkpoints.CHECKPOINTS[options.model].size
-    return model, predicting.find_labels(checkpoints.FOLDER / options.model, model.output_shape[-1])
+        options.size = checkpoints.CHECKPOINTS[path.stem].size
+    return model, predicting.find_labels(checkpoints.FOLDER / path.stem, model.output_shape[-1])
 
 
 def _load_data(options):

@@ -282,6 +282,49 @@ class Warmup(schedules.LearningRateSchedule):
         return cls(schedules.deserialize(config["schedule"]), config["steps"])
 
 
+@keras.saving.register_keras_serializable("seglib")
+class DiscriminativeAdamW(keras.optimizers.Adam):
+    """AdamW whose rate is lower for a pretrained part: discriminative fine-tuning (Howard & Ruder 2018, section 3.1).
+
+    Weight decay follows each part's own rate (Loshchilov & Hutter 2019)::
+
+        encoder = model.get_layer("encoder")
+        rate = Warmup(CosineDecay(2e-3, steps), warmup)
+        model.compile(DiscriminativeAdamW(rate, slow=encoder.trainable_variables), loss)
+
+    Args:
+        learning_rate: a number or a schedule, for all other weights.
+        weight_decay: the share of a weight that a step takes off, per unit of its rate.
+        slow: the weights that have the rate times ``factor``; or their names such as ``"stem_conv/kernel"``.
+        factor: above 0, at most 1.
+        **options: of ``keras.optimizers.Adam``, such as ``use_ema`` or ``clipnorm``.
+
+    Raises:
+        ValueError: no slow weights, as of an encoder that is frozen; or another factor.
+    """
+
+    def __init__(self, learning_rate=1e-3, weight_decay=4e-3, slow=(), factor=0.1, **options):
+        super().__init__(learning_rate, **options)
+        self.decay, self.factor = weight_decay, factor
+        self.slow = tuple(_name(weight) for weight in slow)
+        if not self.slow or not 0 < factor <= 1:
+            raise ValueError(f"wanted slow weights and a factor of 0 to 1, got {len(self.slow)} weights and {factor}")
+
+    def update_step(self, gradient, variable, learning_rate):
+        name = _name(self._trainable_variables[self._get_variable_index(variable)])
+        rate = ops.cast(learning_rate, variable.dtype) * (self.factor if name in self.slow else 1.0)
+        self.assign_sub(variable, ops.multiply(variable, rate * self.decay))
+        super().update_step(gradient, variable, rate)
+
+    def get_config(self):
+        return {**super().get_config(), "weight_decay": self.decay, "slow": list(self.slow), "factor": self.factor}
+
+
+def _name(weight):
+    """A weight's name behind its layer's; the path before them changes when a model is loaded."""
+    return "/".join(getattr(weight, "path", weight).split("/")[-2:])
+
+
 def lr_range_test(model, batches, low=1e-6, high=1.0, steps=60):
     """The learning-rate range test (Smith 2017, section 3.3): one training step at each rate, from low to high.
 

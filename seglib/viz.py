@@ -1,4 +1,4 @@
-"""Figures: masks are always shown in the colours of their label map, with a legend, and never interpolated.
+"""Figures: masks are always shown in the colours of their class map, with a legend, and never interpolated.
 
 Every ``show_…`` but :func:`show_image` draws a new matplotlib figure, which a notebook shows at the end of the cell.
 """
@@ -14,7 +14,7 @@ from seglib.labels import VOID_COLOUR
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")  # Okabe and Ito's, told apart by colour-blind readers
 BLUE, ORANGE, *_ = COLOURS
 MARKS = ("o", "s", "^", "D", "v")
-WRONG = (0, 0, 0)  # the palette has no black, and the image is faded
+ERROR_COLOUR = (200, 0, 0)  # darker than the greys of an error map, so that it does not need to be seen as red
 
 
 def show_pairs(pairs, labels):
@@ -59,7 +59,7 @@ def show_masks(images, masks, labels):
 
 
 def show_predictions(images, masks, preds, labels, titles=None):
-    """Rows of image, truth, prediction, and where they differ (wrong pixels in black, void in light grey).
+    """Rows of image, truth, prediction, and their errors: wrong pixels in red on the image in grey, void in light grey.
 
     Args:
         images: sequence of (height, width, 3) in 0–255.
@@ -67,10 +67,10 @@ def show_predictions(images, masks, preds, labels, titles=None):
         labels: the :class:`~seglib.labels.LabelMap`.
         titles: one text a row, written left of it.
     """
-    wrong = [_error_map(*row, labels.ignore_id) for row in zip(images, masks, preds, strict=True)]
+    errors = [_error_map(*row, labels.ignore_id) for row in zip(images, masks, preds, strict=True)]
     truth, found = _paint(masks, labels), _paint(preds, labels)
-    columns = {"image": images, "truth": truth, "prediction": found, "wrong pixels": wrong}
-    _show_rows(columns, labels, [*masks, *preds], titles)
+    columns = {"image": images, "truth": truth, "prediction": found, "errors": errors}
+    _show_rows(columns, labels, [*masks, *preds], titles, {"error": ERROR_COLOUR})
 
 
 def show_worst(images, masks, preds, labels, count=3):
@@ -97,7 +97,7 @@ def show_image(axis, image):
 
 
 def overlay(image, mask, labels, alpha=0.55):
-    """The mask's colours laid over the image; void pixels show the image alone.
+    """The mask's colours laid over the image; void, and a background that is black, show the image alone.
 
     Args:
         image: (height, width, 3) in 0–255.
@@ -109,20 +109,62 @@ def overlay(image, mask, labels, alpha=0.55):
         (height, width, 3) uint8.
     """
     image, mask = _to_uint8(image), np.asarray(mask)
-    weight = np.where(mask == labels.ignore_id, 0, alpha)[..., None]
-    return _to_uint8((1 - weight) * image + weight * labels.to_rgb(mask))
+    colours = labels.to_rgb(mask)
+    weight = np.where((mask == labels.ignore_id) | ~colours.any(-1), 0, alpha)[..., None]
+    return _to_uint8((1 - weight) * image + weight * colours)
 
 
-def add_legend(figure, labels, masks):
-    """A legend below a matplotlib figure: a patch for each class (and void) that occurs in ``masks``, arrays of ids."""
+def add_legend(figure, labels, masks, others=None):
+    """A legend below a matplotlib figure: a patch for each class (and void) that occurs in ``masks``, arrays of ids.
+
+    ``others`` maps the names of further entries to their colours, ``(red, green, blue)`` in 0–255.
+    """
     ids = np.unique(np.concatenate([np.unique(mask) for mask in masks]))
     entries = [(labels.names[i], labels.colours[i]) for i in ids if i < labels.num_classes]
     if labels.ignore_id in ids:
         entries.append(("void", labels.void_colour))
+    entries += (others or {}).items()
     patches = [Patch(facecolor=np.array(c) / 255, edgecolor="black", linewidth=0.5, label=n) for n, c in entries]
     rows = math.ceil(len(patches) * 1.1 / figure.get_figwidth())  # an entry takes about 1.1 inches
     columns = math.ceil(len(patches) / rows)
     figure.legend(handles=patches, loc="outside lower center", ncols=columns, frameon=False)
+
+
+def show_ids(masks, labels):
+    """Masks of a few pixels, side by side, with the id written into each pixel.
+
+    Args:
+        masks: mapping from a title to (height, width) ids.
+        labels: the :class:`~seglib.labels.LabelMap`.
+    """
+    arrays = [np.asarray(mask) for mask in masks.values()]
+    figure, axes = _grid(1, len(arrays), arrays[0].shape, width=2.6 * len(arrays))
+    for axis, title, mask, picture in zip(axes[0], masks, arrays, _paint(arrays, labels), strict=True):
+        axis.set_title(title, fontsize=10)
+        axis.imshow(picture, interpolation="nearest")
+        for (row, column), i in np.ndenumerate(mask):
+            colour = "black" if picture[row, column] @ (0.3, 0.6, 0.1) > 120 else "white"
+            axis.text(column, row, i, ha="center", va="center", color=colour, fontsize=min(12, 72 / len(mask)))
+    add_legend(figure, labels, arrays)
+
+
+def show_steps(steps):
+    """A diagram of steps: a box for each, joined by arrows.
+
+    Args:
+        steps: mapping from what a box says to what stands below it, such as the shape of what comes out.
+    """
+    (axis,), before = _axes(1, (1.7 * len(steps), 1.1)), None
+    axis.set(xlim=(-0.5, len(steps) - 0.5), ylim=(-0.9, 0.5))
+    axis.set_axis_off()
+    style = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": BLUE}
+    for place, (step, below) in enumerate(steps.items()):
+        box = axis.text(place, 0, step, ha="center", va="center", bbox=style).get_bbox_patch()
+        axis.text(place, -0.45, below, ha="center", va="top", color="0.3", fontsize=8)
+        if before:
+            ends = {"arrowstyle": "->", "patchA": before, "patchB": box}
+            axis.annotate("", (place, 0), (place - 1, 0), arrowprops=ends)
+        before = box
 
 
 def show_history(history):
@@ -280,7 +322,7 @@ def show_class_shares(pixels, labels):
     axis.set_xlim(0, 115 * max(shares.max(), 0.01))
 
 
-def _show_rows(columns, labels, masks, titles=None):
+def _show_rows(columns, labels, masks, titles=None, others=None):
     """A grid of pictures: ``columns`` maps a column's title to its (height, width, 3) pictures, one a row."""
     pictures = list(columns.values())
     figure, axes = _grid(len(pictures[0]), len(columns), np.shape(pictures[-1][0]))
@@ -293,7 +335,7 @@ def _show_rows(columns, labels, masks, titles=None):
                 axis.imshow(picture, interpolation="nearest")
     for axis, title in zip(axes[:, 0], titles or [], strict=False):
         axis.set_ylabel(title)
-    add_legend(figure, labels, masks)
+    add_legend(figure, labels, masks, others)
 
 
 def _grid(rows, columns, size, width=None):
@@ -311,10 +353,10 @@ def _paint(masks, labels):
 
 
 def _error_map(image, mask, pred, ignore_id):
-    """(height, width, 3) uint8: the image faded to grey, wrong pixels in black, void pixels in light grey."""
+    """(height, width, 3) uint8: the image in greys of 100–200, wrong pixels red, void pixels lighter than both."""
     mask, grey = np.asarray(mask), _to_uint8(image).mean(-1, keepdims=True)
-    picture = np.repeat(0.5 * grey + 0.5 * 255, 3, axis=-1)
-    picture[mask != pred] = WRONG
+    picture = np.repeat(100 + grey * (100 / 255), 3, axis=-1)
+    picture[mask != pred] = ERROR_COLOUR
     picture[mask == ignore_id] = VOID_COLOUR
     return _to_uint8(picture)
 

@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "notebooks"))
 
 import colab  # noqa: E402
+from course import LESSONS  # noqa: E402
 
 LIST = ROOT / "constraints-colab.txt"
 REPLICA = ROOT / ".venv-colab"
@@ -172,7 +173,7 @@ async def run_lesson(path, folder, env, cell_seconds):
 
 async def rehearse(folder, env, python, packages, options):
     """Runs the lessons, two at a time, each on a machine of its own; returns rows (lesson, seconds, error)."""
-    paths = sorted((folder / "published" / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    paths = sorted((folder / "published" / "notebooks").glob(LESSONS))
     paths = [path for path in paths if path.name.startswith(options.only or "")]
     if not paths:
         raise SystemExit(f"no lesson {options.only} in notebooks/; for example: --only 04")
@@ -216,7 +217,7 @@ def print_rows(rows):
 def main(argv=None):
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", metavar="NUMBER", help="one lesson, for example 04")
+    parser.add_argument("--only", metavar="NUMBER", help="one lesson, for example 04 or A1")
     parser.add_argument("--full", action="store_true", help="trainings are not shortened")
     parser.add_argument("--update", metavar="FREEZE", type=Path, help="write the list of packages from this freeze")
     options = parser.parse_args(argv)

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from seglib import data, labels, losses, metrics, models
+from seglib import data, labels, losses, metrics, models, train
 
 pytestmark = pytest.mark.slow
 
@@ -47,6 +47,7 @@ def say(folder):
     model.compile("adam", losses.CompoundLoss(dict.fromkeys(losses.TERMS, 1)), metrics=[metrics.ConfusionMatrix(3)])
     history = model.fit(images, masks, batch_size=2, verbose=0).history
     said["loss of a step"], said["miou of a step"] = history["loss"][0], history["miou"][0]
+    said["weights of discriminative rates"] = learn_at_two_rates()
     untrained = models.deeplab_v3_plus((32, 32, 3), 3, "mobilenet_v2_050", filters=4, rates=(1,))
     scales = [ops.convert_to_numpy(v).any() for v in untrained.trainable_variables if v.name == "gamma"]
     said["normalisations that begin at zero"] = scales.count(False)
@@ -62,6 +63,16 @@ def say(folder):
     said.update({f"order of {name}": fit(*chosen) for name, (chosen, _) in FITS.items()})
     said["refusal"] = refuse_ops()
     return said
+
+
+def learn_at_two_rates():
+    """All weights of a linear model after two steps, of which its first layer's are a tenth as long."""
+    layers = [keras.layers.Dense(4, kernel_initializer="ones"), keras.layers.Dense(2, kernel_initializer="identity")]
+    model = keras.Sequential([keras.Input((3,)), *layers])
+    slower = train.DiscriminativeAdamW(0.1, 0.5, layers[0].trainable_variables, use_ema=True, ema_momentum=0.5)
+    model.compile(slower, "mse")
+    model.fit(np.arange(12.0).reshape(4, 3) / 12, np.ones((4, 2)), batch_size=2, shuffle=False, verbose=0)
+    return np.concatenate([np.ravel(weights) for weights in model.get_weights()])
 
 
 def make_numbers():

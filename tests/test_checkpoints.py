@@ -146,10 +146,16 @@ def photo(tmp_path, rng):
 
 
 @pytest.mark.parametrize(
-    ("options", "size"), [([], (64, 96)), (["--size", "32", "64"], (32, 64)), (["--tile", "32"], None)]
+    ("name", "options", "size"),
+    [
+        ("unet", [], (64, 96)),
+        (str(checkpoints.FOLDER / "unet.npz"), [], (64, 96)),
+        ("unet", ["--size", "32", "64"], (32, 64)),
+        ("unet", ["--tile", "32"], None),
+    ],
 )
-def test_predict_takes_a_name_and_the_size_of_its_training(photo, tmp_path, options, size):
-    assert command_line.main(["predict", "unet", str(photo), "--out", str(tmp_path / "masks"), *options]) == 0
+def test_predict_takes_a_name_and_the_size_of_its_training(photo, tmp_path, name, options, size):
+    assert command_line.main(["predict", name, str(photo), "--out", str(tmp_path / "masks"), *options]) == 0
     model, image = checkpoints.load("unet"), images.read_image(photo)
     wanted = predict.segment(model, image, size) if size else predict.tiled(model, image, 32, 0)
     np.testing.assert_array_equal(images.read_mask(tmp_path / "masks" / "photo.png"), wanted)

@@ -173,6 +173,27 @@ def test_only_runs_one_lesson(course, folder, tmp_path):
     assert (folder / "two").exists() and not (folder / "one").exists()
 
 
+def test_appendices_come_after_the_lessons_and_the_glossary_has_a_page(course, folder, tmp_path):
+    write_lesson(folder, "A1_own", "# A1 · Own data", "open('appendix', 'w').close()")
+    write_lesson(folder, "02_two", "# Two\n[mask](glossary.md#mask)", "1")
+    (folder / "glossary.md").write_text("# Glossary\n\n- <a id='mask'></a>**Mask**: ids. [02](02_two.ipynb)\n")
+    assert [lesson.name for lesson in course.read_lessons(folder)] == ["02_two", "A1_own"]
+    assert course.main([], folder, tmp_path / "out") == 0
+    assert (folder / "appendix").exists()
+    index = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert index.index("Two") < index.index("appendices") < index.index("Own data") < index.index("glossary.html")
+    assert 'href="glossary.html#mask"' in (tmp_path / "out" / "02_two.html").read_text(encoding="utf-8")
+    glossary = (tmp_path / "out" / "glossary.html").read_text(encoding="utf-8")
+    assert 'id="mask"' in glossary and 'href="02_two.html"' in glossary
+
+
+def test_only_runs_an_appendix_by_its_number(course, folder, tmp_path):
+    write_lesson(folder, "01_one", "# One", "open('one', 'w').close()")
+    write_lesson(folder, "A1_own", "# Own", "open('own', 'w').close()")
+    assert course.main(["--only", "A1"], folder, tmp_path / "out") == 0
+    assert (folder / "own").exists() and not (folder / "one").exists()
+
+
 @pytest.mark.parametrize("arguments", [[], ["--only", "07"], ["--walk"]])
 def test_no_lessons_is_an_error(course, folder, arguments, capsys):
     assert course.main(arguments, folder) == 1
@@ -186,7 +207,7 @@ def test_save_writes_a_clean_run(course, folder, tmp_path):
     messy = nbformat.read(path, as_version=4)
     messy.cells[1].update(execution_count=17)
     messy.cells[1].metadata.update(
-        {"tags": ["nbval-ignore-output"], "execution": {"iopub.status.busy": "2024"}, "scrolled": True}
+        {"tags": ["nbval-ignore-output"], "alt": "a word", "execution": {"iopub.status.busy": "2024"}, "scrolled": True}
     )
     messy.metadata.update(
         {"widgets": {"state": {}}, "kernelspec": {"name": "my-venv", "display_name": "mine"}, "accelerator": "GPU"}
@@ -199,7 +220,7 @@ def test_save_writes_a_clean_run(course, folder, tmp_path):
     assert [cell.execution_count for cell in code] == [1, 2, 3]
     assert code[0].outputs[0].text == "hello\n"
     assert code[1].outputs[0].data["text/plain"] == "'cpu'"  # what is committed was run with the small settings
-    assert code[0].metadata == {"tags": ["nbval-ignore-output"]}
+    assert code[0].metadata == {"tags": ["nbval-ignore-output"], "alt": "a word"}
     assert saved.metadata == {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -247,7 +268,7 @@ def test_a_head_without_a_figure_still_makes_a_page(course, folder, tmp_path):
 
 
 def test_the_lessons_show_their_answers_small_and_without_attachments():
-    for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
+    for path in sorted(NOTEBOOKS.glob("[0-9A][0-9]_*.ipynb")):
         cells = nbformat.read(path, as_version=4).cells
         (hero,) = [cell for cell in cells if "hero" in cell.metadata.get("tags", [])]
         kept = (NOTEBOOKS / "figures" / f"{path.stem[:2]}.png").read_bytes()

@@ -110,7 +110,7 @@ def test_prediction_of_a_model_whose_answer_is_known(runs, tmp_path, photo_path)
 
     path = demo.write_overlay(found, {"red": 0.2}, tmp_path)
     left, right = images.read_image(path)[0, [0, 79]].tolist()
-    assert left == [22] * 3  # 0.45 · 50 + 0.55 · 0, rounded to even
+    assert left == [50] * 3  # a black background is not laid over the image
     assert right == [251, 91, 91]  # 0.8 · (250, 50, 50) + 0.2 · 255
     np.testing.assert_array_equal(
         images.read_image(demo.write_overlay(found, dict.fromkeys(LABELS.names, 0), tmp_path)), PICTURE

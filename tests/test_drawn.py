@@ -2,11 +2,13 @@
 
 import dataclasses
 import hashlib
+import sys
 from types import SimpleNamespace
 
 import numpy as np
 import PIL
 import pytest
+from tqdm import tqdm
 
 from seglib.datasets import cells, streets
 
@@ -104,3 +106,16 @@ def test_tfds_gives_back_what_was_drawn(drawn, tmp_path, monkeypatch):
     if module is streets:
         assert tuple(features["objects"]["label"].names) == streets.LABELS.names
         assert tuple(features["classes"].feature.names) == streets.LABELS.names
+
+
+@pytest.mark.parametrize("shown", [True, False], ids=["notebook", "log"])
+def test_drawing_shows_its_progress_on_stdout_but_in_no_log(tmp_path, monkeypatch, capsys, shown):
+    monkeypatch.setattr(streets.builder, "SPLITS", {"train": range(3), "test": range(20_000, 20_002)})
+    monkeypatch.setattr("tqdm.tqdm", lambda **style: tqdm(**{**style, "delay": 0, "mininterval": 0}))
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    if shown:
+        monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    builder = streets.Streets(config="tiny", data_dir=tmp_path)
+    builder.download_and_prepare()
+    printed = capsys.readouterr()
+    assert ("4/5" in printed.out) == shown and "Dataset" not in printed.out and "4/5" not in printed.err

@@ -15,7 +15,9 @@ import importlib.util
 import io
 import os
 import pickle
+import pickletools
 import sys
+import tracemalloc
 import types
 from pathlib import Path
 from typing import NamedTuple
@@ -106,6 +108,8 @@ def build(name):
 @pytest.mark.slow
 @every_encoder
 def test_five_maps_at_strides_2_to_32(name):
+    normalisations = [layer for layer in build(name).layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert {layer.momentum for layer in normalisations} == {0.9}  # for runs of few steps
     maps = build(name)(random_images(1, 64, 96, 3))
     assert [x.shape[1:3] for x in maps] == [(32, 48), (16, 24), (8, 12), (4, 6), (2, 3)]
     assert all(np.isfinite(x).all() and np.std(x) > 0 for x in maps)
@@ -162,9 +166,9 @@ def test_a_grey_image_is_repeated_and_five_channels_are_refused():
         ({"encoder": "efficientnet"}, "one of efficientnet_lite0, mobilenet_v2, .*, got 'efficientnet'"),
         ({"encoder": "efficientnet_lite0", "weights": "coco"}, "None or 'imagenet', got 'coco'"),
         ({"weights": "imagenet"}, "wanted encoder='efficientnet_lite0', got 'imagenet'"),
-        ({"encoder": "efficientnet_lite0", "depth": 5}, "6 levels .* got depth 5"),
+        ({"encoder": "efficientnet_lite0", "depth": 6}, "5 levels .* got depth 6"),
         ({"encoder": "efficientnet_lite0", "padding": "valid"}, "padding 'same', got .*'valid'"),
-        ({"encoder": "efficientnet_lite0", "skips": [0]}, r"levels \[1, 2, 3, 4\], got \[0\]"),
+        ({"encoder": "efficientnet_lite0", "skips": [4]}, r"levels \[0, 1, 2, 3\], got \[4\]"),
     ],
 )
 def test_a_u_net_with_an_encoder_that_does_not_exist_is_refused(options, message):
@@ -329,6 +333,38 @@ def test_a_pickle_that_calls_other_code_is_refused_and_not_run(number, write_tor
         with pytest.raises(ValueError, match=r"weights\.pth: no whole file .*it calls"):
             read(path)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize(
+    ("instructions", "message"),
+    [
+        (b"\x80\x02Nr" + (2**26).to_bytes(4, "little") + b".", f"numbers a value {2**26}"),  # 1 GB of memo
+        (b"\x80\x02Np%d\n." % 2**40, f"numbers a value {2**40}"),
+        (
+            b"\x80\x05\x96" + (2**40).to_bytes(8, "little") + b".",
+            f"expected {2**40} bytes",
+        ),  # set aside beforehand
+        (b"\x80\x04\x8e" + (2**40).to_bytes(8, "little") + b".", f"expected {2**40} bytes"),
+        (b"\x80\x02X" + (2**32 - 1).to_bytes(4, "little") + b".", "expected 4294967295 bytes"),
+    ],
+)
+def test_a_pickle_that_asks_for_much_memory_is_refused_before_it_gets_any(number, instructions, message, write_torch):
+    path = write_torch({"x": ("7", 0, (6,), (1,))}, {"7": NUMBERS["7"]})
+    pickles, file = [], io.BytesIO(path.read_bytes())
+    for _ in range(5):
+        start = file.tell()
+        list(pickletools.genops(file))
+        pickles.append(file.getvalue()[start : file.tell()])
+    pickles[number] = instructions
+    path.write_bytes(b"".join(pickles) + file.read())
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=rf"weights\.pth: no whole file .*{message}"):
+            read(path)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -101,12 +101,12 @@ def test_a_file_of_any_size_takes_any_size(coarse_model, saved_any, format):
         assert_close(runner.predict_on_batch(images), coarse_model.predict_on_batch(images), format)
 
 
-@pytest.mark.parametrize("format", FLOATS)
+@pytest.mark.parametrize("format", ["saved_model", *(pytest.param(f, marks=pytest.mark.long) for f in FLOATS[1:])])
 def test_a_u_net_with_a_classifiers_encoder_is_written(tmp_path, format):
     keras.utils.set_random_seed(0)
     classified = models.unet((None, None, 3), 3, filters=2, encoder="efficientnet_lite0")
     runner = export.load(export.save(classified, tmp_path / f"model{export.ENDINGS[format]}", format))
-    for images in SEVERAL_SIZES:
+    for images in SEVERAL_SIZES[:3]:  # a single pixel's logits are 0: no scale
         assert_close(runner.predict_on_batch(images), classified.predict_on_batch(images), format)
 
 

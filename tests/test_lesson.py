@@ -9,9 +9,9 @@ import lesson
 
 
 def test_the_switches_choose_profile_and_steps(monkeypatch, plain_run):
-    monkeypatch.setattr(lesson, "_gpu_capability", lambda: None)
+    monkeypatch.setattr(lesson, "gpu_capability", lambda: None)
     assert lesson.profile() == lesson.PROFILES["cpu"]
-    monkeypatch.setattr(lesson, "_gpu_capability", lambda: (8, 0))
+    monkeypatch.setattr(lesson, "gpu_capability", lambda: (8, 0))
     assert lesson.profile() == lesson.PROFILES["gpu"]
     monkeypatch.setenv("SEGLIB_PROFILE", "cpu")
     monkeypatch.setenv("SEGLIB_STEPS", "2")
@@ -27,14 +27,14 @@ def test_the_switches_choose_profile_and_steps(monkeypatch, plain_run):
     ids=["T4", "A100", "B200", "unknown"],
 )
 def test_half_precision_is_what_the_gpu_has(monkeypatch, plain_run, capability, precision):
-    monkeypatch.setattr(lesson, "_gpu_capability", lambda: capability)
+    monkeypatch.setattr(lesson, "gpu_capability", lambda: capability)
     assert lesson.profile().precision == precision
     monkeypatch.setenv("SEGLIB_PROFILE", "cpu")
     assert lesson.profile().precision == "float32"
 
 
 def test_a_gpu_profile_without_a_gpu_says_once_what_to_do(monkeypatch, plain_run, capsys):
-    monkeypatch.setattr(lesson, "_gpu_capability", lambda: None)
+    monkeypatch.setattr(lesson, "gpu_capability", lambda: None)
     monkeypatch.setenv("SEGLIB_PROFILE", "gpu")
     lesson._warn_of_no_gpu.cache_clear()
     lesson.profile()
@@ -169,6 +169,10 @@ def test_runs_survive_in_a_folder_of_their_own(monkeypatch, plain_run, tmp_path)
     assert not drive.parent.exists()  # a Drive is not mounted on a folder that has something in it
     drive.mkdir(parents=True)
     assert lesson.run_dir("unet") == drive / "seglib" / "unet-cpu" and (drive / "seglib" / "unet-cpu").is_dir()
+    (drive / "notes.txt").write_text("a file")
+    monkeypatch.setenv("SEGLIB_RUNS", str(drive / "notes.txt"))
+    with pytest.raises(OSError, match="notes.txt.*SEGLIB_RUNS"):
+        lesson.run_dir("unet")
 
 
 def test_the_answers_figure_is_shown_from_its_file(monkeypatch, tmp_path):
@@ -176,6 +180,7 @@ def test_the_answers_figure_is_shown_from_its_file(monkeypatch, tmp_path):
     (tmp_path / "notebooks" / "figures" / "03.png").write_bytes(b"made")
     monkeypatch.setattr(lesson, "ROOT", tmp_path)
     shown = []
-    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: shown.append((bundle, raw)))
+    monkeypatch.setattr("IPython.display.display", lambda *bundle, **how: shown.append((bundle, how)))
     lesson.show_answer("03", "Streets")
-    assert shown == [({"image/png": "bWFkZQ==", "text/plain": "Streets"}, True)]
+    bundle = {"image/png": "bWFkZQ==", "text/plain": "Streets"}
+    assert shown == [((bundle,), {"metadata": {"image/png": {"alt": "Streets"}}, "raw": True})]

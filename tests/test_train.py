@@ -265,6 +265,42 @@ def train_on_folders(folder, run_dir, *more, epochs=3):
     return model.get_weights()
 
 
+@pytest.mark.parametrize("factor", [0.2, 1])
+def test_discriminative_rates_are_those_of_two_optimizers(factor, rng):
+    rate = CosineDecay(0.1, 9)
+    found = [keras.Variable(np.ones(3), name=name) for name in ("slow", "fast")]
+    wanted = [keras.Variable(weight) for weight in found]
+    both = train.DiscriminativeAdamW(rate, 0.3, found[:1], factor)
+    apart = [keras.optimizers.AdamW(CosineDecay(0.1 * factor, 9), 0.3), keras.optimizers.AdamW(rate, 0.3)]
+    for _ in range(3):
+        gradients = [ops.convert_to_tensor(g) for g in rng.normal(size=(2, 3)).astype(np.float32)]
+        both.apply(gradients, found)
+        for optimizer, gradient, weight in zip(apart, gradients, wanted, strict=True):
+            optimizer.apply([gradient], [weight])
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_discriminative_rates_are_saved_with_the_model(tmp_path):
+    train.seed(0)
+    inputs = keras.Input((8, 8, 3))
+    encoder = keras.Sequential([inputs, keras.layers.Conv2D(4, 1)], name="encoder")
+    model = keras.Model(inputs, keras.layers.Conv2D(2, 1)(encoder(inputs)))
+    rates = train.DiscriminativeAdamW(0.1, 0.3, encoder.trainable_variables)
+    model.compile(rates, losses.CompoundLoss({"cross_entropy": 1}), run_eagerly=True)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    for one in (model, loaded):
+        one.run_eagerly = True
+        one.fit(IMAGES, MASKS, 4, verbose=0)
+    assert_equal(model.get_weights(), loaded.get_weights())
+
+
+@pytest.mark.parametrize(("slow", "factor"), [([], 0.1), (["kernel"], 0), (["kernel"], 2)])
+def test_discriminative_rates_without_a_slow_part_are_refused(slow, factor):
+    with pytest.raises(ValueError, match=f"slow weights .* got {len(slow)} weights and {factor}"):
+        train.DiscriminativeAdamW(0.1, slow=slow, factor=factor)
+
+
 def test_an_interrupted_run_ends_as_if_it_had_not_been(folders, tmp_path, capsys):
     """With dropout, batch normalisation, schedule, augmentation and shuffled pairs: the same bits."""
     with pytest.raises(KeyboardInterrupt):

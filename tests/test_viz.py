@@ -32,6 +32,12 @@ def drawn(axis):
     return axis.images[0].get_array()
 
 
+def legend_of(figure):
+    (legend,) = figure.legends
+    colours = [tuple(round(255 * v) for v in to_rgb(patch.get_facecolor())) for patch in legend.get_patches()]
+    return dict(zip(texts(legend.get_texts()), colours, strict=True))
+
+
 def points(axis):
     return [line.get_xydata().tolist() for line in axis.lines]
 
@@ -39,10 +45,7 @@ def points(axis):
 def test_pairs_with_a_legend_of_what_occurs_in_the_right_colours(pair):
     viz.show_pairs([pair], MAP)
     figure = plt.gcf()
-    (legend,) = figure.legends
-    colours = [tuple(round(255 * v) for v in to_rgb(patch.get_facecolor())) for patch in legend.get_patches()]
-    entries = dict(zip(texts(legend.get_texts()), colours, strict=True))
-    assert entries == {"sky": MAP.colours[0], "road": MAP.colours[1], "void": VOID_COLOUR}
+    assert legend_of(figure) == {"sky": MAP.colours[0], "road": MAP.colours[1], "void": VOID_COLOUR}
     assert [axis.get_title() for axis in figure.axes] == ["image", "mask", "overlay"]
     np.testing.assert_array_equal(drawn(figure.axes[1]), MAP.to_rgb(pair["mask"]))
     np.testing.assert_array_equal(drawn(figure.axes[2]), viz.overlay(pair["image"], pair["mask"], MAP))
@@ -67,15 +70,46 @@ def test_overlay_leaves_void_as_it_is(pair):
     np.testing.assert_array_equal(drawn(axis), laid)
 
 
-def test_wrong_pixels_are_black_and_void_is_not(pair):
+def test_errors_are_red_on_grey_and_in_the_legend(pair):
     pred = pair["mask"].copy()
     pred[7, :6], pred[0, 0] = 2, 2
     viz.show_predictions([pair["image"]], [pair["mask"]], [pred], MAP)
     axes = plt.gcf().axes
-    assert [axis.get_title() for axis in axes] == ["image", "truth", "prediction", "wrong pixels"]
+    assert [axis.get_title() for axis in axes] == ["image", "truth", "prediction", "errors"]
     np.testing.assert_array_equal(drawn(axes[2]), MAP.to_rgb(pred))
-    wrong = (drawn(axes[3]) == 0).all(-1)
-    assert wrong.sum() == 6 and wrong[7, :6].all() and tuple(drawn(axes[3])[0, 0]) == VOID_COLOUR
+    errors, red = drawn(axes[3]), viz.ERROR_COLOUR
+    assert red[0] >= 150 and max(red[1:]) <= 50
+    wrong = (errors == red).all(-1)
+    assert wrong.sum() == 6 and wrong[7, :6].all() and tuple(errors[0, 0]) == VOID_COLOUR
+    assert np.ptp(errors[~wrong], axis=-1).max() == 0  # all the rest is grey,
+    assert errors[~wrong].mean(-1).min() > np.dot(red, (0.3, 0.6, 0.1)) + 30  # and lighter than the red
+    assert legend_of(plt.gcf())["error"] == red
+
+
+def test_a_black_background_does_not_darken_the_photograph(pair):
+    cells = LabelMap(("background", "cell"), ((0, 0, 0), (230, 159, 0)))
+    laid = viz.overlay(pair["image"], pair["mask"], cells, alpha=1)
+    np.testing.assert_array_equal(laid[:4], pair["image"][:4])
+    assert (laid[4:] == (230, 159, 0)).all()
+
+
+def test_ids_are_written_into_their_pixels():
+    viz.show_ids({"toy": [[0, 1]], "void": [[255, 1]]}, MAP)
+    toy, void = plt.gcf().axes
+    assert texts(toy.texts) == ["0", "1"] and texts(void.texts) == ["255", "1"]
+    np.testing.assert_array_equal(drawn(toy), MAP.to_rgb(np.array([[0, 1]])))
+    assert list(legend_of(plt.gcf())) == ["sky", "road", "void"]
+    assert void.texts[0].get_color() == "black"  # on light grey
+    plt.gcf().canvas.draw()
+
+
+def test_steps_are_boxes_joined_by_arrows():
+    viz.show_steps({"read": "(64, 96, 3)", "resize": "(32, 48, 3)", "batch": "(8, 32, 48, 3)"})
+    (axis,) = plt.gcf().axes
+    plt.gcf().canvas.draw()
+    found = texts(axis.texts)
+    assert [text for text in found if text] == "read|(64, 96, 3)|resize|(32, 48, 3)|batch|(8, 32, 48, 3)".split("|")
+    assert found.count("") == 2  # the arrows
 
 
 def test_worst_comes_first(pair):

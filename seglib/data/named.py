@@ -98,13 +98,13 @@ def _prepare(name, spec, folder):
 def _write(name, spec, folder, builder):
     if Path(builder.data_dir).exists():
         raise DataError(f"{builder.data_dir}: no dataset_info.json in it. Delete this folder and call data.load again")
-    tfds.display_progress_bar(enable=bool(spec.files))  # those of drawing would pile up in a saved notebook
+    tfds.display_progress_bar(enable=bool(spec.files))  # drawing has a bar of its own
     manual, own = folder / "downloads" / "manual", folder / "downloads" / builder.name
     config = tfds.download.DownloadConfig(  # TFDS's own extract_dir is one for all datasets, in which names collide
         try_download_gcs=False, manual_dir=manual, extract_dir=own / "extracted"
     )
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()) if spec.files else contextlib.nullcontext():
             builder.download_and_prepare(download_config=config)
     except Exception as error:
         advice = "Call again, or name another disk by data_dir=."

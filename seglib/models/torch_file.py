@@ -9,6 +9,7 @@ import collections
 import hashlib
 import io
 import pickle
+import pickletools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,15 +75,26 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid):
         kind, storage_type, key, _, length, view = pid
-        if kind != "storage" or view is not None:
-            raise pickle.UnpicklingError(f"it refers to {pid!r}")
+        types = [type(part) for part in (kind, storage_type, key, length)]
+        if types != [str, str, str, int] or kind != "storage" or view is not None:
+            raise pickle.UnpicklingError("it refers to something that is no storage")
         return Storage(key, STORAGES[storage_type], length)
 
 
+def _load(file, size):
+    """The next pickle of a file of this many bytes, none of whose instructions can ask for more memory than that."""
+    start = file.tell()
+    for instruction, argument, _ in pickletools.genops(file):  # does nothing of it, and reads no more than there is
+        if instruction.name.endswith("PUT") and argument > size:  # Python would make a table as long as that
+            raise pickle.UnpicklingError(f"it has {size} bytes and numbers a value {argument}")
+    file.seek(start)
+    return _Unpickler(file).load()
+
+
 def _read(file, content):
-    magic, version, system, tensors, keys = (_Unpickler(file).load() for _ in range(5))
+    magic, version, system, tensors, keys = (_load(file, len(content)) for _ in range(5))
     if (magic, version, system["little_endian"]) != (MAGIC, VERSION, True):
-        raise ValueError(f"it begins with {magic!r}, {version!r}")
+        raise ValueError("it does not begin as one")
     wanted, arrays, at = {tensor.storage.key: tensor.storage for tensor in tensors.values()}, {}, file.tell()
     for key in keys:
         storage = wanted[key]
@@ -100,7 +112,7 @@ def _view(tensor, array):
     """A tensor's numbers in its storage, whose strides may be any order of the axes."""
     numbers = (tensor.offset, *tensor.shape, *tensor.strides)
     if len(tensor.shape) != len(tensor.strides) or not all(type(n) is int and n >= 0 for n in numbers):
-        raise ValueError(f"offset, shape and strides are {tensor[1:]}")
+        raise ValueError("offset, shape and strides are not whole numbers from 0, or not as many of each")
     last = tensor.offset + sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.strides, strict=True))
     count = int(np.prod(tensor.shape, dtype=object))
     if count > array.size or (count and last >= array.size):

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from seglib.layers import CropLike, PadToMultiple, PortableModel, conv_block
+from seglib.layers import CropLike, PadToMultiple, PortableModel, ResizeLike, conv_block
 from seglib.models.encoders import build_encoder
 
 
@@ -11,7 +11,7 @@ def unet(
     input_shape,
     num_classes,
     filters=None,
-    depth=None,
+    depth=5,
     padding="same",
     norm="batch",
     skips=None,
@@ -21,16 +21,15 @@ def unet(
     """U-Net (Ronneberger, Fischer & Brox 2015): an encoder and a decoder with a skip connection at every level.
 
     In place of its own encoder it can have a classifier's, whose weights ImageNet's photographs have trained. Its maps
-    at strides 2 to 16 are the skips, the one at 32 the bottleneck; the decoder's last level, of the image's size, has
-    no skip.
+    at strides 2 to 16 are the skips, the one at 32 the bottleneck; the logits at stride 2 are upsampled bilinearly.
 
     Args:
         input_shape: ``(height, width, channels)``. With ``padding="same"`` any height and width will do; None lets one
             model take every size.
         num_classes: channels of the logits, at least 2: the background is a class.
         filters: channels of the first level; each level below has twice as many. None is the paper's 64, or with
-            ``encoder``, where it counts in the decoder only, 16.
-        depth: number of levels with the bottleneck. None is the paper's 5, or the 6 of every ``encoder``.
+            ``encoder``, where it counts in the decoder only, 32.
+        depth: number of levels with the bottleneck; 5 in the paper, and with every ``encoder``.
         padding: ``"same"`` keeps the size; ``"valid"`` is the paper's, whose output is smaller than its input.
         norm: ``"batch"``, ``"group"`` or None, the paper's.
         skips: the levels, 0 the finest, whose encoder features are concatenated in the decoder; None is all.
@@ -56,24 +55,21 @@ def unet(
         raise ValueError(f"num_classes must be at least 2, the background is a class; got {num_classes}")
     if encoder is None and weights is not None:
         raise ValueError(f"weights are those of an encoder: wanted encoder='efficientnet_lite0', got {weights!r} alone")
-    if encoder is not None and (padding != "same" or depth not in (None, 6)):
-        raise ValueError(f"an encoder has 6 levels and padding 'same', got depth {depth} and {padding!r}")
-    depth = depth or (6 if encoder else 5)
-    filters = filters or (16 if encoder else 64)
+    if encoder is not None and (padding != "same" or depth != 5):
+        raise ValueError(f"an encoder has 5 levels and padding 'same', got depth {depth} and {padding!r}")
+    filters = filters or (32 if encoder else 64)
     levels = range(depth - 1)
-    own = set(levels[1:] if encoder else levels)  # the levels that have a feature to concatenate
-    kept = own if skips is None else set(skips)
-    if not kept <= own:
-        raise ValueError(f"skips must be some of the levels {sorted(own)}, got {sorted(kept)}")
-    inputs = x = keras.Input(input_shape, name="image")
+    kept = set(levels if skips is None else skips)
+    if not kept <= set(levels):
+        raise ValueError(f"skips must be some of the levels {list(levels)}, got {sorted(kept)}")
+    inputs = keras.Input(input_shape, name="image")
     if padding == "valid":
         _check_valid_size(input_shape, depth)
     if encoder:
-        x = PadToMultiple(2 ** (depth - 1))(x)
-        *features, x = build_encoder(encoder, weights, channels=input_shape[-1])(x)
-        features = [None, *features]
+        image = PadToMultiple(32)(inputs)
+        *features, x = build_encoder(encoder, weights, channels=input_shape[-1])(image)
     else:
-        x = layers.Rescaling(1 / 127.5, offset=-1)(x)
+        x = layers.Rescaling(1 / 127.5, offset=-1)(inputs)
         if padding == "same":
             x = PadToMultiple(2 ** (depth - 1))(x)
         features = []
@@ -92,6 +88,8 @@ def unet(
 
     # float32 also under a mixed-precision policy: the softmax of the loss needs the digits.
     x = layers.Conv2D(num_classes, 1, dtype="float32", name="logits")(x)
+    if encoder:
+        x = ResizeLike(dtype="float32")(x, image)
     if padding == "same":
         x = CropLike("end", dtype="float32")(x, inputs)
     return PortableModel(inputs, x, name="unet")

@@ -35,10 +35,9 @@ class Cells(DrawnBuilder):
         )
 
     def _split_generators(self, dl_manager):
-        return {split: self._generate_examples(seeds) for split, seeds in SPLITS.items()}
+        return self._split(SPLITS)
 
-    def _generate_examples(self, seeds):
-        for seed in seeds:
-            drawing = draw_cells(seed, self.builder_config.height, self.builder_config.width)
-            planes = {name: getattr(drawing, name)[..., None] for name in ("mask", "instances", "border")}
-            yield seed, {"image": drawing.image, **planes}
+    def _draw(self, seed, height, width):
+        drawing = draw_cells(seed, height, width)
+        planes = {name: getattr(drawing, name)[..., None] for name in ("mask", "instances", "border")}
+        return {"image": drawing.image, **planes}

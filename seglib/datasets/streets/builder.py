@@ -38,17 +38,13 @@ class Streets(DrawnBuilder):
         )
 
     def _split_generators(self, dl_manager):
-        return {split: self._generate_examples(seeds) for split, seeds in SPLITS.items()}
+        return self._split(SPLITS)
 
-    def _generate_examples(self, seeds):
-        for seed in seeds:
-            drawing = draw_scene(seed, self.builder_config.height, self.builder_config.width)
-            objects = [
-                {"bbox": tfds.features.BBox(*box), "label": int(label)}
-                for box, label in zip(drawing.boxes.tolist(), drawing.box_labels, strict=True)
-            ]
-            classes = [int(i) for i in np.unique(drawing.mask) if i != LABELS.ignore_id]
-            yield (
-                seed,
-                {"image": drawing.image, "mask": drawing.mask[..., None], "objects": objects, "classes": classes},
-            )
+    def _draw(self, seed, height, width):
+        drawing = draw_scene(seed, height, width)
+        objects = [
+            {"bbox": tfds.features.BBox(*box), "label": int(label)}
+            for box, label in zip(drawing.boxes.tolist(), drawing.box_labels, strict=True)
+        ]
+        classes = [int(i) for i in np.unique(drawing.mask) if i != LABELS.ignore_id]
+        return {"image": drawing.image, "mask": drawing.mask[..., None], "objects": objects, "classes": classes}
