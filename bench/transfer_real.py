@@ -23,7 +23,7 @@ from camvid_cpu import read
 
 from seglib import augment, data, labels, metrics, predict
 
-BATCH, STEPS = 4, 100
+BATCH, STEPS = 4, 300
 SEEDS = transfer.SEEDS
 # data, images, (height, width) that pairs are read at, and of the views that are trained on
 TASKS = {"camvid": (40, (128, 160), (128, 160)), "membrane": (16, (512, 512), (128, 128))}

@@ -4,7 +4,6 @@ import csv
 import importlib
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 
@@ -16,17 +15,6 @@ def load(monkeypatch):
     """Imports a script of ``bench/``."""
     monkeypatch.syspath_prepend(str(ROOT / "bench"))
     return importlib.import_module
-
-
-@pytest.mark.parametrize("share", [1.0, 0.1])
-def test_the_encoder_moves_at_its_share_of_the_rate(load, share):
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, name="encoder"), keras.layers.Dense(1)])
-    model.compile(load("transfer").AdamWByPart(model, 1e-3, weight_decay=0), "mse")
-    model.optimizer.share.assign(share)
-    before = model.get_weights()
-    model.train_on_batch(np.ones((4, 2), np.float32), np.full((4, 1), 9.0, np.float32))
-    moved = [np.abs(a - b).max() for a, b in zip(before, model.get_weights(), strict=True)]
-    np.testing.assert_allclose(moved, [1e-3 * share] * 2 + [1e-3] * 2, rtol=1e-2)  # Adam's first step is the rate
 
 
 def test_real_images_that_are_not_here_are_named(load, tmp_path, monkeypatch):
