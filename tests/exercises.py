@@ -124,7 +124,7 @@ MISTAKES = {
         ),
         Mistake("divide by √n", " / np.sqrt(len(gains))", ""),
         Mistake("divided by n", "ddof=1", "ddof=0"),
-        Mistake("judged like many", "factors[len(gains)]", "2"),
+        Mistake("judged like many", "FACTORS[len(gains)]", "2"),
         Mistake("loss is never seen", "abs(gain)", "gain"),
     ],
     "09-few": [
