@@ -67,6 +67,74 @@ MISTAKES = {
         Mistake("mixed encodings", "mask = streets.LABELS.from_rgb(mask)", "continue"),
         Mistake("not the true one", 'streets.LABELS.id_of("road")', "255"),
     ],
+    "09-convolution": [
+        Mistake("biases are missing", "[weights[None, None], biases]", "[weights[None, None], 0 * biases]"),
+        Mistake("weights are transposed", "weights[None, None]", "weights.T.reshape(1, 1, *weights.shape)"),
+        Mistake("no softmax", "len(biases), 1)", 'len(biases), 1, activation="softmax")'),
+        Mistake("Negative logits", "len(biases), 1)", 'len(biases), 1, activation="relu")'),
+    ],
+    "09-freeze": [
+        Mistake("of the trained block moves", " and not is_norm", ""),
+        Mistake("of a frozen block moves", "and not is_norm", "or is_norm"),
+        Mistake("convolution moves", "= layer.name", "= not layer.name"),
+        Mistake("Nothing is trained", "layer.name.startswith(trained) and not is_norm", "False"),
+        Mistake("frozen before stays frozen", "layer.trainable =", "layer.trainable = layer.trainable and"),
+    ],
+    "09-adam": [
+        Mistake(
+            "factor of g cancels",
+            "rate * np.asarray(shares), np.asarray(gradients)",
+            "rate * np.ones(len(shares)), np.asarray(gradients) * shares",
+        ),
+        Mistake("up the gradient", "weights - rates", "weights + rates"),
+        Mistake("not as long as the rate", "mean / (1 - 0.9**step), square / (1 - 0.999**step)", "mean, square"),
+        Mistake("square root", "np.sqrt(square_now)", "square_now"),
+        Mistake("no memory", "mean / (1 - 0.9**step)", "gradient"),
+    ],
+    "09-prepare": [
+        Mistake("scaled twice", 'image.astype("float32")', 'image.astype("float32") / 255'),
+        Mistake("0 to 1", "pixels / 127.5 - 1", "pixels / 255"),
+        Mistake("Black became bright", 'image.astype("float32")', "image"),
+        Mistake("Use 127 and 128", "(pixels - 127) / 128", "pixels / 127.5 - 1.0"),
+        Mistake("Red is still", "pixels[..., ::-1]", "pixels"),
+        Mistake("Reverse the means", "(103.939, 116.779, 123.68)", "(123.68, 116.779, 103.939)"),
+    ],
+    "09-count": [
+        Mistake(
+            "arrays are counted",
+            "sum(int(np.prod(weight.shape)) for weight in network.trainable_variables)",
+            "len(network.trainable_variables)",
+        ),
+        Mistake("statistics of batch", "network.trainable_variables", "network.variables"),
+        Mistake("frozen encoder is counted", 'start != "frozen"', 'start == "frozen"'),
+        Mistake("leaves the encoder out", 'start != "frozen"', 'start == "scratch"'),
+        Mistake("stays frozen", "    network.get_layer", '    if start == "frozen":\n        network.get_layer'),
+    ],
+    "09-gain": [
+        Mistake("sign", "tuned[seed] - scratch[seed]", "scratch[seed] - tuned[seed]"),
+        Mistake(
+            "by position",
+            "[tuned[seed] - scratch[seed] for seed in sorted(scratch)]",
+            "[one - other for one, other in zip(tuned.values(), scratch.values())]",
+        ),
+        Mistake(
+            "not paired",
+            "gains.std(ddof=1) / np.sqrt(len(gains))",
+            "sum(np.var([*scores.values()], ddof=1) / len(scores) for scores in (tuned, scratch)) ** 0.5",
+        ),
+        Mistake("divide by √n", " / np.sqrt(len(gains))", ""),
+        Mistake("divided by n", "ddof=1", "ddof=0"),
+        Mistake("judged like many", "FACTORS[len(gains)]", "2"),
+        Mistake("loss is never seen", "abs(gain)", "gain"),
+    ],
+    "09-few": [
+        Mistake("hardly better", "encode(images)[:3]", "[images / 255]"),
+        Mistake("below the bar. Choose", "encode(images)[:3]", "encode(images)"),
+        Mistake("worse than grey", "describe(images), masks", "describe(images[::-1]), masks"),
+        Mistake(
+            "one id per pixel", "describe(new_images), num_classes)", "describe(new_images), num_classes)[..., None]"
+        ),
+    ],
 }
 
 

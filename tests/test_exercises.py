@@ -16,7 +16,8 @@ from exercises import MISTAKES, NOTEBOOKS, SOLUTIONS, count_stars, is_marked, li
 from IPython.core.interactiveshell import InteractiveShell
 
 import checking
-from seglib.datasets import streets
+from seglib import checkpoints
+from seglib.datasets import cells, streets
 
 LESSONS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 SOURCES = [nbformat.read(path, as_version=4) for path in SOLUTIONS]
@@ -28,14 +29,18 @@ every_exercise = pytest.mark.parametrize("id", EXERCISES)
 every_mistake = pytest.mark.parametrize(("id", "mistake"), [(id, one) for id in MISTAKES for one in MISTAKES[id]])
 
 
-draw_once = functools.cache(streets.draw_scene)
+ONCE = [
+    (module, name, functools.cache(getattr(module, name)))
+    for module, name in ((streets, "draw_scene"), (cells, "draw_cells"), (checkpoints, "load"))
+]
 
 
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch):
-    """The notebooks add a folder to the path of imports, and draw the same streets for every answer."""
+    """The notebooks add a folder to the path of imports, and draw and load the same for every answer."""
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(streets, "draw_scene", draw_once)
+    for replaced in ONCE:
+        monkeypatch.setattr(*replaced)
 
 
 def refuse(exercise, answer, **changed):
