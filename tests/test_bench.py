@@ -50,9 +50,9 @@ def write_camvid(root, rng, splits=("train", "val", "unseen"), count=3):
             (root / "data" / "camvid" / split / kind).mkdir(parents=True)
         for i in range(count):
             mask = rng.integers(0, 12, (36, 48)).astype(np.uint8)  # 11 is void
-            folder = root / "data" / "camvid" / split
-            Image.fromarray(mask).save(folder / "masks" / f"{i}.png")
-            Image.fromarray(np.stack([20 * mask] * 3, -1)).save(folder / "images" / f"{i}.jpg")
+            folder, name = root / "data" / "camvid" / split, f"{'0016E5' if i else '0006R0'}_{i}"
+            Image.fromarray(mask).save(folder / "masks" / f"{name}.png")
+            Image.fromarray(np.stack([20 * mask] * 3, -1)).save(folder / "images" / f"{name}.jpg")
 
 
 @pytest.mark.parametrize("name", ["camvid_cpu", "camvid_gpu", "input", "membrane"])
@@ -64,26 +64,46 @@ def test_without_their_data_they_say_so(tmp_path, monkeypatch, name):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    ("name", "small", "arguments", "told"),
-    [
-        ("camvid_cpu", {"SIZES": ((32, 32),), "BATCH_SIZES": (2,)}, ["--seconds", 0.1], "32×32: "),
-        ("camvid_gpu", {"SIZE": (36, 48), "BATCH": 3}, ["--epochs", 3], "3 passes in"),
-    ],
-    ids=["camvid_cpu", "camvid_gpu"],
-)
-def test_camvid_trains_and_scores_every_folder(
-    tmp_path, rng, monkeypatch, capsys, small_networks, name, small, arguments, told
-):
-    script = load(name, monkeypatch)
+def test_camvid_trains_and_scores_every_folder(tmp_path, rng, monkeypatch, capsys, small_networks):
+    script = load("camvid_gpu", monkeypatch)
     write_camvid(tmp_path, rng)
-    for constant, value in small.items():
+    for constant, value in {"SIZE": (36, 48), "BATCH": 3}.items():
         monkeypatch.setattr(script, constant, value)
-    main(script, tmp_path, monkeypatch, *arguments, "--test", tmp_path / "data" / "camvid" / "unseen")
+    main(script, tmp_path, monkeypatch, "--epochs", 3, "--test", tmp_path / "data" / "camvid" / "unseen")
     printed = capsys.readouterr().out
     assert [line.split(":")[0] for line in printed.splitlines() if "mean IoU" in line] == ["val", "unseen"]
-    assert told in printed and "bicyclist" in printed
-    assert ("% of peak" in printed) == (name == "camvid_gpu")
+    assert "3 passes in" in printed and "bicyclist" in printed and "% of peak" in printed
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("length", [("--seconds", 0.1), ("--steps",)], ids=["seconds", "steps"])
+def test_camvid_compares_scratch_and_pretrained_in_one_run(tmp_path, rng, monkeypatch, capsys, length):
+    """Random weights in both: what is held is that both are trained alike long and scored on the same images."""
+    script = load("camvid_cpu", monkeypatch)
+    write_camvid(tmp_path, rng)
+    sizes = {"sizes": ((32, 32), (32, 64)), "batch_sizes": (1, 2), "steps": (2, 1), "score_size": (32, 32)}
+    monkeypatch.setattr(script, "SCRATCH", script.Recipe({"filters": 2, "depth": 2}, **sizes))
+    encoder = {"filters": 2, "encoder": "efficientnet_lite0"}
+    monkeypatch.setattr(script, "PRETRAINED", script.Recipe(encoder, **sizes, frozen="block_2_add", factor=0.3))
+    unseen = tmp_path / "data" / "camvid" / "unseen"
+    main(script, tmp_path, monkeypatch, "--pretrained", "--held-out", "--test", unseen, *length)
+    printed = capsys.readouterr().out.splitlines()
+    scored = [line.split(":")[0] for line in printed if "mean IoU" in line]
+    assert scored == ["val", "unseen", "0006R0*"] * 2
+    ratios = [line.split(":")[0] for line in printed if "pretrained / scratch" in line]
+    assert ratios == scored[:3]
+    if length == ("--steps",):
+        assert printed.count("3 steps, 4 images seen, 2.0 epochs") == 2  # 2 of 1 image, 1 of 2; 2 of 3 are trained on
+
+
+def test_the_pretrained_recipe_freezes_the_first_blocks(monkeypatch):
+    script = load("camvid_cpu", monkeypatch)
+    recipe = script.PRETRAINED
+    model = script.build(recipe._replace(network={**recipe.network, "weights": None}), np.ones(11))
+    layers = model.get_layer("encoder").layers
+    last = [layer.name for layer in layers].index("block_2_add")
+    assert [layer.trainable for layer in layers] == [False] * (last + 1) + [True] * (len(layers) - last - 1)
+    assert model.optimizer.factor == 0.3 and "block_3_expand_conv/kernel" in model.optimizer.slow
 
 
 def test_the_operations_of_a_network_by_hand(monkeypatch):
