@@ -17,17 +17,17 @@ MARKS = ("o", "s", "^", "D", "v")
 ERROR_COLOUR = (200, 0, 0)  # darker than the greys of an error map, so that it does not need to be seen as red
 
 
-def show_pairs(pairs, labels):
+def show_pairs(pairs, labels, titles=None):
     """Rows of image, mask, and the mask laid over the image.
 
     Args:
         pairs: iterable of ``{"image": (height, width, 3) in 0–255, "mask": (height, width) ids}``; a handful.
         labels: the :class:`~seglib.labels.LabelMap`.
+        titles: one text a row, written left of it.
     """
-    pairs = list(pairs)
-    images, masks = ([np.asarray(pair[key]) for pair in pairs] for key in ("image", "mask"))
+    images, masks = zip(*((np.asarray(pair["image"]), np.asarray(pair["mask"])) for pair in pairs), strict=True)
     laid = [overlay(image, mask, labels) for image, mask in zip(images, masks, strict=True)]
-    _show_rows({"image": images, "mask": _paint(masks, labels), "overlay": laid}, labels, masks)
+    _show_rows({"image": images, "mask": _paint(masks, labels), "overlay": laid}, labels, masks, titles)
 
 
 def show_overlay(image, mask, labels, alpha=0.55, title=None):

@@ -43,8 +43,9 @@ def points(axis):
 
 
 def test_pairs_with_a_legend_of_what_occurs_in_the_right_colours(pair):
-    viz.show_pairs([pair], MAP)
+    viz.show_pairs(iter([pair]), MAP, ["a street"])
     figure = plt.gcf()
+    assert [axis.get_ylabel() for axis in figure.axes] == ["a street", "", ""]
     assert legend_of(figure) == {"sky": MAP.colours[0], "road": MAP.colours[1], "void": VOID_COLOUR}
     assert [axis.get_title() for axis in figure.axes] == ["image", "mask", "overlay"]
     np.testing.assert_array_equal(drawn(figure.axes[1]), MAP.to_rgb(pair["mask"]))
