@@ -24,8 +24,7 @@ def show_pairs(pairs, labels):
         pairs: iterable of ``{"image": (height, width, 3) in 0–255, "mask": (height, width) ids}``; a handful.
         labels: the :class:`~seglib.labels.LabelMap`.
     """
-    pairs = list(pairs)
-    images, masks = ([np.asarray(pair[key]) for pair in pairs] for key in ("image", "mask"))
+    images, masks = zip(*((np.asarray(pair["image"]), np.asarray(pair["mask"])) for pair in pairs), strict=True)
     laid = [overlay(image, mask, labels) for image, mask in zip(images, masks, strict=True)]
     _show_rows({"image": images, "mask": _paint(masks, labels), "overlay": laid}, labels, masks)
 
@@ -46,16 +45,17 @@ def show_overlay(image, mask, labels, alpha=0.55, title=None):
     add_legend(figure, labels, [mask])
 
 
-def show_masks(images, masks, labels):
+def show_masks(images, masks, labels, titles=None):
     """One row an image: the image, then its masks from several sources.
 
     Args:
         images: (batch, height, width, 3) in 0–255.
         masks: mapping from a column's title to (batch, height, width) ids.
         labels: the :class:`~seglib.labels.LabelMap`.
+        titles: one text a row, written left of it.
     """
     columns = {title: _paint(ids, labels) for title, ids in masks.items()}
-    _show_rows({"image": images, **columns}, labels, list(masks.values()))
+    _show_rows({"image": images, **columns}, labels, list(masks.values()), titles)
 
 
 def show_predictions(images, masks, preds, labels, titles=None):

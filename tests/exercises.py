@@ -67,6 +67,73 @@ MISTAKES = {
         Mistake("mixed encodings", "mask = streets.LABELS.from_rgb(mask)", "continue"),
         Mistake("not the true one", 'streets.LABELS.id_of("road")', "255"),
     ],
+    "02-flip": [
+        Mistake(
+            "drawn apart",
+            "image, mask = image[:, ::-1], mask[:, ::-1]",
+            "image = image[:, ::-1]\n    if rng.random() < 0.5:\n        mask = mask[:, ::-1]",
+        ),
+        Mistake("mask stays where it was", "mask[:, ::-1]", "mask"),
+        Mistake("upside down", "image[:, ::-1]", "image[::-1]"),
+        Mistake("Red and blue", "image[:, ::-1]", "image[..., ::-1]"),
+        Mistake("always flipped", "rng.random() < 0.5", "rng is not None"),
+        Mistake("argument rng is not used", "if rng.random()", "if np.random.default_rng().random()"),
+    ],
+    "02-compose": [
+        Mistake("order is reversed", "product @ matrix", "matrix @ product"),
+        Mistake("one by one", "product @ matrix", "product * matrix"),
+        Mistake("Only the first two", "in matrices:", "in matrices[:2]:"),
+        Mistake("not the identity", "np.eye(2)", "np.eye(2) if matrices else None"),
+    ],
+    "02-rotate": [
+        Mistake("corners are class 0", "inside, ids, ignore_id", "inside, ids, 0"),
+        Mistake("id at the border", "np.where(inside, ids, ignore_id)", "ids"),
+        Mistake("argument ignore_id is not used", "inside, ids, ignore_id", "inside, ids, 255"),
+        Mistake("anticlockwise", "np.radians(degrees)", "-np.radians(degrees)"),
+        Mistake("The centre is wrong", "(height - 1) / 2, (width - 1) / 2", "height / 2, width / 2"),
+        Mistake("not uint8", ".astype(np.uint8)", ".astype(float)"),
+        Mistake(
+            "holes",
+            "return np.where(inside, ids, ignore_id)",
+            "ids = np.full(mask.shape, ignore_id)\n"
+            "    ids[rows[inside], columns[inside]] = mask[inside]\n"
+            "    return ids",
+        ),
+    ],
+    "02-resize": [
+        Mistake("new ids", '"nearest"', '"bilinear"'),
+        Mistake("no colour between", '"bilinear"', '"nearest"'),
+        Mistake(
+            "mask keeps its size",
+            'ops.image.resize(pair["segmentation_masks"], size, interpolation="nearest")',
+            'pair["segmentation_masks"]',
+        ),
+        Mistake("exchanged", 'ops.image.resize(pair["images"], size,', 'ops.image.resize(pair["images"], size[::-1],'),
+        Mistake("not uint8", '"segmentation_masks": masks', '"segmentation_masks": ops.cast(masks, "float32")'),
+    ],
+    "02-mixup": [
+        Mistake(
+            "A label is hard",
+            "labels = weight * first + (1 - weight) * other",
+            "labels = np.eye(num_classes)[(weight * mask + (1 - weight) * other_mask).astype(int) % num_classes]",
+        ),
+        Mistake("add up to 1", "weight * first + (1 - weight) * other", "weight * first + weight * other"),
+        Mistake(
+            "labels have their weights exchanged",
+            "weight * first + (1 - weight) * other",
+            "(1 - weight) * first + weight * other",
+        ),
+        Mistake("not the weighted average", "weight * image + (1 - weight) * other_image", "image"),
+        Mistake("A void pixel has a label", "labels[(mask == ignore_id) | (other_mask == ignore_id)] = 0", "pass"),
+        Mistake("void in the other mask", "(mask == ignore_id) | (other_mask == ignore_id)", "mask == ignore_id"),
+    ],
+    "02-worlds": [
+        Mistake("text is worse than", "rotation=25", "rotation=25, flip=0.5"),
+        Mistake("street is below", "(24, 24), flip=0.5)", "(24, 24))"),
+        Mistake("street is worse than", "(24, 24), flip=0.5)", "(24, 24), rotation=180)"),
+        Mistake("cells is below", "flip=0.5, rotation=180", "flip=0.5"),
+        Mistake("cells is worse than", "flip=0.5, rotation=180", "scale=(0.4, 2.5)"),
+    ],
     "09-convolution": [
         Mistake("biases are missing", "[weights[None, None], biases]", "[weights[None, None], 0 * biases]"),
         Mistake("weights are transposed", "weights[None, None]", "weights.T.reshape(1, 1, *weights.shape)"),

@@ -43,7 +43,7 @@ def points(axis):
 
 
 def test_pairs_with_a_legend_of_what_occurs_in_the_right_colours(pair):
-    viz.show_pairs([pair], MAP)
+    viz.show_pairs(iter([pair]), MAP)
     figure = plt.gcf()
     assert legend_of(figure) == {"sky": MAP.colours[0], "road": MAP.colours[1], "void": VOID_COLOUR}
     assert [axis.get_title() for axis in figure.axes] == ["image", "mask", "overlay"]
@@ -55,7 +55,8 @@ def test_pairs_with_a_legend_of_what_occurs_in_the_right_colours(pair):
 def test_masks_are_drawn_in_their_colours_without_interpolation():
     mask = np.zeros((200, 300), np.uint8)  # larger than 128 rows: the image is smoothed, the mask is not
     mask[100:] = 1
-    viz.show_masks([np.zeros((200, 300, 3))], {"truth": mask[None], "model": mask[None] * 0}, MAP)
+    viz.show_masks([np.zeros((200, 300, 3))], {"truth": mask[None], "model": mask[None] * 0}, MAP, ["a street"])
+    assert [axis.get_ylabel() for axis in plt.gcf().axes] == ["a street", "", ""]
     assert [axis.get_title() for axis in plt.gcf().axes] == ["image", "truth", "model"]
     np.testing.assert_array_equal(drawn(plt.gcf().axes[1]), MAP.to_rgb(mask))
 
