@@ -203,6 +203,43 @@ def show_network(boxes, arrows, rows=()):
     axis.figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
 
 
+def show_receptive_field(stack):
+    """How many pixels of a row of the image one value depends on: a row of squares for each layer of a stack.
+
+    The value at the top and all values that it depends on are blue; their number stands at the right.
+
+    Args:
+        stack: a list of ``(name, kernel, stride)``, the layer that reads the image first; padded to keep the size.
+    """
+    rows = [("image", 1, 0.0)]  # of each row: its name, the distance of two of its values, and the place of value 0
+    for name, kernel, stride in stack:
+        _, step, start = rows[-1]
+        rows.append((name, step * stride, start + step * ((kernel - 1) / 2 - (kernel - 1) // 2)))
+    spans = [(0, 0)]  # of each row: the first and the last value that the one at the top depends on
+    for _, kernel, stride in reversed(stack):
+        low, high = (value * stride - (kernel - 1) // 2 for value in spans[0])
+        spans.insert(0, (low, high + kernel - 1))
+    (axis,) = _axes(1, (9, 0.55 * len(rows) + 0.2))
+    left, right = spans[0][0] - 3, spans[0][1] + 3
+    for row, ((_, step, start), (low, high)) in enumerate(zip(rows, spans, strict=True)):
+        for value in range(math.ceil((left - start) / step), math.floor((right - start) / step) + 1):
+            place, colour = start + value * step, BLUE if low <= value <= high else "0.88"
+            axis.add_patch(Rectangle((place - 0.4 * step, row - 0.2), 0.8 * step, 0.4, facecolor=colour))
+            if row and colour == BLUE:
+                _, kernel, stride = stack[row - 1]
+                _, below, offset = rows[row - 1]
+                ends = [offset + below * (value * stride - (kernel - 1) // 2 + end) for end in (0, kernel - 1)]
+                axis.plot([ends[0], place, ends[1]], [row - 0.8, row - 0.2, row - 0.8], color="0.6", linewidth=0.8)
+        count = high - low + 1
+        axis.text(
+            right + 1.5, row, f"{count} {'pixels' if not row else 'values' if count > 1 else 'value'}", va="center"
+        )
+    axis.set(xlim=(left - 0.6, right + 5), ylim=(-0.4, len(rows) - 0.6), xticks=[])
+    axis.set_yticks(range(len(rows)), [name for name, *_ in rows])
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+
+
 def show_history(history):
     """Training and validation loss, and the validation mIoU with its best epoch marked, over the epochs.
 
