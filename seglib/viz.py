@@ -4,10 +4,11 @@ Every ``show_…`` but :func:`show_image` draws a new matplotlib figure, which a
 """
 
 import math
+from itertools import pairwise, product
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 
 from seglib.labels import VOID_COLOUR
 
@@ -149,22 +150,94 @@ def show_ids(masks, labels):
 
 
 def show_steps(steps):
-    """A diagram of steps: a box for each, joined by arrows.
+    """A diagram of steps: a box for each, joined by arrows; :func:`show_network` with the steps in one row.
 
     Args:
         steps: mapping from what a box says to what stands below it, such as the shape of what comes out.
     """
-    (axis,), before = _axes(1, (1.7 * len(steps), 1.1)), None
-    axis.set(xlim=(-0.5, len(steps) - 0.5), ylim=(-0.9, 0.5))
-    axis.set_axis_off()
-    style = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": BLUE}
-    for place, (step, below) in enumerate(steps.items()):
-        box = axis.text(place, 0, step, ha="center", va="center", bbox=style).get_bbox_patch()
-        axis.text(place, -0.45, below, ha="center", va="top", color="0.3", fontsize=8)
-        if before:
-            ends = {"arrowstyle": "->", "patchA": before, "patchB": box}
-            axis.annotate("", (place, 0), (place - 1, 0), arrowprops=ends)
-        before = box
+    boxes = {step: (place, 0, below) for place, (step, below) in enumerate(steps.items())}
+    show_network(boxes, [(*pair, "") for pair in pairwise(steps)])
+
+
+def show_network(boxes, arrows, rows=()):
+    """A diagram of a network: a box for each tensor, an arrow for each operation, and a legend of the operations.
+
+    The height of a box goes with the square root of the tensor's height, and its width with that of the channels.
+
+    Args:
+        boxes: mapping from a name, which stands above the box, to ``(column, row, shape)``. Row 0 is at the top, and
+            columns may be fractions. ``shape`` is ``(height, width, channels)``, which stands below the box; or a text
+            to stand there, and then the name stands in the box.
+        arrows: a list of ``(name, name, operation)``, from the right side of the first box to the left side of the
+            second. Each operation has its own colour, or dashes after five; that of ``""`` is black and has no name.
+        rows: a text at the left of each row, such as its stride.
+    """
+    columns, places, shapes = zip(*boxes.values(), strict=True)
+    kinds = zip(dict.fromkeys(kind for *_, kind in arrows if kind), product(("-", "--"), COLOURS), strict=False)
+    styles = {kind: {"linestyle": line, "color": colour} for kind, (line, colour) in kinds}
+    (axis,) = _axes(1, (1.7 * max(columns) + 1.7, 1.25 * max(places) + 1.1 + 0.12 * len(styles)))
+    axis.set(xlim=(-0.5, max(columns) + 0.5), ylim=(max(places) + 0.9, -0.5), xticks=[])
+    axis.set_yticks(range(len(rows)), rows)
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    largest = np.max([(1, 1, 1), *(shape for shape in shapes if not isinstance(shape, str))], axis=0)
+    below, sides = {"ha": "center", "va": "top", "color": "0.3", "fontsize": 8}, {}
+    for name, (column, row, shape) in boxes.items():
+        if isinstance(shape, str):
+            style = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": BLUE}
+            box = axis.text(column, row, name, ha="center", va="center", bbox=style)
+            axis.text(column, row + 0.45, shape, **below)
+            sides[name] = 0, box.get_bbox_patch()
+        else:
+            height, _, width = np.sqrt(shape / largest) * (0.5, 0, 0.5)
+            top, bottom, sides[name] = row - height / 2, row + height / 2, (width / 2, None)
+            axis.add_patch(Rectangle((column - width / 2, top), width, height, facecolor="0.85", edgecolor="black"))
+            axis.text(column, top - 0.04, name, ha="center", va="bottom", fontsize=9)
+            axis.text(column, bottom + 0.04, "×".join(map(str, shape)), **below)
+    for start, end, kind in arrows:
+        (x, y, _), (half, patch) = boxes[start], sides[start]
+        (to_x, to_y, _), (to_half, to_patch) = boxes[end], sides[end]
+        style = {"arrowstyle": "-|>", "patchA": patch, "patchB": to_patch, **styles.get(kind, {"color": "black"})}
+        axis.annotate("", (to_x - to_half, to_y), (x + half, y), arrowprops=style)
+    handles = [plt.Line2D([], [], label=kind, **style) for kind, style in styles.items()]
+    axis.figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+
+
+def show_receptive_field(stack):
+    """How many pixels of a row of the image one value depends on: a row of squares for each layer of a stack.
+
+    The value at the top and all values that it depends on are blue; their number stands at the right.
+
+    Args:
+        stack: a list of ``(name, kernel, stride)``, the layer that reads the image first; padded to keep the size.
+    """
+    rows = [("image", 1, 0.0)]  # of each row: its name, the distance of two of its values, and the place of value 0
+    for name, kernel, stride in stack:
+        _, step, start = rows[-1]
+        rows.append((name, step * stride, start + step * ((kernel - 1) / 2 - (kernel - 1) // 2)))
+    spans = [(0, 0)]  # of each row: the first and the last value that the one at the top depends on
+    for _, kernel, stride in reversed(stack):
+        low, high = (value * stride - (kernel - 1) // 2 for value in spans[0])
+        spans.insert(0, (low, high + kernel - 1))
+    (axis,) = _axes(1, (9, 0.55 * len(rows) + 0.2))
+    left, right = spans[0][0] - 3, spans[0][1] + 3
+    for row, ((_, step, start), (low, high)) in enumerate(zip(rows, spans, strict=True)):
+        for value in range(math.ceil((left - start) / step), math.floor((right - start) / step) + 1):
+            place, colour = start + value * step, BLUE if low <= value <= high else "0.88"
+            axis.add_patch(Rectangle((place - 0.4 * step, row - 0.2), 0.8 * step, 0.4, facecolor=colour))
+            if row and colour == BLUE:
+                _, kernel, stride = stack[row - 1]
+                _, below, offset = rows[row - 1]
+                ends = [offset + below * (value * stride - (kernel - 1) // 2 + end) for end in (0, kernel - 1)]
+                axis.plot([ends[0], place, ends[1]], [row - 0.8, row - 0.2, row - 0.8], color="0.6", linewidth=0.8)
+        count = high - low + 1
+        axis.text(
+            right + 1.5, row, f"{count} {'pixels' if not row else 'values' if count > 1 else 'value'}", va="center"
+        )
+    axis.set(xlim=(left - 0.6, right + 5), ylim=(-0.4, len(rows) - 0.6), xticks=[])
+    axis.set_yticks(range(len(rows)), [name for name, *_ in rows])
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
 
 
 def show_history(history):

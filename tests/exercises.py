@@ -67,6 +67,72 @@ MISTAKES = {
         Mistake("mixed encodings", "mask = streets.LABELS.from_rgb(mask)", "continue"),
         Mistake("not the true one", 'streets.LABELS.id_of("road")', "255"),
     ],
+    "03-dense": [
+        Mistake("biases are missing", "[0] + biases", "[0]"),
+        Mistake("keeps its size", '"valid"', '"same"'),
+        Mistake("kernel are exchanged", "*size, features", "*size[::-1], features"),
+        Mistake("kernel is flipped", "features[None], kernel,", "features[None], kernel[::-1, ::-1],"),
+        Mistake(
+            "in which order",
+            "reshape(*size, features.shape[-1], -1)",
+            "reshape(features.shape[-1], *size, -1).transpose(1, 2, 0, 3)",
+        ),
+    ],
+    "03-bilinear": [
+        Mistake("not symmetric", "+ 0.5 - factor", "- factor"),
+        Mistake("gets darker", "np.outer(line, line)", "np.outer(line, line) / np.outer(line, line).sum()"),
+        Mistake("axes are averaged", "np.outer(line, line)", "np.add.outer(line, line) / 2"),
+        Mistake("too small", "np.arange(2 * factor) + 0.5 - factor", "np.arange(factor) + 0.5 - factor / 2"),
+        Mistake("weights are equal", "1 - distance / factor", "np.ones(2 * factor)"),
+    ],
+    "03-stack": [
+        Mistake("adds kernel − 1 to", "(kernel - 1) * stride", "kernel * stride"),
+        Mistake("last layer", "stride *= step", "stride = step"),
+        Mistake("as if nothing were downsampled", "(kernel - 1) * stride", "kernel - 1"),
+        Mistake(
+            "layer's own stride",
+            "field += (kernel - 1) * stride\n        stride *= step",
+            "stride *= step\n        field += (kernel - 1) * stride",
+        ),
+        Mistake("rounded up", "(size + 2 * padding - kernel) // step", "-((kernel - size - 2 * padding) // step)"),
+        Mistake("zeros on both sides", "2 * padding", "padding"),
+    ],
+    "03-fuse": [
+        Mistake(
+            "concatenated",
+            "upsampled + skip @ weights + biases",
+            "np.concatenate([upsampled, skip @ weights + biases], axis=-1)",
+        ),
+        Mistake("are repeated", "double(coarse)", "coarse.repeat(2, axis=0).repeat(2, axis=1)"),
+        Mistake("no ReLU", "double(coarse)", "double(np.maximum(coarse, 0))"),
+        Mistake("mean comes back", "upsampled + skip @ weights + biases", "(upsampled + skip @ weights + biases) / 2"),
+        Mistake("biases are missing", " + biases", ""),
+        Mistake("do not fit", "[: skip.shape[0], : skip.shape[1]]", ""),
+        Mistake("wrong end", "[: skip.shape[0], : skip.shape[1]]", "[-skip.shape[0] :, -skip.shape[1] :]"),
+    ],
+    "03-ceiling": [
+        Mistake("Void pixels", "ids[ids != ignore_id]", "np.where(ids == ignore_id, 0, ids)"),
+        Mistake("first pixel", "counts.argmax()", "mask[row, column]"),
+        Mistake("accuracy", "np.mean(hits[unions > 0] / unions[unions > 0])", "hits.sum() / matrix.sum()"),
+        Mistake("mean recall", "matrix.sum(axis=0) + matrix.sum(axis=1) - hits", "matrix.sum(axis=1)"),
+        Mistake(
+            "is nowhere", "np.mean(hits[unions > 0] / unions[unions > 0])", "np.mean(hits / np.maximum(unions, 1))"
+        ),
+        Mistake(
+            "One confusion matrix",
+            "    matrix = np.zeros(",
+            "    if len(masks) > 1:\n        return np.mean([ceiling(one[None], cell, num_classes) for one in masks])\n"
+            "    matrix = np.zeros(",
+        ),
+    ],
+    "03-design": [
+        Mistake("too coarse", "[1] < stride", "[1] < 4 * stride"),
+        Mistake("too many parameters", "(3, 1, 16)", "(3, 1, 64)"),
+        Mistake("last map", "[*stack, (1, 1, 32)]", "stack"),
+        Mistake("does not see enough", "[0] < field", "[0] < field // 2"),
+        Mistake("too thin", "(3, 2, 16)", "(3, 2, 4)"),
+        Mistake("not allowed", "(3, 1, 16)", "(9, 1, 16)"),
+    ],
     "02-flip": [
         Mistake(
             "drawn apart",
