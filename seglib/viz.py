@@ -4,10 +4,11 @@ Every ``show_…`` but :func:`show_image` draws a new matplotlib figure, which a
 """
 
 import math
+from itertools import pairwise, product
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 
 from seglib.labels import VOID_COLOUR
 
@@ -149,22 +150,57 @@ def show_ids(masks, labels):
 
 
 def show_steps(steps):
-    """A diagram of steps: a box for each, joined by arrows.
+    """A diagram of steps: a box for each, joined by arrows; :func:`show_network` with the steps in one row.
 
     Args:
         steps: mapping from what a box says to what stands below it, such as the shape of what comes out.
     """
-    (axis,), before = _axes(1, (1.7 * len(steps), 1.1)), None
-    axis.set(xlim=(-0.5, len(steps) - 0.5), ylim=(-0.9, 0.5))
-    axis.set_axis_off()
-    style = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": BLUE}
-    for place, (step, below) in enumerate(steps.items()):
-        box = axis.text(place, 0, step, ha="center", va="center", bbox=style).get_bbox_patch()
-        axis.text(place, -0.45, below, ha="center", va="top", color="0.3", fontsize=8)
-        if before:
-            ends = {"arrowstyle": "->", "patchA": before, "patchB": box}
-            axis.annotate("", (place, 0), (place - 1, 0), arrowprops=ends)
-        before = box
+    boxes = {step: (place, 0, below) for place, (step, below) in enumerate(steps.items())}
+    show_network(boxes, [(*pair, "") for pair in pairwise(steps)])
+
+
+def show_network(boxes, arrows, rows=()):
+    """A diagram of a network: a box for each tensor, an arrow for each operation, and a legend of the operations.
+
+    The height of a box goes with the square root of the tensor's height, and its width with that of the channels.
+
+    Args:
+        boxes: mapping from a name, which stands above the box, to ``(column, row, shape)``. Row 0 is at the top, and
+            columns may be fractions. ``shape`` is ``(height, width, channels)``, which stands below the box; or a text
+            to stand there, and then the name stands in the box.
+        arrows: a list of ``(name, name, operation)``, from the right side of the first box to the left side of the
+            second. Each operation has its own colour, or dashes after five; that of ``""`` is black and has no name.
+        rows: a text at the left of each row, such as its stride.
+    """
+    columns, places, shapes = zip(*boxes.values(), strict=True)
+    kinds = zip(dict.fromkeys(kind for *_, kind in arrows if kind), product(("-", "--"), COLOURS), strict=False)
+    styles = {kind: {"linestyle": line, "color": colour} for kind, (line, colour) in kinds}
+    (axis,) = _axes(1, (1.7 * max(columns) + 1.7, 1.25 * max(places) + 1.1 + 0.12 * len(styles)))
+    axis.set(xlim=(-0.5, max(columns) + 0.5), ylim=(max(places) + 0.9, -0.5), xticks=[])
+    axis.set_yticks(range(len(rows)), rows)
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    largest = np.max([(1, 1, 1), *(shape for shape in shapes if not isinstance(shape, str))], axis=0)
+    below, sides = {"ha": "center", "va": "top", "color": "0.3", "fontsize": 8}, {}
+    for name, (column, row, shape) in boxes.items():
+        if isinstance(shape, str):
+            style = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": BLUE}
+            box = axis.text(column, row, name, ha="center", va="center", bbox=style)
+            axis.text(column, row + 0.45, shape, **below)
+            sides[name] = 0, box.get_bbox_patch()
+        else:
+            height, _, width = np.sqrt(shape / largest) * (0.5, 0, 0.5)
+            top, bottom, sides[name] = row - height / 2, row + height / 2, (width / 2, None)
+            axis.add_patch(Rectangle((column - width / 2, top), width, height, facecolor="0.85", edgecolor="black"))
+            axis.text(column, top - 0.04, name, ha="center", va="bottom", fontsize=9)
+            axis.text(column, bottom + 0.04, "×".join(map(str, shape)), **below)
+    for start, end, kind in arrows:
+        (x, y, _), (half, patch) = boxes[start], sides[start]
+        (to_x, to_y, _), (to_half, to_patch) = boxes[end], sides[end]
+        style = {"arrowstyle": "-|>", "patchA": patch, "patchB": to_patch, **styles.get(kind, {"color": "black"})}
+        axis.annotate("", (to_x - to_half, to_y), (x + half, y), arrowprops=style)
+    handles = [plt.Line2D([], [], label=kind, **style) for kind, style in styles.items()]
+    axis.figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
 
 
 def show_history(history):
