@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
-SPOKEN = ("01_data_preparation", "A1_your_own_data")
+SPOKEN = ("01_data_preparation", "04_unet", "A1_your_own_data")
 TERM = re.compile(r"\*\*(?!\*)(.+?)\*\*", re.DOTALL)
 LINK = re.compile(r"\[[^]]+\]\(glossary\.md#([\w-]+)\)")
 ENTRY = re.compile(r'- <a id="([\w-]+)"></a>\*\*(.+?)\*\*: .+ \[(\w\w)\]\((\3_\w+\.ipynb)\)')
