@@ -33,8 +33,9 @@ draw_once = functools.cache(streets.draw_scene)
 
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch):
-    """The notebooks add a folder to the path of imports, and draw the same streets for every answer."""
+    """The notebooks add a folder to the path of imports. For every answer: the same streets, and two training steps."""
     monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("SEGLIB_STEPS", "2")
     monkeypatch.setattr(streets, "draw_scene", draw_once)
 
 
