@@ -64,10 +64,10 @@ class Recipe(NamedTuple):
 
 SCRATCH = Recipe({"filters": 16}, ((64, 80), (128, 160)), (16, 8), (800, 500), (128, 160))
 PRETRAINED = Recipe(
-    {"filters": 16, "encoder": "efficientnet_lite0", "weights": "imagenet"},
+    {"filters": 32, "encoder": "efficientnet_lite0", "weights": "imagenet"},
     ((128, 160), (192, 240)),
     (8, 8),
-    (480, 300),
+    (370, 170),
     (288, 384),
     frozen="block_2_add",  # at stride 4
     factor=0.3,

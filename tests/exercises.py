@@ -67,6 +67,58 @@ MISTAKES = {
         Mistake("mixed encodings", "mask = streets.LABELS.from_rgb(mask)", "continue"),
         Mistake("not the true one", 'streets.LABELS.id_of("road")', "255"),
     ],
+    "04-sizes": [
+        Mistake("each loses 2 rows", "        size -= 4", "        size -= 2"),
+        Mistake("biases are missing", "kernel * a * b + b", "kernel * a * b"),
+        Mistake("concatenation is forgotten", "count(9, 2 * b, b)", "count(9, b, b)"),
+        Mistake("Their kernel is 2×2", "count(4, 2 * b, b)", "count(9, 2 * b, b)"),
+        Mistake("574 is accepted", "size % 2:", "size < 0:"),
+    ],
+    "04-merge": [
+        Mistake("output channels are doubled", "axis=2", "axis=3"),
+        Mistake("no effect", "[kernel, kernel]", "[kernel, 0 * kernel]"),
+        Mistake("no mean", "[kernel, kernel]", "[kernel / 2, kernel / 2]"),
+        Mistake("All weights are counted", "wide.size - kernel.size", "wide.size"),
+    ],
+    "04-border": [
+        Mistake("for the background alone", "background * w0", "w0"),
+        Mistake("not balanced", "np.where(background, 0.5 / background.mean(), 0.5 / (~background).mean())", "1.0"),
+        Mistake("squared and then added", "(nearest + second) ** 2", "nearest**2 + second**2"),
+        Mistake("second nearest cell is missing", "(nearest + second) ** 2", "nearest**2"),
+        Mistake("too narrow", "(2 * sigma**2)", "sigma**2"),
+        Mistake("One cell alone", "if len(distances) > 1:", "for distances in [(distances * 2)[:2]]:"),
+    ],
+    "04-count": [
+        Mistake(
+            "Components are counted", "sum(owner > 0 and owners.count(owner) > 1 for owner in owners)", "found < 4"
+        ),
+        Mistake("never found", "> 0.5 * (cell | piece)", "> 0.9 * (cell | piece)"),
+        Mistake("touch is enough", "> 0.5 * (cell | piece)", "> 0 * (cell | piece)"),
+        Mistake("leave out number 0", "owner > 0 and owners", "owners"),
+        Mistake("Corners connect", "label(pred)", "label(pred, np.ones((3, 3)))"),
+    ],
+    "04-tiles": [
+        Mistake(
+            "remainder is left out",
+            "for y in range(0, height, tile) for x in range(0, width, tile)",
+            "for y in range(0, height - tile + 1, tile) for x in range(0, width - tile + 1, tile)",
+        ),
+        Mistake("border is zero", 'mode="reflect"', 'mode="constant"'),
+        Mistake("edge is repeated", 'mode="reflect"', 'mode="symmetric"'),
+        Mistake(
+            "column by column",
+            "for y in range(0, height, tile) for x in range(0, width, tile)",
+            "for x in range(0, width, tile) for y in range(0, height, tile)",
+        ),
+        Mistake("not cropped", "[:height, :width]", ""),
+        Mistake("Swap the axes", ".swapaxes(1, 2)", ""),
+    ],
+    "04-streets": [
+        Mistake("use max_steps", "min(150, max_steps)", "max_steps + 1"),
+        Mistake("Take the argmax", ".argmax(axis=-1)", ""),
+        Mistake("below the bar", "[:, :, ::-1])[:, :, ::-1]", "[:, :, ::-1])"),
+        Mistake("trained network that predicts", "network.predict(", "models.unet((None, None, 3), 8, 4, 2).predict("),
+    ],
     "03-dense": [
         Mistake("biases are missing", "[0] + biases", "[0]"),
         Mistake("keeps its size", '"valid"', '"same"'),

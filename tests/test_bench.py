@@ -234,12 +234,15 @@ def test_membranes_train_and_are_scored(tmp_path, rng, monkeypatch, capsys, smal
         for i in range(5):
             picture = 255 * (rng.random((40, 40)) < 0.8).astype(np.uint8)
             Image.fromarray(picture).save(tmp_path / "data" / "membrane" / kind / f"{i}.png")
-    small = {"CROP": (16, 16), "STEPS": 2, "BATCH": 2, "SEEDS": (0, 1), "CSV": tmp_path / "made.csv"}
-    for name, value in small.items():
+    small = {"CROP": (16, 16), "STEPS": 2, "BATCH": 2, "TILE": 20, "EPOCHS": 1, "SEEDS": (0, 1)}
+    for name, value in {**small, "CSV": tmp_path / "made.csv"}.items():
         monkeypatch.setattr(membrane, name, value)
     main(membrane, tmp_path, monkeypatch)
     rows = list(csv.DictReader((tmp_path / "made.csv").open(newline="")))
-    assert [(row["split"], row["pairs"]) for row in rows] == [("train", "4"), ("val", "1")] * 2
+    assert [(row["split"], row["pairs"]) for row in rows] == [
+        *[("train", "4"), ("val", "1")] * 2,
+        *[("few", "2"), ("few held out", "1")],
+    ]
     assert all(0 <= float(row[key]) <= 1 for row in rows for key in ("accuracy", "dice_membrane", "rand", "rand_best"))
     assert "held out: accuracy" in capsys.readouterr().out
 

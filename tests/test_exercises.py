@@ -37,8 +37,9 @@ ONCE = [
 
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch):
-    """The notebooks add a folder to the path of imports, and draw and load the same for every answer."""
+    """The notebooks add a folder to the path of imports, and draw, load and train the same for every answer."""
     monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("SEGLIB_STEPS", "2")
     for replaced in ONCE:
         monkeypatch.setattr(*replaced)
 
