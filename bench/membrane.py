@@ -14,9 +14,7 @@ where membrane is what has a probability over ½; ``rand_best`` where it exceeds
 challenge took it, which flatters a little.
 """
 
-import os
 import statistics
-import sys
 import time
 from pathlib import Path
 
@@ -115,9 +113,7 @@ def score(model, slices):
 
 
 def main():
-    folder = Path(os.environ.get("SEGLIB_SHARED", ROOT.parent / "shared")) / "data" / "membrane"
-    if not folder.is_dir():
-        sys.exit("skipped: no membranes here; set SEGLIB_SHARED to the folder that holds data/membrane")
+    folder = seeds.find_shared("membranes", "membrane") / "membrane"
     pairs = data.from_folder(folder / "images", folder / "masks", ids=labels.BINARY_255, val=0.2, test=0)
     slices = {split: list(pairs.split(split).as_numpy_iterator()) for split in ("train", "val")}
     slices |= {"few": slices["train"][:FEW], "few held out": slices["val"]}

@@ -1,13 +1,15 @@
-"""What the scripts that train over several seeds share; there is nothing to run here.
+"""What the scripts that train share; there is nothing to run here.
 
-Each run is one row of a small CSV, which begins with what identifies it (the model, the seed …). A row is written as
-soon as its run ends, and a script that is started again goes on with those that are missing.
+Each run over several seeds is one row of a small CSV, which begins with what identifies it (the model, the seed …). A
+row is written as soon as its run ends, and a script that is started again goes on with those that are missing.
 """
 
 import csv
 import math
 import os
 import statistics
+import sys
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -15,6 +17,19 @@ import keras
 import numpy as np
 
 from seglib import losses, train
+
+
+def find_shared(what, *folders):
+    """The folder data/ below the one that the environment variable SEGLIB_SHARED names (default: ../shared).
+
+    Ends the script in a sentence if one of ``folders`` is not in it; ``what`` says what they hold.
+    """
+    shared = Path(os.environ.get("SEGLIB_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "data"
+    if not all((shared / folder).is_dir() for folder in folders):
+        sys.exit(
+            f"skipped: no {what} here; set SEGLIB_SHARED to the folder that holds data/{' and data/'.join(folders)}"
+        )
+    return shared
 
 
 def collect(path, fields, keys, run):

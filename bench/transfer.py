@@ -38,11 +38,13 @@ FIELDS = ("data", "images", "steps", "start", "seed", "test_miou", "seconds")
 CSV = Path(__file__).with_suffix(".csv")
 
 
-def make_batches(pairs, size, images, steps, seed):
-    """(images, masks) for ``steps`` steps, of the first ``images`` training pairs, each drawn anew by ``light``."""
-    chosen = np.arange(pairs.counts["train"]) < images
-    views = augment.light(size)
-    return pairs.batches("train", size, BATCH, augment=views, repeats=chosen, seed=seed).repeat().take(steps)
+def make_batches(pairs, chosen, size, steps, seed, view=None, batch_size=BATCH):
+    """(images, masks) for ``steps`` steps, of the ``chosen`` training pairs, read at ``size``, drawn anew by ``light``.
+
+    ``chosen`` holds 1 or 0 for each pair; ``view`` is the size of what is drawn, None that of the pairs.
+    """
+    views = augment.light(view or size)
+    return pairs.batches("train", size, batch_size, augment=views, repeats=chosen, seed=seed).repeat().take(steps)
 
 
 def start(num_classes, steps, name, seed):
@@ -62,14 +64,19 @@ def start(num_classes, steps, name, seed):
     return model
 
 
+def fit(num_classes, batches, steps, name, seed):
+    """A network trained from its start, and the seconds that it took."""
+    model = start(num_classes, steps, name, seed)
+    began = time.perf_counter()
+    model.fit(batches, shuffle=False, verbose=0)
+    return model, time.perf_counter() - began
+
+
 def run(name, images, steps, kind, seed):
     """One training; returns its score and seconds."""
     pairs, size = data.load(name), SIZES[name]
-    model = start(pairs.labels.num_classes, steps, kind, seed)
-    batches = make_batches(pairs, size, images, steps, seed)
-    began = time.perf_counter()
-    model.fit(batches, shuffle=False, verbose=0)
-    seconds = time.perf_counter() - began
+    batches = make_batches(pairs, np.arange(pairs.counts["train"]) < images, size, steps, seed)
+    model, seconds = fit(pairs.labels.num_classes, batches, steps, kind, seed)
     matrix = metrics.confusion_matrix(*seeds.predict(model, pairs.batches("test", size)), pairs.labels.num_classes)
     return f"{metrics.mean_iou(matrix):.4f}", f"{seconds:.0f}"
 

@@ -1,4 +1,4 @@
-"""Does an encoder trained on ImageNet help on real images? Three of the starts of transfer.py, on two datasets.
+"""Does an encoder trained on ImageNet help on real images? The starts of transfer.py, on two datasets.
 
     python bench/transfer_real.py     # writes bench/transfer_real.csv, and goes on where an earlier run was stopped
 
@@ -11,24 +11,20 @@ seeds are those of transfer.py; the weights of the last step are scored, and not
 """
 
 import functools
-import os
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import seeds
 import transfer
-from camvid_cpu import read
+from camvid_cpu import compare, read
 
-from seglib import augment, data, labels, metrics, predict
+from seglib import data, labels
 
 BATCH, STEPS = 4, 300
 SEEDS = transfer.SEEDS
 # data, images, (height, width) that pairs are read at, and of the views that are trained on
 TASKS = {"camvid": (40, (128, 160), (128, 160)), "membrane": (16, (512, 512), (128, 128))}
 FIELDS = ("data", "images", "steps", "start", "seed", "test_miou", "seconds")
-ROOT = Path(__file__).resolve().parents[1]
 CSV = Path(__file__).with_suffix(".csv")
 
 
@@ -43,40 +39,20 @@ def load(name, folder):
     return pairs, list(pairs.val.as_numpy_iterator())
 
 
-def make_batches(pairs, images, size, view, seed):
-    """(images, masks) for all steps, of ``images`` training pairs that are spread evenly over the split."""
-    count = pairs.counts["train"]
-    chosen = np.zeros(count)
-    chosen[np.linspace(0, count - 1, images).astype(int)] = 1
-    batches = pairs.batches("train", size, BATCH, augment=augment.light(view), repeats=chosen, seed=seed)
-    return batches.repeat().take(STEPS)
-
-
-def score(model, pairs, num_classes, size):
-    """Mean IoU at the images' own size."""
-    matrix = metrics.ConfusionMatrix(num_classes)
-    for pair in pairs:
-        matrix.update_state(pair["mask"], predict.segment(model, pair["image"], size=size))
-    return matrix.mean_iou()
-
-
 def run(folder, name, images, steps, start, seed):
     """One training; returns its score and seconds."""
     pairs, unseen = load(name, folder)
     _, size, view = TASKS[name]
-    num_classes = pairs.labels.num_classes
-    model = transfer.start(num_classes, steps, start, seed)
-    batches = make_batches(pairs, images, size, view, seed)
-    began = time.perf_counter()
-    model.fit(batches, shuffle=False, verbose=0)
-    seconds = time.perf_counter() - began
-    return f"{score(model, unseen, num_classes, size):.4f}", f"{seconds:.0f}"
+    count, num_classes = pairs.counts["train"], pairs.labels.num_classes
+    chosen = np.zeros(count)
+    chosen[np.linspace(0, count - 1, images).astype(int)] = 1
+    batches = transfer.make_batches(pairs, chosen, size, steps, seed, view, BATCH)
+    model, seconds = transfer.fit(num_classes, batches, steps, start, seed)
+    return f"{compare(model, unseen, num_classes, size).mean_iou():.4f}", f"{seconds:.0f}"
 
 
 def main():
-    folder = Path(os.environ.get("SEGLIB_SHARED", ROOT.parent / "shared")) / "data"
-    if not all((folder / name).is_dir() for name in TASKS):
-        sys.exit("skipped: no CamVid or no membranes here; set SEGLIB_SHARED to the folder that holds data/")
+    folder = seeds.find_shared("CamVid or no membranes", *TASKS)
     keys = [
         (name, images, STEPS, start, seed)
         for name, (images, _, _) in TASKS.items()
