@@ -1,4 +1,4 @@
-"""Training: a plan made from the data, one seed, learning rates, callbacks that keep the best model and resume a run."""
+"""Training: a plan made from the data, learning rates, and callbacks that keep the best model and resume a run."""
 
 from seglib.train.loop import Checkpoint, Preview, Progress, RefuseNaN, SwapAverage, callbacks, resume, seed, unchanged
 from seglib.train.plans import Plan, build, fit, plan

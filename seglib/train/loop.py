@@ -1,4 +1,4 @@
-"""Training: one seed, learning rates, and callbacks that keep the best model, resume a killed run and report."""
+"""Training: one seed, and callbacks that keep the best model, resume a killed run and report."""
 
 import contextlib
 import hashlib
@@ -24,7 +24,7 @@ def seed(number):
     keras.utils.set_random_seed(number)
 
 
-def callbacks(model, run_dir, lines=8):
+def callbacks(model, run_dir, lines=8, note=None):
     """The callbacks that every training of the course uses.
 
     - When training ends, ``best.keras`` holds the model of the epoch with the highest ``val_miou``.
@@ -37,6 +37,7 @@ def callbacks(model, run_dir, lines=8):
         model: the compiled model, with a metric named ``miou`` (:class:`seglib.metrics.ConfusionMatrix`).
         run_dir: the folder of this run; made if it is missing.
         lines: how many lines of progress to print at most, 1 or more.
+        note: mapping, as for ``json.dump``, that ``best.keras`` carries: :func:`seglib.runs.read_note`.
 
     Returns:
         A list of ``keras.callbacks.Callback``.
@@ -52,7 +53,7 @@ def callbacks(model, run_dir, lines=8):
     if not callable(rate) and not 0 < (rate := float(ops.convert_to_numpy(rate))) < math.inf:
         raise ValueError(f"a learning rate is a finite number above 0, got {rate}")
     path, best = _states.get(model.optimizer, (None, -1.0))
-    return [RefuseNaN(), SwapAverage(), Checkpoint(run_dir, path, best), Progress(lines)]
+    return [RefuseNaN(), SwapAverage(), Checkpoint(run_dir, path, best, note), Progress(lines)]
 
 
 # Per optimizer: (path of its run's state, best score), and its model as first described (a callback may set the rate).
@@ -111,9 +112,9 @@ class Checkpoint(keras.callbacks.Callback):
     ``path`` is that of the state (None saves none), ``best`` the score so far, below 0 for a run that has just begun.
     """
 
-    def __init__(self, run_dir, path, best):
+    def __init__(self, run_dir, path, best, note=None):
         super().__init__()
-        self.run_dir, self.path, self.best = Path(run_dir), path, best
+        self.run_dir, self.path, self.best, self.note = Path(run_dir), path, best, note
         self.run_dir.mkdir(parents=True, exist_ok=True)
         self.so_far = self.run_dir / f"{path.stem.replace('state', 'best-so-far') if path else 'best-so-far'}.keras"
 
@@ -136,6 +137,8 @@ class Checkpoint(keras.callbacks.Callback):
             _swap_average(self.model)
             self.model.save(beside)
             _swap_average(self.model)
+            if self.note:
+                runs.attach_note(beside, self.note)
             os.replace(beside, self.so_far)
         if epoch + 1 == self.params["epochs"]:  # before the state, which says that all is done
             self.on_train_end()

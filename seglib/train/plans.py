@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
-from keras import ops
 
-from seglib import augment, class_balance, losses, metrics, models, runs
+from seglib import augment, class_balance, losses, metrics, models
 from seglib.bridge import call_python
 from seglib.images import resize_image, resize_mask
 from seglib.train import loop
@@ -321,7 +320,7 @@ def _cut_views(plan, dataset):
 
     def cut(number, pair):
         pair = _resize({"images": pair["image"], "segmentation_masks": pair["mask"]}, plan.scale)
-        pair = views(pair, [7, number])
+        pair = views(pair, number + [7, 0])
         return pair["images"], pair["segmentation_masks"]
 
     pairs = dataset.val.shard(-(-dataset.counts["val"] // SAMPLE), 0)
