@@ -143,7 +143,7 @@ def build(plan, labels):
     loop.seed(plan.seed)
     model = getattr(models, plan.model)((None, None, 3), labels.num_classes, **plan.network)
     rate = keras.optimizers.schedules.PolynomialDecay(plan.rate, plan.steps, end_learning_rate=0.0, power=0.9)
-    options = {"weight_decay": 1e-2, "use_ema": True, "ema_momentum": 0.99}
+    options = {"weight_decay": 1e-2, "use_ema": True, "ema_momentum": min(0.99, 1 - 10 / max(plan.steps, 20))}
     if plan.frozen:
         encoder = model.get_layer("encoder")
         last = [layer.name for layer in encoder.layers].index(plan.frozen)
