@@ -14,9 +14,9 @@ PLANNED = "minutes steps epochs scale crop batch_size model filters rate augment
 MOST_PIXELS = 2**20  # that a model sees at once
 EXIT = "exit codes: 0 all is well, 1 something is wrong and said, 2 the command was not understood, 130 interrupted"
 MODEL = "a .keras file; or a checkpoint that comes with seglib: unet, deeplab_v3_plus, fcn_8s"
-DATA = """DATA is a name, such as streets/tiny or oxford_iiit_pet; two folders, of images and of masks of the same names; a
-COCO file and the folder of its images; or one folder of <image>/images/*.png and <image>/masks/*.png, a mask for each
-instance. Folders are split by chance, the same way each time; what is inferred is printed."""
+DATA = """DATA is a name, such as streets/tiny or oxford_iiit_pet; two folders, of images and of masks of the same
+names; a COCO file and the folder of its images; or one folder of <image>/images/*.png and <image>/masks/*.png, a mask
+an instance. Folders are split by chance, the same way each time; what is inferred is printed."""
 PLAN = "What is not said by an option is planned from the data, printed with its reasons, and kept in plan.json."
 
 
@@ -259,7 +259,7 @@ def _build_parser():
     add("--model", choices=("unet", "fcn", "deeplab_v3_plus"), help="(unet)")
     add("--filters", type=_whole_number, metavar="N", help="of the U-Net's first level")
     add("--rate", type=float, help="the highest learning rate (0.003)")
-    add("--augment", choices=("none", "light", "standard", "strong"), help="in place of the plan's")
+    add("--no-augment", dest="augment", action="store_const", const={}, help="images as they are")
     add("--seed", type=int, metavar="N", help="of weights, order and augmentation (0)")
 
     add = command(evaluate, "build/runs/mine/best.keras photos masks")
