@@ -71,9 +71,7 @@ def train(options):
     seen = [runs.sign_file(image) for split in ("train", "val") for image, _ in dataset.files.get(split, ())]
     table = getattr(getattr(dataset.read_mask, "__self__", None), "table", None)
     note = {"labels": asdict(dataset.labels), "ids": table and [*table.items()], "scale": plan.scale, "seen": seen}
-    done = training.fit(plan, dataset, options.out, recipe, note)
-    if done:
-        print(f"{options.out}: {done} of {plan.epochs} epochs were done")
+    training.fit(plan, dataset, options.out, recipe, note)
     best = options.out / "best.keras"
     if not best.is_file():
         raise ValueError(f"{best} is gone, but its run has ended; delete state-*.npz in that folder to train anew")
@@ -121,7 +119,7 @@ def evaluate(options):
     width = max(map(len, labels.names))
     for name, iou in zip(labels.names, matrix.iou(), strict=True):
         print(f"{name:<{width}}  IoU {iou:.3f}")
-    print(f"{dataset.name} {what}: mean IoU {matrix.mean_iou():.3f}, accuracy {matrix.accuracy():.3f}")
+    print(f"{dataset.name}, {what}: mean IoU {matrix.mean_iou():.3f}, accuracy {matrix.accuracy():.3f}")
     return 0
 
 

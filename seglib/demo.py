@@ -69,7 +69,8 @@ def find_models(folder):
     """Maps names to the ``.keras`` files in a folder and the folders in it: with labels first, shortened runs last."""
     folder = Path(folder)
     paths = sorted([*folder.glob("*.keras"), *folder.glob("*/*.keras")])
-    paths.sort(key=lambda path: ("-steps" in str(path), not path.with_name(predict.LABELS).is_file()))
+    named = lambda path: path.with_name(predict.LABELS).is_file() or "labels" in runs.read_note(path)  # noqa: E731
+    paths.sort(key=lambda path: ("-steps" in str(path), not named(path)))
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in paths}
 
 

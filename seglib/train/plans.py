@@ -160,12 +160,11 @@ def fit(plan, dataset, run_dir, recipe=None, note=None):
         run_dir: the folder of this run; made if it is missing.
         recipe: mapping, as for :func:`resume`, of what the plan does not say of the data.
         note: mapping, kept in ``best.keras`` (:func:`seglib.runs.read_note`).
-
-    Returns:
-        How many epochs were done before.
     """
     model = build(plan, dataset.labels)
     done = loop.resume(model, run_dir, {**(recipe or {}), **plan._asdict(), "reasons": None})
+    if done:
+        print(f"{run_dir}: {done} of {plan.epochs} epochs are done")
     each, log = plan.steps // plan.epochs, Path(run_dir) / "log.csv"
     kept = loop.callbacks(model, run_dir, lines=plan.epochs, note=note)
     model.fit(
@@ -178,7 +177,6 @@ def fit(plan, dataset, run_dir, recipe=None, note=None):
         verbose=0,
         callbacks=[*kept, keras.callbacks.CSVLogger(log, append=done > 0)],
     )
-    return done
 
 
 def _look_at(dataset):
@@ -239,7 +237,7 @@ def _choose_weights(pixels):
 
 def _choose_augment(facts, count):
     views = {"flip": 0.5, **({"saturation": 0.3, "hue": 10} if facts.in_colour else {})}
-    if facts.upright > 0.05:
+    if facts.upright > 0.1:
         views |= {"scale": [0.75, 1.5], "rotation": 10 if count < SAMPLE else 0, "brightness": 25, "contrast": 0.3}
         return views, f"{count} images, upright: the classes of upper and lower halves differ"
     views |= {"scale": [0.8, 1.25], "rotation": 180, "brightness": 15, "contrast": 0.2}
