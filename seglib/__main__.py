@@ -113,8 +113,8 @@ def evaluate(options):
     if known.num_classes != labels.num_classes:
         raise ValueError(f"{options.model} has {known.num_classes} classes, {dataset.name} has {labels.num_classes}")
     matrix = metrics.ConfusionMatrix(labels.num_classes, labels.ignore_id)
-    what, pairs = _choose_pairs(dataset, options.split, set(note.get("seen", ())))
-    for pair in tqdm(pairs, desc="images", disable=None, delay=2):
+    what, count, pairs = _choose_pairs(dataset, options.split, set(note.get("seen", ())))
+    for pair in tqdm(pairs, total=count, desc="images", disable=None, delay=2):
         matrix.update_state(pair["mask"], method(model, pair["image"]))
     width = max(map(len, labels.names))
     for name, iou in zip(labels.names, matrix.iou(), strict=True):
@@ -142,10 +142,10 @@ def _open_model(options):
     from seglib import checkpoints, runs
     from seglib import predict as predicting
 
-    path, scale = Path(options.model), 1
+    path, scale = Path(options.model), None
     if path.suffix not in ("", ".npz"):
         model, beside = predicting.load_model(path), path
-        scale = runs.read_note(path).get("scale", 1)
+        scale = runs.read_note(path).get("scale")
     else:
         model, beside = checkpoints.load(path.stem), checkpoints.FOLDER / path.stem
         if not (options.size or options.tile):
@@ -179,18 +179,18 @@ def _load_data(options, note=(), **shares):
 
 
 def _choose_pairs(dataset, split, seen):
-    """What is scored, in words, and its pairs: the split, or all whose images are not among those ``seen``."""
+    """What is scored, in words, how many pairs, and these: of the split, or all whose images are not ``seen``."""
     from seglib import runs
     from seglib.data.dataset import read_pair
 
     if split or not (seen and any(dataset.files.values())):
         split = split or "test"
-        return split, list(dataset.split(split).as_numpy_iterator())
+        return split, dataset.counts.get(split), dataset.split(split).as_numpy_iterator()
     files = [pair for pairs in dataset.files.values() for pair in pairs if runs.sign_file(pair[0]) not in seen]
     if not files:
         raise ValueError(f"{dataset.name}: training has seen all of these images; --split train scores them still")
     pairs = (dict(zip(("image", "mask"), read_pair(*pair, dataset.read_mask), strict=True)) for pair in files)
-    return f"{len(files)} images that training has not seen", pairs
+    return f"{len(files)} images that training has not seen", len(files), pairs
 
 
 def _find_images(sources):
@@ -207,8 +207,8 @@ def _find_images(sources):
     return found
 
 
-def _make_method(size=None, tta=False, crf=False, tile=None, scale=1):
-    """``method(model, image)`` → ids, as the options say; large images are predicted tile by tile."""
+def _make_method(size=None, tta=False, crf=False, tile=None, scale=None):
+    """``method(model, image)`` → ids, as the options say; where the scale is known, large images tile by tile."""
     from seglib import crf as fields
     from seglib import predict as predicting
 
@@ -217,8 +217,9 @@ def _make_method(size=None, tta=False, crf=False, tile=None, scale=1):
 
     def infer(model, image):
         image = predicting.to_image(image)
-        scaled = model if size or scale == 1 else predicting.Scaled(model, scale)
-        if tile or not (tta or crf or size) and scale**2 * image.shape[0] * image.shape[1] > MOST_PIXELS:
+        scaled = predicting.Scaled(model, scale) if scale and not size else model
+        is_large = scale and scale**2 * image.shape[0] * image.shape[1] > MOST_PIXELS
+        if tile or is_large and not (tta or crf or size):
             side = tile or round(512 / scale / 32) * 32
             return predicting.tiled(scaled, image, side, min(64, side // 64 * 32))
         probs = (predicting.tta if tta else predicting.probabilities)(scaled, image, size)

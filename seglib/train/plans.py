@@ -99,12 +99,14 @@ def plan(dataset, minutes=None, filters=None, **chosen):
         The plan. The same pairs give the same plan, up to the steps that ``minutes`` allow.
 
     Raises:
-        ValueError: a split that is missing.
+        ValueError: a split that is missing, or a scale that is not above 0.
         TypeError: a field that a plan has not.
     """
     chosen = {name: value for name, value in chosen.items() if value is not None}
     facts, why = _look_at(dataset), {}
     scale = chosen.get("scale", round(min(1, max(WIDTH / facts.thin, SHORTER / min(facts.size))), 2))
+    if not 0 < scale < math.inf:
+        raise ValueError(f"the scale is a factor above 0, got {scale}")
     size = tuple(max(1, round(scale * side)) for side in facts.size)
     why["scale"] = f"of images {_show(facts.size, '×')}, in which thinner classes are {facts.thin:.1f} pixels wide"
     # An image's form; multiples of 32, unless the image is smaller.
