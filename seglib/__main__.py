@@ -107,7 +107,7 @@ def evaluate(options):
     from seglib import metrics, runs
 
     model, known, method = _open_model(options)
-    note = runs.read_note(options.model) if Path(options.model).is_file() else {}
+    note = runs.read_note(options.model)
     dataset = _load_data(options, note, **({} if options.split else {"val": 0, "test": 0}) if note.get("seen") else {})
     labels = dataset.labels
     if known.num_classes != labels.num_classes:

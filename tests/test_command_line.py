@@ -61,6 +61,17 @@ class TestPredict:
         np.testing.assert_array_equal(images.read_mask(path), expected)
         np.testing.assert_array_equal(np.asarray(Image.open(path).convert("RGB")), MAP.to_rgb(expected))
 
+    @pytest.mark.parametrize("most", [2**20, 100], ids=["whole", "tiles"])
+    def test_a_model_of_train_predicts_at_the_scale_of_its_plan(self, model, photo, tmp_path, monkeypatch, most):
+        noted = shutil.copy(model, tmp_path / "noted.keras")
+        runs.attach_note(noted, {"labels": {"names": ["a", "b", "c"]}, "scale": 0.5})
+        monkeypatch.setattr(command_line, "MOST_PIXELS", most)
+        assert run("predict", noted, photo, "--out", tmp_path / "out") == 0
+        scaled, image = predict.Scaled(predict.load_model(noted), 0.5), images.read_image(photo)
+        expected = predict.segment(scaled, image) if most > 600 else predict.tiled(scaled, image, 1024, 64)
+        np.testing.assert_array_equal(images.read_mask(tmp_path / "out" / "photo.png"), expected)
+        assert json.loads((tmp_path / "out" / "run.json").read_text())["classes"] == ["a", "b", "c"]
+
     def test_a_folder_and_again(self, model, photo, tmp_path, capsys):
         (photo.parent / "notes.txt").write_text("no image")
         (photo.parent / "._photo.png").write_text("what macOS leaves")
