@@ -102,7 +102,7 @@ def attach_note(path, note):
 
 def read_note(path):
     """What :func:`attach_note` put into a ``.keras`` file; an empty mapping for any other file."""
-    if not (Path(path).is_file() and zipfile.is_zipfile(path)):
+    if not zipfile.is_zipfile(path):
         return {}
     with zipfile.ZipFile(path) as archive:
         return json.loads(archive.read(NOTE)) if NOTE in archive.namelist() else {}

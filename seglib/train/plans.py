@@ -115,6 +115,7 @@ def plan(dataset, minutes=None, filters=None, **chosen):
     model = chosen.get("model", "unet")
     network, frozen, why["network"] = _choose_network(facts, scale, model)
     network |= {"filters": filters} if filters and model == "unet" else {}
+    why["frozen"] = "all photographs share what the first layers see" if frozen else "nothing is pretrained"
     batch_size, why["batch_size"] = _choose_batch_size(crop, network.get("filters", 16))
     class_weights, why["class_weights"] = _choose_weights(facts.pixels)
     views, why["augment"] = _choose_augment(facts, dataset.counts["train"])
