@@ -18,9 +18,10 @@ from seglib.train import loop
 from seglib.train.rates import DiscriminativeAdamW, Warmup
 
 SAMPLE = 100  # so many pairs are looked at, and validated with
-STEPS = 1000  # unless the time allowed is said
+PIXELS = 2e8  # of crops in all, unless the time or the steps are said
 WIDTH, SHORTER = 5, 256  # pixels that the thinner classes, and an image's shorter side, keep at the plan's scale
 CROP, VIEW = 224**2, 2**20  # pixels of a crop, as of ImageNet's images, and of an image in validation at most
+EARLY = 0.57  # of the steps; then about as much time is spent on small crops as on large ones
 BYTES = 6000  # of memory in a training step, for each pixel of a crop
 NETWORKS = {"unet": {"depth": 5, "filters": 16}, "fcn": {"backbone": "small"}, "deeplab_v3_plus": {}}
 PRETRAINED = {"filters": 32, "encoder": "efficientnet_lite0", "weights": "imagenet"}
@@ -31,6 +32,7 @@ class Plan(NamedTuple):
 
     Attributes:
         scale: the factor of the images' own sizes, in training as in prediction.
+        early: scale and crop are smaller by this factor in the first ``EARLY`` of the steps: progressive resizing.
         crop, batch_size: (height, width) of what is cut from the scaled images, and how many crops are in a step.
         steps, epochs: training steps in all, and into how many equal parts they are divided; each ends with validation.
         model, network: the name of a function of :mod:`seglib.models`, and its options.
@@ -45,6 +47,7 @@ class Plan(NamedTuple):
     """
 
     scale: float
+    early: float
     crop: tuple
     batch_size: int
     steps: int
@@ -91,7 +94,7 @@ def plan(dataset, minutes=None, filters=None, **chosen):
     Args:
         dataset: a :class:`~seglib.data.Dataset` with a train and a val split.
         minutes: how long to train on this machine; some steps are timed to turn it into ``steps``, here and only here.
-            None: 1,000 steps.
+            None: so many that 200 million pixels are seen, 1,000 to 3,000.
         filters: of the U-Net's first level, with an encoder of its decoder's; None: 16 and 32.
         **chosen: fields of :class:`Plan`, such as ``seed=1`` or ``model="fcn"``; those that are None are planned.
 
@@ -116,21 +119,29 @@ def plan(dataset, minutes=None, filters=None, **chosen):
     network, frozen, why["network"] = _choose_network(facts, scale, model)
     network |= {"filters": filters} if filters and model == "unet" else {}
     why["frozen"] = "all photographs share what the first layers see" if frozen else "nothing is pretrained"
+    early, why["early"] = (0.67, "larger parts of an image are learnt first") if frozen else (1, "what is small counts")
     batch_size, why["batch_size"] = _choose_batch_size(crop, network.get("filters", 16))
     class_weights, why["class_weights"] = _choose_weights(facts.pixels)
     views, why["augment"] = _choose_augment(facts, dataset.counts["train"])
     smaller, why["view"] = min(1, math.sqrt(VIEW / math.prod(size))), "the images at this scale"
-    made = dict(scale=scale, crop=crop, batch_size=batch_size, steps=STEPS, epochs=20, model=model, network=network)
-    made |= dict(frozen=frozen, rate=3e-3, class_weights=class_weights, augment=views)
+    made = dict(scale=scale, early=early, crop=crop, batch_size=batch_size, steps=1, epochs=1, model=model)
+    made |= dict(network=network, frozen=frozen, rate=3e-3, class_weights=class_weights, augment=views)
     made |= {"view": tuple(round(smaller * side) for side in size)}
     made = Plan(**made | chosen | {"crop": crop})
-    if minutes and "steps" not in chosen:
-        seconds = _time_step(made, dataset)
-        made = made._replace(steps=max(1, round(0.85 * 60 * minutes / seconds)))
-        why["steps"] = f"{minutes:g} minutes at {seconds:.2f} s, and validation"
+    share = 1 - EARLY * (made.early < 1) * (1 - made.early**2)  # of the work, were all crops large
+    pixels = share * made.batch_size * math.prod(crop)
+    if "steps" not in chosen:
+        steps, why["steps"] = np.clip(PIXELS / pixels, 1000, 3000), "unless minutes are allowed"
+        if minutes:
+            seconds = share * _time_step(made, dataset)
+            steps, why["steps"] = (
+                0.85 * 60 * minutes / seconds,
+                f"{minutes:g} minutes at {seconds:.2f} s, and validation",
+            )
+        made = made._replace(steps=max(1, round(steps)))
     # Validation has no gradients, a third of the work: with so many epochs it takes a tenth of the time.
     validated = min(dataset.counts["val"], SAMPLE) * math.prod(made.view)
-    epochs = int(np.clip(0.3 * made.steps * made.batch_size * math.prod(crop) / validated, 5, 20))
+    epochs = int(np.clip(0.3 * made.steps * pixels / validated, 5, 20))
     epochs, why["epochs"] = min(chosen.get("epochs", epochs), made.steps), "validation takes a tenth of the time"
     reasons = why | dict.fromkeys(chosen, "chosen")
     return made._replace(steps=made.steps // epochs * epochs, epochs=epochs, reasons=reasons)
@@ -250,7 +261,7 @@ def _choose_augment(facts, count):
 
 def _time_step(plan, dataset):
     """The seconds of a training step, its batch included: the median of eight, after two that are slower."""
-    model, batches, seconds = build(plan, dataset.labels), iter(_draw_batches(plan, dataset)), []
+    model, batches, seconds = build(plan, dataset.labels), iter(_draw_stage(plan, dataset)), []
     for _ in range(10):
         began = time.perf_counter()
         model.train_on_batch(*(np.asarray(part) for part in next(batches)))
@@ -259,7 +270,18 @@ def _time_step(plan, dataset):
 
 
 def _draw_batches(plan, dataset, start=0):
-    """Batches without end, from step ``start`` on: crops of the training images at the plan's scale, augmented."""
+    """Batches without end, from step ``start`` on: small crops first, if the plan says so."""
+    turn = round(EARLY * plan.steps) if plan.early < 1 else 0
+    late = _draw_stage(plan, dataset, max(start, turn))
+    if start >= turn:
+        return late
+    crop = [max(32, round(plan.early * side / 32) * 32) for side in plan.crop]
+    early = plan._replace(scale=plan.early * plan.scale, crop=crop)
+    return _draw_stage(early, dataset, start).take(turn - start).concatenate(late)
+
+
+def _draw_stage(plan, dataset, start=0):
+    """Crops of the training images at the plan's scale, augmented."""
     low, high = plan.augment.get("scale", (1, 1))
     reduced = min(1, plan.scale * high)  # with antialiasing; the rest by the augmentation
     ranges = plan.augment | {"scale": (plan.scale * low / reduced, plan.scale * high / reduced)}
