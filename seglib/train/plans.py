@@ -128,23 +128,8 @@ def plan(dataset, minutes=None, filters=None, **chosen):
     made |= dict(network=network, frozen=frozen, rate=3e-3, class_weights=class_weights, augment=views)
     made |= {"view": tuple(round(smaller * side) for side in size)}
     made = Plan(**made | chosen | {"crop": crop})
-    share = 1 - EARLY * (made.early < 1) * (1 - made.early**2)  # of the work, were all crops large
-    pixels = share * made.batch_size * math.prod(crop)
-    if "steps" not in chosen:
-        steps, why["steps"] = np.clip(PIXELS / pixels, 1000, 3000), "unless minutes are allowed"
-        if minutes:
-            seconds = share * _time_step(made, dataset)
-            steps, why["steps"] = (
-                0.85 * 60 * minutes / seconds,
-                f"{minutes:g} minutes at {seconds:.2f} s, and validation",
-            )
-        made = made._replace(steps=max(1, round(steps)))
-    # Validation has no gradients, a third of the work: with so many epochs it takes a tenth of the time.
-    validated = min(dataset.counts["val"], SAMPLE) * math.prod(made.view)
-    epochs = int(np.clip(0.3 * made.steps * pixels / validated, 5, 20))
-    epochs, why["epochs"] = min(chosen.get("epochs", epochs), made.steps), "validation takes a tenth of the time"
-    reasons = why | dict.fromkeys(chosen, "chosen")
-    return made._replace(steps=made.steps // epochs * epochs, epochs=epochs, reasons=reasons)
+    steps, epochs = _choose_steps(made, dataset, minutes, chosen, why)
+    return made._replace(steps=steps, epochs=epochs, reasons=why | dict.fromkeys(chosen, "chosen"))
 
 
 def build(plan, labels):
@@ -257,6 +242,24 @@ def _choose_augment(facts, count):
     views |= {"scale": [0.8, 1.25], "rotation": 180, "brightness": 15, "contrast": 0.2}
     views |= {"elastic": 3} if count < SAMPLE else {}
     return views, f"{count} images, whose upper and lower halves hold the same classes"
+
+
+def _choose_steps(plan, dataset, minutes, chosen, why):
+    share = 1 - EARLY * (1 - plan.early**2)  # of the work, were all crops large
+    pixels = share * plan.batch_size * math.prod(plan.crop)
+    steps, why["steps"] = np.clip(PIXELS / pixels, 1000, 3000), "the default; --minutes allow more or fewer"
+    if minutes:
+        seconds = share * _time_step(plan, dataset)
+        steps, why["steps"] = 0.85 * 60 * minutes / seconds, f"{minutes:g} minutes at {seconds:.2f} s, and validation"
+    steps = chosen.get("steps", max(1, round(steps)))
+    # Validation has no gradients, a third of the work: with so many epochs it takes a tenth of the time.
+    validated = min(dataset.counts["val"], SAMPLE) * math.prod(plan.view)
+    epochs, why["epochs"] = (
+        int(np.clip(0.3 * steps * pixels / validated, 5, 20)),
+        "validation takes a tenth of the time",
+    )
+    epochs = min(chosen.get("epochs", epochs), steps)
+    return steps // epochs * epochs, epochs
 
 
 def _time_step(plan, dataset):
