@@ -53,6 +53,7 @@ class TestChoices:
         assert scene.network["encoder"] == "efficientnet_lite0" and scene.frozen and scene.augment["rotation"] == 10
         assert cells.network == lines.network == {"depth": 5, "filters": 16} and cells.frozen is lines.frozen is None
         assert "grey" in cells.reasons["network"] and "full resolution" in lines.reasons["network"]
+        assert scene.early == lines.early == 1  # of large photographs alone
         assert cells.augment["rotation"] == 180 and cells.augment["elastic"] and "hue" not in cells.augment
 
     def test_class_weights_where_a_class_is_rare(self, tmp_path):
@@ -89,6 +90,16 @@ class TestChoices:
 
 
 class TestBatches:
+    def test_small_crops_come_first(self, tmp_path):
+        """Of 10 steps, 6 have crops of ⅔ · 96 = 64 pixels at ⅔ of the scale; the order goes on behind them."""
+        plan = train.plan(dataset := write_pairs(tmp_path, 10, (96, 96), below), steps=10, epochs=1, early=0.67)
+        draw = train.plans._draw_batches
+        whole = [batch for _, batch in zip(range(8), draw(plan, dataset).as_numpy_iterator(), strict=False)]
+        assert [len(masks[0]) for _, masks in whole] == [64] * 6 + [96] * 2
+        for start in (5, 7):
+            for batch, other in zip(whole[start:], draw(plan, dataset, start).as_numpy_iterator(), strict=False):
+                np.testing.assert_array_equal(batch[0], other[0])
+
     def test_they_go_on_at_any_step(self, tmp_path):
         """Eight pairs are two batches of three an epoch, so that step 5 is the second of the third."""
         dataset = write_pairs(tmp_path, 10, (32, 48), below, grey=True)

@@ -119,7 +119,8 @@ def plan(dataset, minutes=None, filters=None, **chosen):
     network, frozen, why["network"] = _choose_network(facts, scale, model)
     network |= {"filters": filters} if filters and model == "unet" else {}
     why["frozen"] = "all photographs share what the first layers see" if frozen else "nothing is pretrained"
-    early, why["early"] = (0.67, "larger parts of an image are learnt first") if frozen else (1, "what is small counts")
+    in_turn = bool(frozen) and min(crop) >= 128
+    early, why["early"] = (0.67, "larger parts of an image are learnt first") if in_turn else (1, "details count")
     batch_size, why["batch_size"] = _choose_batch_size(crop, network.get("filters", 16))
     class_weights, why["class_weights"] = _choose_weights(facts.pixels)
     views, why["augment"] = _choose_augment(facts, dataset.counts["train"])
