@@ -255,10 +255,8 @@ def _choose_steps(plan, dataset, minutes, chosen, why):
     steps = chosen.get("steps", max(1, round(steps)))
     # Validation has no gradients, a third of the work: with so many epochs it takes a tenth of the time.
     validated = min(dataset.counts["val"], SAMPLE) * math.prod(plan.view)
-    epochs, why["epochs"] = (
-        int(np.clip(0.3 * steps * pixels / validated, 5, 20)),
-        "validation takes a tenth of the time",
-    )
+    epochs = int(np.clip(0.3 * steps * pixels / validated, 5, 20))
+    why["epochs"] = "validation takes a tenth of the time"
     epochs = min(chosen.get("epochs", epochs), steps)
     return steps // epochs * epochs, epochs
 
