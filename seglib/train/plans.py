@@ -153,7 +153,7 @@ def build(plan, labels):
 
 
 def fit(plan, dataset, run_dir, recipe=None, note=None):
-    """Trains the network of a plan, or goes on with a run that was killed, up to ``best.keras`` and ``log.csv``.
+    """Trains the network of a plan, or goes on with a run that was killed, up to ``best.keras`` and ``log.jsonl``.
 
     Args:
         plan, dataset: a :class:`Plan`, and the :class:`~seglib.data.Dataset` that it was made for.
@@ -165,7 +165,14 @@ def fit(plan, dataset, run_dir, recipe=None, note=None):
     done = loop.resume(model, run_dir, {**(recipe or {}), **plan._asdict(), "reasons": None})
     if done:
         print(f"{run_dir}: {done} of {plan.epochs} epochs are done")
-    each, log = plan.steps // plan.epochs, Path(run_dir) / "log.csv"
+    each, log = plan.steps // plan.epochs, Path(run_dir) / "log.jsonl"
+    if not done:
+        log.unlink(missing_ok=True)
+
+    def add(epoch, logs):
+        with log.open("a") as file:
+            print(json.dumps({name: float(value) for name, value in logs.items()}), file=file)
+
     kept = loop.callbacks(model, run_dir, lines=plan.epochs, note=note)
     model.fit(
         _draw_batches(plan, dataset, done * each),
@@ -175,7 +182,7 @@ def fit(plan, dataset, run_dir, recipe=None, note=None):
         epochs=plan.epochs,
         shuffle=False,
         verbose=0,
-        callbacks=[*kept, keras.callbacks.CSVLogger(log, append=done > 0)],
+        callbacks=[*kept, keras.callbacks.LambdaCallback(on_epoch_end=add)],
     )
 
 
