@@ -258,11 +258,11 @@ def _choose_steps(plan, dataset, minutes, chosen, why):
     steps, why["steps"] = np.clip(PIXELS / pixels, 1000, 3000), "the default; --minutes allow more or fewer"
     if minutes:
         seconds = share * _time_step(plan, dataset)
-        steps, why["steps"] = 0.85 * 60 * minutes / seconds, f"{minutes:g} minutes at {seconds:.2f} s, and validation"
+        steps, why["steps"] = 0.8 * 60 * minutes / seconds, f"{minutes:g} minutes at {seconds:.2f} s, and validation"
     steps = chosen.get("steps", max(1, round(steps)))
-    # Validation has no gradients, a third of the work: with so many epochs it takes a tenth of the time.
+    # Validation costs about half of training for a pixel: with so many epochs it takes a tenth of the time.
     validated = min(dataset.counts["val"], SAMPLE) * math.prod(plan.view)
-    epochs = int(np.clip(0.3 * steps * pixels / validated, 5, 20))
+    epochs = int(np.clip(0.2 * steps * pixels / validated, 5, 20))
     why["epochs"] = "validation takes a tenth of the time"
     epochs = min(chosen.get("epochs", epochs), steps)
     return steps // epochs * epochs, epochs
