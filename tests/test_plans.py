@@ -76,7 +76,7 @@ class TestChoices:
         assert plan.reasons["crop"] == "chosen" and "crop          16 16: chosen" in str(plan)
         monkeypatch.setattr("seglib.train.plans._time_step", lambda plan, dataset: 0.5)
         timed = train.plan(dataset, minutes=10)
-        assert 900 < timed.steps <= 1020 and "0.50 s" in timed.reasons["steps"]  # 600 s, of which a fifth is for validation
+        assert 900 < timed.steps <= 1020 and "0.50 s" in timed.reasons["steps"]  # a fifth of 600 s is for validation
         with pytest.raises(TypeError, match="colour"):
             train.plan(dataset, colour=1)
 
