@@ -7,8 +7,8 @@ KerasHub succeeds KerasCV; the course does not need it, so it has an environment
 arguments with random weights for 8 classes: nothing is downloaded.
 
 Columns: ``output_stride`` is the image's height over that of the encoder's last map, ``output`` what comes back
-(logits, or probabilities that add up to 1), ``sizes`` the sizes of images that one network takes and gives back, and ``unused``
-counts trainable weights on which no output depends. ``call`` is what a user types.
+(logits, or probabilities that add up to 1), ``sizes`` the sizes of images that one network takes and gives back, and
+``unused`` counts trainable weights on which no output depends. ``call`` is what a user types.
 """
 
 import csv
