@@ -292,7 +292,7 @@ MISTAKES = {
         Mistake("Softmax runs over", "axis=1", "axis=0"),
         Mistake("starts with q = P", "q = probs", "q = np.full(probs.shape, 1 / probs.shape[1])"),
         Mistake("Costs raise", "np.log(probs) - costs", "np.log(probs) + costs"),
-        Mistake("network is forgotten", "np.log(probs) - costs", "-costs"),
+        Mistake("network has no say", "np.log(probs) - costs", "-costs"),
         Mistake("logarithm of P is missing", "np.log(probs)", "probs"),
         Mistake(
             "see new values",
@@ -304,7 +304,7 @@ MISTAKES = {
         ),
         Mistake("sends a message to itself", "kernel - np.diag(np.diag(kernel))", "kernel"),
         Mistake("compatibility is not used", "@ compatibility", "@ (1 - np.eye(q.shape[1]))"),
-        Mistake("takes the place of the network", "np.log(probs)", "np.log(q)"),
+        Mistake("takes the place of P", "np.log(probs)", "np.log(q)"),
     ],
     "05-rates": [
         Mistake("taken for positions", "-(-side // output_stride)", "side"),
