@@ -319,12 +319,11 @@ MISTAKES = {
         Mistake("Take the argmax", "refined.argmax(axis=-1)", "refined"),
         Mistake("one id per pixel", "refined.argmax(axis=-1)", "refined.argmax(axis=-1).ravel()"),
         Mistake("most probable class", "refined.argmax", "refined.argmin"),
-        Mistake("taken for road", "sigma_beta=12", "sigma_beta=40"),
-        Mistake(
-            "smoothness kernel outvotes", "w1=10, w2=0, sigma_alpha=20, sigma_beta=12", "w1=0, w2=10, sigma_gamma=5"
-        ),
+        Mistake("Poles and cars are lost", "sigma_beta=12", "sigma_beta=40"),
+        Mistake("smoothness kernel outvotes", "w2=0", "w2=10, sigma_gamma=3"),
+        Mistake("taken for road", "(probs, smooth, ", "(probs, image, "),
         Mistake("hardly better", "smooth, w1=10, w2=0, sigma_alpha=20, sigma_beta=12", "image, sigma_beta=5"),
-        Mistake("tried a filter", "(probs, smooth, ", "(probs, image, "),
+        Mistake("It is below the bar", "w1=10, w2=0, sigma_alpha=20, ", ""),
     ],
     "09-convolution": [
         Mistake("biases are missing", "[weights[None, None], biases]", "[weights[None, None], 0 * biases]"),
