@@ -333,16 +333,15 @@ MISTAKES = {
         Mistake("without labels has no loss", "if scored.size == 0:", "if scored is None:"),
     ],
     "06-half": [
-        Mistake("overflows. Cast", 'dtype, axes = "float32"', 'dtype, axes = "float16"'),
+        Mistake("The result is", 'dtype, axes = "float32"', 'dtype, axes = "float16"'),
         Mistake(
-            "cast too late",
+            "Cast before the sums",
             "ops.sum(truth + probs, axis=axes)",
             'ops.cast(ops.sum(ops.cast(truth + probs, "float16"), axis=axes), dtype)',
         ),
         Mistake("is a sum over the pixels", "-ops.mean(ops.sum", "-ops.sum(ops.sum"),
         Mistake("Dice coefficient is added", "cross_entropy + 1 - ops.mean", "cross_entropy + ops.mean"),
         Mistake("give log 0", "ops.log_softmax(logits)", "ops.log(ops.softmax(logits))"),
-        Mistake("The result is", "return cross_entropy + 1 -", 'return ops.cast(cross_entropy, "float16") + 1 -'),
     ],
     "06-rare": [
         Mistake("use max_steps", "take(max_steps)", "take(max_steps + 1)"),
