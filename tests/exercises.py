@@ -346,13 +346,13 @@ MISTAKES = {
     "06-rare": [
         Mistake("use max_steps", "take(max_steps)", "take(max_steps + 1)"),
         Mistake(
-            "near the plain cross-entropy",
+            "near the plain training",
             '{"cross_entropy": 1, "dice": 1}, class_weights=weights',
             '{"cross_entropy": 1}',
         ),
-        Mistake("rare classes weigh more", "class_weights=weights", "class_weights=1 / weights**2"),
-        Mistake("Poles alone", "class_weights=weights", "class_weights=[1, 1, 1, 1, 1, 4, 1, 0.5]"),
-        Mistake("other classes pay", "class_weights=weights", "class_weights=weights**6"),
+        Mistake("Neither is found", "class_weights=weights", "class_weights=1 / weights"),
+        Mistake("Poles alone", "class_weights=weights", "class_weights=[1, 1, 1, 1, 1, 4, 1, 1]"),
+        Mistake("other classes pay", "class_weights=weights", "class_weights=(pixels.sum() / pixels.sum(axis=0)) ** 3"),
     ],
     "09-convolution": [
         Mistake("biases are missing", "[weights[None, None], biases]", "[weights[None, None], 0 * biases]"),
