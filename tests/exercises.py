@@ -346,7 +346,7 @@ MISTAKES = {
     "06-rare": [
         Mistake("use max_steps", "take(max_steps)", "take(max_steps + 1)"),
         Mistake(
-            "near the plain training",
+            "as with the plain loss",
             '{"cross_entropy": 1, "dice": 1}, class_weights=weights',
             '{"cross_entropy": 1}',
         ),
