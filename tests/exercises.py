@@ -379,8 +379,8 @@ MISTAKES = {
         Mistake("argument seed is not used", "default_rng(seed)", "default_rng()"),
     ],
     "07-threshold": [
-        Mistake("below 0.75", "np.ceil(recall", "np.floor(recall"),
-        Mistake("threshold is too low", "ranked[int(np.ceil(recall * len(ranked))) - 1]", "ranked[-1]"),
+        Mistake("below 0.75", "ranked[np.argmax(recalls >= recall)]", "ranked[int(recall * len(ranked)) - 1]"),
+        Mistake("threshold is too low", "ranked[np.argmax(recalls >= recall)]", "ranked[-1]"),
         Mistake("Every labelled pixel is ranked", "np.sort(scores[is_object])", "np.sort(scores)"),
         Mistake("false positives", "mask != ignore_id", "mask < 256"),
         Mistake("the recall. Precision", "is_object[found].mean()", "found[is_object].mean()"),
@@ -477,7 +477,7 @@ MISTAKES = {
     ],
     "08-polygons": [
         Mistake("twice too large", ") / 2)", "))"),
-        Mistake("turns the other way", "abs(np.sum", "(np.sum"),
+        Mistake("in the other direction", "abs(np.sum", "(np.sum"),
         Mistake(
             "last corner to the first",
             "x * np.roll(y, -1) - np.roll(x, -1) * y",
@@ -487,10 +487,10 @@ MISTAKES = {
         Mistake("hole is left out", "areas[0] - sum(areas[1:])", "areas[0]"),
     ],
     "08-dark": [
-        Mistake("Nothing is regained", "encode(gain * light)", "np.float32(image)"),
+        Mistake("Nothing is recovered", "encode(gain * light)", "np.float32(image)"),
         Mistake("Images as they were drawn", "0.17 / light.mean()", "16"),
-        Mistake("in moderate darkness", "encode(gain * light)", "np.clip(image + 101.0 - image.mean(), 0, 255)"),
-        Mistake("in deep darkness", "0.17 / light.mean()", "min(0.17 / light.mean(), 4)"),
+        Mistake("at up to four stops", "encode(gain * light)", "np.clip(image + 101.0 - image.mean(), 0, 255)"),
+        Mistake("at more than four stops", "0.17 / light.mean()", "min(0.17 / light.mean(), 4)"),
         Mistake("one id per pixel", "predict.segment(", "predict.probabilities("),
     ],
 }
