@@ -495,6 +495,179 @@ MISTAKES = {
             "one id per pixel", "describe(new_images), num_classes)", "describe(new_images), num_classes)[..., None]"
         ),
     ],
+    "07-dice": [
+        Mistake("turns IoU into Dice", "dice / (2 - dice)", "2 * dice / (1 + dice)"),
+        Mistake("Dice is halved", "dice / (2 - dice)", "dice / 2"),
+        Mistake(
+            "mean Dice is converted",
+            "np.mean(dice / (2 - dice), axis=1)",
+            "np.mean(dice, axis=1) / (2 - np.mean(dice, axis=1))",
+        ),
+        Mistake("over the networks", "axis=1", "axis=0"),
+        Mistake("score for each class", "np.mean(dice / (2 - dice), axis=1)", "dice / (2 - dice)"),
+    ],
+    "07-absent": [
+        Mistake(
+            "mean over images",
+            "    total = np.sum(matrices, axis=0)",
+            "    if len(matrices) > 1:\n        return np.mean([mean_iou(one[None]) for one in matrices])\n"
+            "    total = np.sum(matrices, axis=0)",
+        ),
+        Mistake("counts as 0", "np.mean(hits[occurs] / unions[occurs])", "np.mean(hits / np.maximum(unions, 1))"),
+        Mistake(
+            "counts as 1",
+            "np.mean(hits[occurs] / unions[occurs])",
+            "np.mean(np.divide(hits + ~occurs, unions + ~occurs))",
+        ),
+        Mistake("score is nan", "np.mean(hits[occurs] / unions[occurs])", "np.mean(hits / unions)"),
+        Mistake("intersection twice", " - hits", ""),
+        Mistake("micro IoU", "np.mean(hits[occurs] / unions[occurs])", "hits.sum() / unions.sum()"),
+        Mistake("always missed", "unions > 0", "hits > 0"),
+        Mistake("only predicted", "unions > 0", "total.sum(axis=1) > 0"),
+    ],
+    "07-averages": [
+        Mistake("accuracy", "unions.sum()", "true.sum()  # of the pixels"),
+        Mistake("exchanged", "return micro, macro", "return macro, micro"),
+        Mistake("mean recall", "np.mean(hits / unions)", "np.mean(hits / true)"),
+        Mistake("sum to 1", ") / true.sum()", ")"),
+        Mistake("those of the predictions", "true * hits", "predicted * hits"),
+    ],
+    "07-interval": [
+        Mistake(
+            "Take the same drawn images",
+            "both[drawn].sum(axis=0)",
+            "[one[rng.integers(0, len(one), len(one))].sum(axis=0) for one in (first, second)]",
+        ),
+        Mistake("Draw with replacement", "rng.integers(0, len(both), len(both))", "rng.permutation(len(both))"),
+        Mistake(
+            "means over images",
+            "metrics.mean_iou(both[drawn].sum(axis=0))",
+            "metrics.mean_iou(both[drawn]).mean(axis=0)",
+        ),
+        Mistake(
+            "Draw whole images",
+            "both[drawn].sum(axis=0)",
+            "[rng.multinomial(one.sum(), one.ravel() / one.sum()).reshape(one.shape) for one in both.sum(axis=0)]",
+        ),
+        Mistake("90 % interval", "[0.025, 0.975]", "[0.05, 0.95]"),
+        Mistake("sign", "scores[1] - scores[0]", "scores[0] - scores[1]"),
+        Mistake("argument seed is not used", "default_rng(seed)", "default_rng()"),
+    ],
+    "07-threshold": [
+        Mistake("below 0.75", "ranked[np.argmax(recalls >= recall)]", "ranked[int(recall * len(ranked)) - 1]"),
+        Mistake("threshold is too low", "ranked[np.argmax(recalls >= recall)]", "ranked[-1]"),
+        Mistake("Every labelled pixel is ranked", "np.sort(scores[is_object])", "np.sort(scores)"),
+        Mistake("false positives", "mask != ignore_id", "mask < 256"),
+        Mistake("the recall. Precision", "is_object[found].mean()", "found[is_object].mean()"),
+        Mistake("not found. A pixel", "scores >= threshold", "scores > threshold"),
+    ],
+    "07-boundary": [
+        Mistake("All pixels of the object", "shape & ~inside", "shape"),
+        Mistake("edge makes a boundary", 'mode="edge"', 'mode="constant"'),
+        Mistake(
+            "makes a boundary. Only the four",
+            "inside = framed[:-2, 1:-1]",
+            "inside = framed[:-2, :-2] & framed[:-2, 2:] & framed[2:, :-2] & framed[2:, 2:] & framed[:-2, 1:-1]",
+        ),
+        Mistake("are exchanged", "return precision, recall", "return recall, precision"),
+        Mistake("straight line", "predicted[None], axis=-1", "predicted[None], np.inf, axis=-1"),
+        Mistake("below the tolerance", "distances <= tolerance", "distances < tolerance"),
+        Mistake(
+            "arithmetic mean",
+            "2 * precision * recall / max(precision + recall, 1e-12)",
+            "(precision + recall) / 2",
+        ),
+    ],
+    "07-calibrate": [
+        Mistake("sum to 1", " / scaled.sum(axis=-1, keepdims=True)", ""),
+        Mistake("Nothing is gained", "soften(probs, temperature)\n    ###", "probs\n    ###"),
+        Mistake(
+            "lowers the confidence", "soften(probs, temperature)\n    ###", "soften(probs, 1 / temperature)\n    ###"
+        ),
+        Mistake(
+            "confidence of its own",
+            "soften(probs, temperature)\n    ###",
+            "np.where(probs == probs.max(axis=-1, keepdims=True), 0.9, 0.1 / 7)\n    ###",
+        ),
+        Mistake(
+            "class changes", "scaled = np.maximum(probs, 1e-9)", "scaled = np.arange(1, 9) * np.maximum(probs, 1e-9)"
+        ),
+        Mistake("above the bar", "np.arange(1, 3.01, 0.2)", "(1.06, 2)"),
+    ],
+    "08-resize": [
+        Mistake("exchanged", "resize(logits, size,", "resize(logits, size[::-1],"),
+        Mistake(
+            "appears between",
+            'ops.image.resize(logits, size, interpolation="bilinear")\n'
+            "    return ops.convert_to_numpy(ops.argmax(resized, axis=-1))",
+            "ops.image.resize(np.float32(logits.argmax(axis=-1))[..., None], size)\n"
+            "    return ops.convert_to_numpy(ops.round(resized[..., 0]))",
+        ),
+        Mistake("are repeated", '"bilinear"', '"nearest"'),
+        Mistake("Probabilities are resized", "resize(logits,", "resize(ops.softmax(logits),"),
+        Mistake("Take the argmax", "ops.argmax(resized, axis=-1)", "resized"),
+        Mistake("not a uint8", '.astype("uint8")', ""),
+    ],
+    "08-views": [
+        Mistake("not flipped back", "predict_probs(view)[::down, ::right]", "predict_probs(view)"),
+        Mistake("wrong flip", "predict_probs(view)[::down, ::right]", "predict_probs(view)[::right, ::down]"),
+        Mistake("The sum comes back", "total / 4", "total"),
+        Mistake("view is missing", ", (-1, 1), (-1, -1))", ", (1, 1), (1, -1))"),
+        Mistake("Red and blue", "image[::down, ::right]", "image[::down, ::right, ::right]"),
+        Mistake(
+            "do not rotate",
+            "for down, right in ((1, 1), (1, -1), (-1, 1), (-1, -1)):\n        view = image[::down, ::right]\n"
+            "        total = total + predict_probs(view)[::down, ::right]",
+            "for turns in range(4):\n        total = total + np.rot90(predict_probs(np.rot90(image, turns)), -turns)",
+        ),
+    ],
+    "08-tiles": [
+        Mistake(
+            "in no tile",
+            "[*range(0, length - tile, tile - overlap), length - tile]",
+            "range(0, length - tile + 1, tile - overlap)",
+        ),
+        Mistake(
+            "cut short",
+            "[*range(0, length - tile, tile - overlap), length - tile]",
+            "range(0, length, tile - overlap)",
+        ),
+        Mistake("share nothing", "tile - overlap), length - tile]", "tile)]"),
+        Mistake("weights are equal", "np.outer(line, line)[..., None]", "np.ones((tile, tile, 1))"),
+        Mistake("above 1", "total / sums", "total"),
+        Mistake(
+            "not blended",
+            "            total[here] += weights * predict_probs(image[here])\n            sums[here] += weights",
+            "            total[here] = predict_probs(image[here])\n            sums[here] = 1",
+        ),
+        Mistake("axes are added", "np.outer(line, line)", "np.add.outer(line, line)"),
+    ],
+    "08-parity": [
+        Mistake("absolute differences", "np.abs(logits[1] - logits[0]).max()", "max(0, (logits[1] - logits[0]).max())"),
+        Mistake("mean difference", ").max()", ").mean()"),
+        Mistake("with nan", " if np.isfinite(difference) else np.inf", ""),
+        Mistake("sign", "after - before", "before - after"),
+        Mistake("taken for the truth", "confusion_matrix(mask,", "confusion_matrix(logits[0].argmax(axis=-1),"),
+        Mistake("one image per call", "function(image[None])", "function(images)"),
+    ],
+    "08-polygons": [
+        Mistake("twice too large", ") / 2)", "))"),
+        Mistake("in the other direction", "abs(np.sum", "(np.sum"),
+        Mistake(
+            "last corner to the first",
+            "x * np.roll(y, -1) - np.roll(x, -1) * y",
+            "x[:-1] * y[1:] - x[1:] * y[:-1]",
+        ),
+        Mistake("hole is added", "areas[0] - sum(areas[1:])", "sum(areas)"),
+        Mistake("hole is left out", "areas[0] - sum(areas[1:])", "areas[0]"),
+    ],
+    "08-dark": [
+        Mistake("Nothing is recovered", "encode(gain * light)", "np.float32(image)"),
+        Mistake("Images as they were drawn", "0.18 / light.mean()", "16"),
+        Mistake("at up to four stops", "encode(gain * light)", "np.clip(image + 101.0 - image.mean(), 0, 255)"),
+        Mistake("at more than four stops", "0.18 / light.mean()", "min(0.18 / light.mean(), 4)"),
+        Mistake("one id per pixel", "predict.segment(", "predict.probabilities("),
+    ],
 }
 
 
