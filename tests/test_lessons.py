@@ -18,8 +18,16 @@ import pytest
 from PIL import Image
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
-SPOKEN = ("01_data_preparation", "02_augmentation", "03_fcn", "04_unet", "09_transfer_learning", "A1_your_own_data")
-MOST_CELLS = {"01": 80, "02": 70, "03": 62, "04": 80, "09": 60}
+SPOKEN = (
+    "01_data_preparation",
+    "02_augmentation",
+    "03_fcn",
+    "04_unet",
+    "08_inference",
+    "09_transfer_learning",
+    "A1_your_own_data",
+)
+MOST_CELLS = {"01": 80, "02": 70, "03": 62, "04": 80, "08": 84, "09": 60, "A1": 62}
 TERM = re.compile(r"\*\*(?!\*)(.+?)\*\*", re.DOTALL)
 LINK = re.compile(r"\[[^]]+\]\(glossary\.md#([\w-]+)\)")
 ENTRY = re.compile(r'- <a id="([\w-]+)"></a>\*\*(.+?)\*\*: .+ \[(\w\w)\]\((\3_\w+\.ipynb)\)')
