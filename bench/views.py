@@ -24,11 +24,11 @@ CSV = Path(__file__).with_suffix(".csv")
 
 WAYS = {
     "one view": lambda model, image: predict.probabilities(model, image, SIZE),
-    "mirrored": lambda model, image: predict.tta(model, image, SIZE),
+    "flipped": lambda model, image: predict.tta(model, image, SIZE),
     "three scales": lambda model, image: predict.tta(model, image, SIZE, flip=False, scales=SCALES),
-    "mirrored, three scales": lambda model, image: predict.tta(model, image, SIZE, scales=SCALES),
+    "flipped, three scales": lambda model, image: predict.tta(model, image, SIZE, scales=SCALES),
     "CRF": lambda model, image: crf.refine(predict.probabilities(model, image, SIZE), image),
-    "mirrored, CRF": lambda model, image: crf.refine(predict.tta(model, image, SIZE), image),
+    "flipped, CRF": lambda model, image: crf.refine(predict.tta(model, image, SIZE), image),
 }
 
 
