@@ -3,7 +3,7 @@
     python bench/views.py             # writes bench/views.csv, and goes on where an earlier run was stopped
 
 The U-Net of lesson 04, sixteen epochs on ``streets/tiny`` from scratch. Every way sees the 80 test images at
-64×96, the size of training, and is scored at the pictures' own. ``ms`` is the median time of a picture, after a first
+64×96, the size of training, and is scored at the images' own size. ``ms`` is the median time per image, after a first
 that compiles.
 """
 
