@@ -94,8 +94,9 @@ def dice(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None):
     Returns:
         A float32 scalar in [0, 1); 0 where every pixel is void.
     """
-    tp, fp, fn, class_weights = _count_softly(mask, logits, ignore_id, class_weights, pixel_weights)
-    return _one_minus_mean((2 * tp + 1) / (2 * tp + fp + fn + 1), class_weights)
+    tp, predicted, true, class_weights = _count_softly(mask, logits, ignore_id, class_weights, pixel_weights)
+    # 2 TP + FP + FN = predicted + true. TP occurs once: TensorFlow adds three or more gradients in any order.
+    return _one_minus_mean((2 * tp + 1) / (predicted + true + 1), class_weights)
 
 
 def tversky(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None, alpha=0.3, beta=0.7):
@@ -115,8 +116,9 @@ def tversky(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None,
     Returns:
         A float32 scalar in [0, 1); 0 where every pixel is void.
     """
-    tp, fp, fn, class_weights = _count_softly(mask, logits, ignore_id, class_weights, pixel_weights)
-    return _one_minus_mean((tp + 1) / (tp + alpha * fp + beta * fn + 1), class_weights)
+    tp, predicted, true, class_weights = _count_softly(mask, logits, ignore_id, class_weights, pixel_weights)
+    union = (1 - alpha - beta) * tp + alpha * predicted + beta * true  # FP = predicted − TP, FN = true − TP
+    return _one_minus_mean((tp + 1) / (union + 1), class_weights)
 
 
 def lovasz(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None):
@@ -268,12 +270,12 @@ def _is_hard(loss, weight, fraction):
 
 
 def _count_softly(mask, logits, ignore_id, class_weights, pixel_weights):
-    """True positives, false positives and false negatives by probabilities, (num_classes,) each; the class weights."""
+    """True positives, predicted and true pixels by probabilities, (num_classes,) each; the class weights."""
     truth, weight, logits, class_weights = _prepare(mask, logits, ignore_id, class_weights, pixel_weights)
     weight, probs = weight[..., None], ops.softmax(logits, axis=-1)
     truth, axes = truth * weight, tuple(range(len(truth.shape) - 1))
-    tp = ops.sum(truth * probs, axis=axes)
-    return tp, ops.sum(probs * weight, axis=axes) - tp, ops.sum(truth, axis=axes) - tp, class_weights
+    tp, predicted, true = (ops.sum(pixels, axis=axes) for pixels in (truth * probs, probs * weight, truth))
+    return tp, predicted, true, class_weights
 
 
 def _one_minus_mean(score, class_weights):
