@@ -308,6 +308,7 @@ def show_intervals(scores, xlabel):
         axis.plot(score, row, "o", color=ORANGE, label="score")
         text = f"{score:.3f}   {low:.3f} – {high:.3f}"
         axis.text(1.02, row, text, va="center", fontsize=9, transform=axis.get_yaxis_transform())
+    axis.set_ylim(len(scores) - 0.5, -0.5)
     axis.grid(axis="x", color="0.9")
     axis.figure.legend(handles=axis.lines[1::-1], loc="outside upper center", ncols=2, frameon=False)
 

@@ -18,7 +18,15 @@ import pytest
 from PIL import Image
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
-SPOKEN = ("01_data_preparation", "02_augmentation", "03_fcn", "04_unet", "09_transfer_learning", "A1_your_own_data")
+SPOKEN = (
+    "01_data_preparation",
+    "02_augmentation",
+    "03_fcn",
+    "04_unet",
+    "07_metrics",
+    "09_transfer_learning",
+    "A1_your_own_data",
+)
 MOST_CELLS = {"01": 80, "02": 70, "03": 62, "04": 80, "09": 60}
 TERM = re.compile(r"\*\*(?!\*)(.+?)\*\*", re.DOTALL)
 LINK = re.compile(r"\[[^]]+\]\(glossary\.md#([\w-]+)\)")
