@@ -296,7 +296,7 @@ def show_seeds(scores, xlabel):
 
 
 def show_intervals(scores, xlabel):
-    """Scores with their intervals: a dot and a line each, with the numbers at the right.
+    """Scores with their intervals: a dot and a line each, with the numbers at the right, and a legend.
 
     Args:
         scores: mapping from what is scored to ``(score, low, high)``.
@@ -304,11 +304,13 @@ def show_intervals(scores, xlabel):
     """
     axis = _row_axis(scores, xlabel, 7, 0.35)
     for row, (score, low, high) in enumerate(scores.values()):
-        axis.plot([low, high], [row, row], color=BLUE, linewidth=3, solid_capstyle="butt")
-        axis.plot(score, row, "o", color=ORANGE)
+        axis.plot([low, high], [row, row], color=BLUE, linewidth=3, solid_capstyle="butt", label="its interval")
+        axis.plot(score, row, "o", color=ORANGE, label="score")
         text = f"{score:.3f}   {low:.3f} – {high:.3f}"
         axis.text(1.02, row, text, va="center", fontsize=9, transform=axis.get_yaxis_transform())
+    axis.set_ylim(len(scores) - 0.5, -0.5)
     axis.grid(axis="x", color="0.9")
+    axis.figure.legend(handles=axis.lines[1::-1], loc="outside upper center", ncols=2, frameon=False)
 
 
 def show_trials(trials, settings, score, ylabel):
@@ -375,8 +377,8 @@ def show_calibration(found):
         style = {"color": colour, "marker": mark, "markersize": 4, "label": name}
         left.plot(bins.confidence, bins.accuracy, **style)
         right.plot(bins.confidence, bins.pixels / max(bins.pixels.sum(), 1), **style)
-    left.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
-    right.set(xlabel="confidence", ylabel="share of the pixels", xlim=(0, 1), yscale="log")
+    left.set(title="Reliability diagram", xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    right.set(title="How often", xlabel="confidence", ylabel="share of the pixels", xlim=(0, 1), yscale="log")
     left.legend(frameon=False)
 
 
