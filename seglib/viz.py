@@ -4,7 +4,7 @@ Every ``show_…`` but :func:`show_image` draws a new matplotlib figure, which a
 """
 
 import math
-from itertools import pairwise, product
+from itertools import cycle, pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,6 +14,7 @@ from seglib.labels import VOID_COLOUR
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")  # Okabe and Ito's, told apart by colour-blind readers
 BLUE, ORANGE, *_ = COLOURS
+DASHES = ("-", "--", "-.", ":")
 MARKS = ("o", "s", "^", "D", "v")
 ERROR_COLOUR = (200, 0, 0)  # darker than the greys of an error map, so that it does not need to be seen as red
 
@@ -169,19 +170,20 @@ def show_network(boxes, arrows, rows=()):
             columns may be fractions. ``shape`` is ``(height, width, channels)``, which stands below the box; or a text
             to stand there, and then the name stands in the box.
         arrows: a list of ``(name, name, operation)``, from the right side of the first box to the left side of the
-            second. Each operation has its own colour, or dashes after five; that of ``""`` is black and has no name.
+            second. Each operation has its own colour and dashes; that of ``""`` is a black line and has no name.
         rows: a text at the left of each row, such as its stride.
     """
     columns, places, shapes = zip(*boxes.values(), strict=True)
-    kinds = zip(dict.fromkeys(kind for *_, kind in arrows if kind), product(("-", "--"), COLOURS), strict=False)
-    styles = {kind: {"linestyle": line, "color": colour} for kind, (line, colour) in kinds}
+    kinds = zip(dict.fromkeys(kind for *_, kind in arrows if kind), cycle(COLOURS), cycle(DASHES), strict=False)
+    styles = {kind: {"color": colour, "linestyle": dashes} for kind, colour, dashes in kinds}
     (axis,) = _axes(1, (1.7 * max(columns) + 1.7, 1.25 * max(places) + 1.1 + 0.12 * len(styles)))
     axis.set(xlim=(-0.5, max(columns) + 0.5), ylim=(max(places) + 0.9, -0.5), xticks=[])
     axis.set_yticks(range(len(rows)), rows)
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
     largest = np.max([(1, 1, 1), *(shape for shape in shapes if not isinstance(shape, str))], axis=0)
-    below, sides = {"ha": "center", "va": "top", "color": "0.3", "fontsize": 8}, {}
+    clear = {"ha": "center", "zorder": 4, "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1}}  # over arrows
+    below, sides = {**clear, "va": "top", "color": "0.3", "fontsize": 8}, {}
     for name, (column, row, shape) in boxes.items():
         if isinstance(shape, str):
             style = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": BLUE}
@@ -192,7 +194,7 @@ def show_network(boxes, arrows, rows=()):
             height, _, width = np.sqrt(shape / largest) * (0.5, 0, 0.5)
             top, bottom, sides[name] = row - height / 2, row + height / 2, (width / 2, None)
             axis.add_patch(Rectangle((column - width / 2, top), width, height, facecolor="0.85", edgecolor="black"))
-            axis.text(column, top - 0.04, name, ha="center", va="bottom", fontsize=9)
+            axis.text(column, top - 0.04, name, va="bottom", fontsize=9, **clear)
             axis.text(column, bottom + 0.04, "×".join(map(str, shape)), **below)
     for start, end, kind in arrows:
         (x, y, _), (half, patch) = boxes[start], sides[start]
