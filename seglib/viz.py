@@ -297,22 +297,24 @@ def show_seeds(scores, xlabel):
     axis.legend(handles=axis.lines[:2], frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 
 
-def show_intervals(scores, xlabel):
-    """Scores with their intervals: a dot and a line each, with the numbers at the right, and a legend.
+def show_intervals(scores, xlabel, title=None):
+    """Scores with their intervals: a tick on a bar each, with the numbers at the right, and a legend.
 
     Args:
         scores: mapping from what is scored to ``(score, low, high)``.
         xlabel: what the scores are.
+        title: above the diagram.
     """
     axis = _row_axis(scores, xlabel, 7, 0.35)
     for row, (score, low, high) in enumerate(scores.values()):
-        axis.plot([low, high], [row, row], color=BLUE, linewidth=3, solid_capstyle="butt", label="its interval")
-        axis.plot(score, row, "o", color=ORANGE, label="score")
+        axis.plot([low, high], [row, row], color=BLUE, linewidth=6, solid_capstyle="butt", label="its interval")
+        axis.plot(score, row, "|", color=ORANGE, markersize=14, markeredgewidth=2, label="score")
         text = f"{score:.3f}   {low:.3f} – {high:.3f}"
         axis.text(1.02, row, text, va="center", fontsize=9, transform=axis.get_yaxis_transform())
     axis.set_ylim(len(scores) - 0.5, -0.5)
     axis.grid(axis="x", color="0.9")
-    axis.figure.legend(handles=axis.lines[1::-1], loc="outside upper center", ncols=2, frameon=False)
+    axis.figure.suptitle(title, fontsize=11)
+    axis.figure.legend(handles=axis.lines[1::-1], loc="outside lower center", ncols=2, frameon=False)
 
 
 def show_trials(trials, settings, score, ylabel):
@@ -380,7 +382,8 @@ def show_calibration(found):
         left.plot(bins.confidence, bins.accuracy, **style)
         right.plot(bins.confidence, bins.pixels / max(bins.pixels.sum(), 1), **style)
     left.set(title="Reliability diagram", xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
-    right.set(title="How often", xlabel="confidence", ylabel="share of the pixels", xlim=(0, 1), yscale="log")
+    right.set(title="Share of the pixels by confidence (log scale)", xlabel="confidence", ylabel="share of the pixels")
+    right.set(xlim=(0, 1), yscale="log")
     left.legend(frameon=False)
 
 
