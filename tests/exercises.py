@@ -663,9 +663,9 @@ MISTAKES = {
     ],
     "08-dark": [
         Mistake("Nothing is recovered", "encode(gain * light)", "np.float32(image)"),
-        Mistake("Images as they were drawn", "0.18 / light.mean()", "16"),
-        Mistake("at up to four stops", "encode(gain * light)", "np.clip(image + 101.0 - image.mean(), 0, 255)"),
-        Mistake("at more than four stops", "0.18 / light.mean()", "min(0.18 / light.mean(), 4)"),
+        Mistake("not underexposed", "0.18 / light.mean()", "16"),
+        Mistake("At 3 stops less", "encode(gain * light)", "np.clip(image + 101.0 - image.mean(), 0, 255)"),
+        Mistake("At 5 stops less", "0.18 / light.mean()", "min(0.18 / light.mean(), 4)"),
         Mistake("one id per pixel", "predict.segment(", "predict.probabilities("),
     ],
 }
