@@ -21,16 +21,16 @@ SEEDS = (0, 1, 2)
 PLAIN = {"cross_entropy": 1}
 VARIANTS = {
     "cross-entropy": (PLAIN, None),
-    "median frequency": (PLAIN, "median_frequency"),
-    "inverse log": (PLAIN, "inverse_log"),
+    "weights (median frequency)": (PLAIN, "median_frequency"),
+    "weights (inverse log)": (PLAIN, "inverse_log"),
     "rare-class sampling": (PLAIN, None),
-    "hardest quarter": ({"cross_entropy": {"weight": 1, "ohem_fraction": 0.25}}, None),
+    "OHEM (hardest quarter)": ({"cross_entropy": {"weight": 1, "ohem_fraction": 0.25}}, None),
     "focal": ({"focal": 1}, None),
-    "with Dice": ({"cross_entropy": 1, "dice": 1}, None),
-    "with Tversky": ({"cross_entropy": 1, "tversky": 1}, None),
-    "with Lovász": ({"cross_entropy": 1, "lovasz": 1}, None),
-    "with Dice and outlines": ({"cross_entropy": 1, "dice": 1, "boundary": 1}, None),
-    "weighted, with Dice": ({"cross_entropy": 1, "dice": 1}, "inverse_log"),
+    "cross-entropy + Dice": ({"cross_entropy": 1, "dice": 1}, None),
+    "cross-entropy + Tversky": ({"cross_entropy": 1, "tversky": 1}, None),
+    "cross-entropy + Lovász": ({"cross_entropy": 1, "lovasz": 1}, None),
+    "cross-entropy + Dice + boundary": ({"cross_entropy": 1, "dice": 1, "boundary": 1}, None),
+    "weights (inverse log) + Dice": ({"cross_entropy": 1, "dice": 1}, "inverse_log"),
 }
 FIELDS = ("remedy", "seed", "miou", "accuracy", "pole", "pedestrian", "boundary_f1", "seconds")
 CSV = Path(__file__).with_suffix(".csv")

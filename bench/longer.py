@@ -15,7 +15,7 @@ import seeds
 
 from seglib import metrics
 
-LOSSES = ("cross-entropy", "inverse log", "with Dice", "weighted, with Dice")  # names of imbalance.py
+LOSSES = ("cross-entropy", "weights (inverse log)", "cross-entropy + Dice", "weights (inverse log) + Dice")
 LENGTHS, RARE = (4, 16), ("pole", "pedestrian")
 SCORES = ("miou", "accuracy", *(f"{name}{score}" for name in RARE for score in ("", "_precision", "_recall")))
 FIELDS = ("loss", "epochs", "seed", *SCORES, "seconds")
