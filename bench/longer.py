@@ -3,8 +3,8 @@
     python bench/longer.py            # writes bench/longer.csv, and goes on where an earlier run was stopped
 
 The trainings are those of ``imbalance.py``, with plain cross-entropy, class weights, Dice, and both, at the length of
-lesson 06 and at that of lesson 04; the learning rate falls to zero within each. Prints, for each length, mean ± standard
-deviation of each score, and what each loss gains over plain cross-entropy.
+lesson 06 and at that of lesson 04; the learning rate falls to zero within each. Prints, for each length, mean ±
+standard deviation of each score, and what each loss gains over plain cross-entropy.
 """
 
 import itertools
