@@ -328,9 +328,10 @@ def _name(weight):
 def lr_range_test(model, batches, low=1e-6, high=1.0, steps=60):
     """The learning-rate range test (Smith 2017, section 3.3): one training step at each rate, from low to high.
 
-    The rates are evenly spaced in their logarithm; the test ends early when the loss is four times its lowest. A tenth
-    of the rate with the lowest loss, averaged over a few steps, is a usual choice: there the loss still falls (Howard &
-    Gugger 2020, chapter 5). Model and optimizer are restored afterwards.
+    The rates are evenly spaced in their logarithm; the test ends early when the loss is four times its lowest. A good
+    rate is the one at which the loss, averaged over a few steps, has fallen half-way from its first value to its
+    lowest: there it falls steeply, and noise moves that place little, unlike the place of the lowest loss. Model and
+    optimizer are restored afterwards.
 
     Args:
         model: compiled, with a number for a learning rate.
