@@ -4,8 +4,8 @@
     python bench/fanova.py            # writes bench/fanova.csv
 
 The score is 2 rate + width + 3 rate · width, with each hyperparameter drawn evenly from −1 to 1; a seed is drawn, too,
-and has no effect. Of the variance, rate alone explains ½, width ⅛ and the seed nothing; ⅜ is what rate and width do only
-together, which Optuna leaves out: scaled to a sum of one, the answer is 0.8, 0.2 and 0. For 64 trials (as in
+and has no effect. Of the variance, rate alone explains ½, width ⅛ and the seed nothing; ⅜ is what rate and width do
+only together, which Optuna leaves out: scaled to a sum of one, the answer is 0.8, 0.2 and 0. For 64 trials (as in
 ``study.py``) and for 512, ten sets of trials each; every set is explained by a forest of its own.
 """
 
