@@ -156,7 +156,7 @@ def list_claims(lesson):
 
 
 def write_index(lessons, results, out):
-    """Writes ``index.html``: a row for each lesson with a figure, claims and measured numbers, and seconds if it ran."""
+    """Writes ``index.html``: a row for each lesson: a figure, claims and measured numbers, seconds if it ran."""
     first = next((lesson for lesson in lessons if lesson.is_appendix), None)
     rows = [
         ('<tr><th colspan="3">appendices</th></tr>\n' if lesson is first else "")
