@@ -5,10 +5,12 @@
 The trainings are those of ``imbalance.py``, with plain cross-entropy, class weights, Dice, and both, at the length of
 lesson 06 and at that of lesson 04; the learning rate falls to zero within each. Plain cross-entropy and both together,
 which lesson 06 compares, have five seeds, the other two three. Prints, for each length, mean ± standard deviation of
-each score, and what each loss gains over plain cross-entropy with the same seeds.
+each score, and what each loss gains over plain cross-entropy with the same seeds. A precision is nan where no pixel of
+the class is predicted; such a seed is left out of it.
 """
 
 import itertools
+import math
 from pathlib import Path
 
 import imbalance
@@ -48,8 +50,9 @@ def main():
             for name in LOSSES
         }
         for name, values in found.items():
-            against = seeds.gain(values, found["cross-entropy"][: len(values)])
-            print(f"{epochs:2} epochs, {score:20} {name:20} {seeds.spread(values)}, gain {against}")
+            pairs = [(v, w) for v, w in zip(values, found["cross-entropy"], strict=False) if not math.isnan(v + w)]
+            text = f"{seeds.spread([v for v, _ in pairs])}, gain {seeds.gain(*zip(*pairs, strict=True))}"
+            print(f"{epochs:2} epochs, {score:20} {name:28} {text}, {len(pairs)} seeds")
 
 
 if __name__ == "__main__":
