@@ -317,58 +317,6 @@ def show_intervals(scores, xlabel, title=None):
     axis.figure.legend(handles=axis.lines[1::-1], loc="outside lower center", ncols=2, frameon=False)
 
 
-def show_trials(trials, settings, score, ylabel):
-    """The scores of randomly drawn trials (random search), by the values of each hyperparameter.
-
-    Args:
-        trials: mapping from a column's name to its values, numbers or texts, one a trial.
-        settings: the columns to draw, one diagram each; more than six different numbers on a logarithmic axis.
-        score: the column of the scores.
-        ylabel: what the scores are.
-    """
-    scores, rows = np.array(trials[score]), -(-len(settings) // 4)
-    figure, axes = plt.subplots(rows, 4, figsize=(12, 2.7 * rows), layout="constrained", sharey=True, squeeze=False)
-    for axis, setting in zip(axes.flat, settings, strict=False):
-        values, named = np.array(trials[setting]), isinstance(trials[setting][0], str)
-        groups = {value: scores[values == value] for value in sorted(set(trials[setting]))}
-        axis.set_title(setting)
-        if len(groups) > 6:
-            axis.plot(values, scores, "o", color=BLUE, alpha=0.5, markersize=4)
-            axis.set_xscale("log")
-            continue
-        if named:
-            groups = dict(sorted(groups.items(), key=lambda group: group[1].mean()))
-        for place, found in enumerate(groups.values()):
-            axis.plot([place] * len(found), found, "o", color=BLUE, alpha=0.5, markersize=4)
-            axis.plot([place - 0.3, place + 0.3], [found.mean()] * 2, color=ORANGE, linewidth=2)
-        tilted = {"rotation": 25, "ha": "right", "rotation_mode": "anchor"} if named else {}
-        axis.set_xticks(range(len(groups)), [value if named else f"{value:g}" for value in groups], **tilted)
-    for axis in axes.flat[len(settings) :]:
-        axis.set_axis_off()
-    figure.supylabel(ylabel)
-    handles = [plt.Line2D([], [], marker="o", color=BLUE, linestyle="", alpha=0.5, label="one trial")]
-    handles.append(plt.Line2D([], [], color=ORANGE, linewidth=2, label="mean"))
-    figure.legend(handles=handles, loc="outside upper right", ncols=2, frameon=False)
-
-
-def show_importance(shares, xlabel):
-    """How much each hyperparameter matters for each score: grouped bars, with the standard deviation of repetitions.
-
-    Args:
-        shares: mapping from a hyperparameter to a mapping from a score to its shares, 0–1, one a repetition.
-        xlabel: what the shares are of.
-    """
-    axis = _row_axis(shares, xlabel, 7, 0.5)
-    names = list(next(iter(shares.values())))
-    height = 0.8 / len(names)
-    for n, (name, colour) in enumerate(zip(names, COLOURS, strict=False)):
-        values = np.array([by_score[name] for by_score in shares.values()])
-        places = np.arange(len(shares)) + (n - (len(names) - 1) / 2) * height
-        axis.barh(places, values.mean(1), height, xerr=values.std(1), color=colour, label=name, ecolor="0.4")
-    axis.set_xlim(0, None)
-    axis.legend(frameon=False)
-
-
 def show_calibration(found):
     """A reliability diagram: accuracy by confidence (calibrated networks are on the diagonal), and a histogram.
 
