@@ -242,7 +242,7 @@ class Warmup(schedules.LearningRateSchedule):
         Warmup(PolynomialDecay(rate, total, end_learning_rate=0.0, power=0.9), warmup)
         Warmup(CosineDecay(rate, total), warmup)
 
-    A third of a cosine's steps is close to "one cycle" (Smith & Topin 2018).
+    A warm-up over a third of a cosine's steps resembles "one cycle" (Smith & Topin 2018), which also cycles momentum.
 
     Args:
         schedule: a ``keras.optimizers.schedules.LearningRateSchedule``.
@@ -328,8 +328,10 @@ def _name(weight):
 def lr_range_test(model, batches, low=1e-6, high=1.0, steps=60):
     """The learning-rate range test (Smith 2017, section 3.3): one training step at each rate, from low to high.
 
-    The rates are evenly spaced in their logarithm. A good rate is a few times below the one with the lowest loss, where
-    the loss still falls fast. The test ends early when the loss explodes. Model and optimizer are restored afterwards.
+    The rates are evenly spaced in their logarithm; the test ends early when the loss is four times its lowest. A good
+    rate is the one at which the loss, averaged over a few steps, has fallen half-way from its first value to its
+    lowest: there it falls steeply, and noise moves that place little, unlike the place of the lowest loss. Model and
+    optimizer are restored afterwards.
 
     Args:
         model: compiled, with a number for a learning rate.

@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -259,3 +260,22 @@ def test_real_camvid_and_membranes_are_read():
     membrane = data.from_folder(folder / "images", folder / "masks", ids=labels.BINARY_255, val=0.2, test=0)
     assert membrane.counts == {"train": 16, "val": 4, "test": 0}
     assert membrane.labels.num_classes == 2
+
+
+def test_the_losses_of_longer_are_those_of_imbalance_and_all_were_trained(monkeypatch):
+    longer, imbalance = load("longer", monkeypatch), load("imbalance", monkeypatch)
+    assert set(longer.LOSSES) <= set(imbalance.VARIANTS) == set(lesson.measured("imbalance"))
+    table = lesson.table("longer")
+    runs = set(zip(table["loss"], table["epochs"], table["seed"], strict=True))
+    wanted = {name: itertools.product([name], longer.LENGTHS, seeds) for name, seeds in longer.LOSSES.items()}
+    assert runs == set(itertools.chain(*wanted.values()))
+
+
+def test_the_toy_has_the_shares_that_its_docstring_says():
+    even = np.linspace(-1, 1, 2001)
+    rate, width = np.meshgrid(even, even, indexing="ij")
+    score = 2 * rate + width + 3 * rate * width
+    shares = [score.mean(axis).var() / score.var() for axis in (1, 0)]
+    np.testing.assert_allclose(shares, [1 / 2, 1 / 8], atol=1e-3)
+    for found in lesson.measured("fanova").values():
+        np.testing.assert_allclose(np.sum([found[name] for name in ("rate", "width", "seed")], axis=0), 1, atol=1e-3)
