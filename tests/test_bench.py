@@ -97,13 +97,15 @@ def test_camvid_compares_scratch_and_pretrained_in_one_run(tmp_path, rng, monkey
         assert printed.count("3 steps, 4 images seen, 2.0 epochs") == 2  # 2 of 1 image, 1 of 2; 2 of 3 are trained on
 
 
-def test_the_pretrained_recipe_freezes_the_first_blocks(monkeypatch):
+def test_the_pretrained_recipe_freezes_the_first_blocks_and_batch_normalisation(monkeypatch):
     script = load("camvid_cpu", monkeypatch)
     recipe = script.PRETRAINED
     model = script.build(recipe._replace(network={**recipe.network, "weights": None}), np.ones(11))
     layers = model.get_layer("encoder").layers
     last = [layer.name for layer in layers].index("block_2_add")
-    assert [layer.trainable for layer in layers] == [False] * (last + 1) + [True] * (len(layers) - last - 1)
+    norms = [isinstance(layer, keras.layers.BatchNormalization) for layer in layers]
+    assert [layer.trainable for layer in layers] == [i > last and not norm for i, norm in enumerate(norms)]
+    assert sum(norms[: last + 1]) and sum(norms[last + 1 :])
     assert model.optimizer.factor == 0.3 and "block_3_expand_conv/kernel" in model.optimizer.slow
 
 
