@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import os
 import struct
 import warnings
@@ -14,6 +15,8 @@ from PIL import Image, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedIm
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm")
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+_CHOOSE = "Save three bands as RGB: Image.fromarray(np.uint8(bands[..., [0, 1, 2]])), bands = tifffile.imread(path)"
+_STRETCH = "low, high = np.percentile(x, (1, 99)); save np.uint8(np.clip((x - low) / (high - low), 0, 1) * 255)"
 
 
 class ImageError(ValueError):
@@ -31,7 +34,7 @@ def open_image(source):
         grey = np.asarray(picture).astype(np.float64)
         return Image.fromarray((grey / 257).round().astype(np.uint8)).convert("RGB")
     if picture.mode in ("I", "F"):
-        raise ImageError(f"{_name(source)}: 32-bit values have no agreed range; wanted 8 or 16 bits")
+        raise ImageError(f"{_name(source)}: 32-bit values have no agreed range; wanted 8 or 16 bits; {_STRETCH}")
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
     return picture.convert("RGB")
@@ -133,6 +136,32 @@ def read_values(path):
     if pixels.ndim == 3 and np.ptp(pixels, axis=-1).max(initial=0) <= (16 if lossy else 0):
         pixels = pixels[..., 1]
     return Values(pixels, palette, lossy)
+
+
+def describe_loss(path):
+    """What :func:`read_image` drops of a file in silence, a fourth band or the low bits of 16, in words; else ``""``."""
+    bands, bits, _ = _read_layout(path)
+    if bands == 4:
+        with _opened(path) as picture:
+            says_nothing = picture.mode == "RGBA" and picture.getchannel("A").getcolors(1)
+        if not says_nothing:
+            return f"{path}: band 4 of 4 is dropped as if it were alpha (transparency); is it near infra-red? {_CHOOSE}"
+    if bits == 16 and (brightest := int(read_image(path).max())) < 64:
+        return f"{path}: 16 bits become 0–{brightest} of 0–255; stretch the images first: {_STRETCH}"
+    return ""
+
+
+def _read_layout(path):
+    """``(bands, bits, is float)`` as the header of a PNG or TIFF says, which Pillow may not tell; of others zeros."""
+    with contextlib.suppress(Exception), open(path, "rb") as file:
+        head = file.read(26)
+        if head[:4] == b"\x89PNG":
+            return {2: 3, 6: 4}.get(head[25], 1), head[24], False
+        tags = TiffImagePlugin.ImageFileDirectory_v2(head[: 16 if 43 in head[2:4] else 8])  # 43: a BigTIFF
+        file.seek(tags.next)
+        tags.load(file)
+        return tags.get(277, 1), tags.get(258, (1,))[0], tags.get(339, (1,))[0] == 3
+    return 0, 0, False
 
 
 def read_size(path):
@@ -263,6 +292,7 @@ def _opened(source):
         if not isinstance(source, Image.Image):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # from half of Pillow's limit on
+                logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)  # it logs what it then raises
                 picture = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
         with contextlib.nullcontext() if picture is source else picture:
             yield picture
@@ -273,7 +303,10 @@ def _opened(source):
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: {error} If you trust it, raise PIL.Image.MAX_IMAGE_PIXELS") from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name}: not an image that can be read") from error
+        bands, bits, is_float = _read_layout(source)
+        found = f"{bands} bands of {bits}-bit {'floats' if is_float else 'integers'}; wanted up to 4 of 8 or 16 bits"
+        way = f"{found}: {_CHOOSE}{f'; {_STRETCH}' if is_float else ''}"
+        raise ImageError(f"{name}: {way if bands else 'not an image that can be read'}") from error
     except Exception as error:
         raise ImageError(f"{name}: damaged or truncated: {error}") from error
 

@@ -210,7 +210,7 @@ class TestAFolderCalledTest:
 
     def test_is_left_alone_when_groups_are_said(self, root):
         dataset = data.from_folder(root / "images", root / "masks", groups=r"(\d\d)\.png")
-        assert self.splits(dataset)["test"] == {"test"} and dataset.counts["val"] == 3
+        assert self.splits(dataset)["test"] == {"test"} and dataset.counts["val"] == 4
 
     def test_is_left_out_when_no_test_is_wanted(self, root):
         dataset = data.from_folder(root / "images", root / "masks", val=0.2, test=0)

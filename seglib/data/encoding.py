@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scipy.ndimage import find_objects, label
+
 from seglib.data.dataset import DataError
 from seglib.images import ImageError, read_values
 from seglib.labels import LabelMap
@@ -16,6 +18,10 @@ SAMPLE = 200  # masks that are read to infer an encoding, spread evenly over the
 MAX_CLASSES = 64  # more values or colours than that, in most files, are not taken for classes
 BINARY = ("background", "foreground")
 CUT = "of masks that should be black and white, ids={v: int(v >= 128) for v in range(256)} cuts them in the middle"
+
+
+MANY_OBJECTS = 10  # ids; below, organs in a scan and the like look the same
+JOIN = "not classes; if so, join them: ids={i: int(i > 0) for i in range(65536)}; else give labels="
 
 
 class Encoding:
@@ -85,7 +91,8 @@ def infer_encoding(masks, labels=None, ids=None):
     Args:
         masks: paths.
         labels: the :class:`~seglib.labels.LabelMap`; None calls the classes found ``class 0``, … or by their colours.
-        ids: mapping from values or ``(red, green, blue)`` to class ids; None infers it.
+        ids: mapping from values or ``(red, green, blue)`` to class ids; of a list of such mappings the one that fits
+            most masks is taken; None infers it.
 
     Returns:
         ``(encoding, labels, notes, seen)``: an :class:`Encoding`, the label map, what was inferred, in words, and from
@@ -97,6 +104,8 @@ def infer_encoding(masks, labels=None, ids=None):
     chosen = np.unique(np.linspace(0, len(masks) - 1, SAMPLE).astype(int))
     with ThreadPoolExecutor() as pool:
         seen = dict(pool.map(lambda i: (masks[i], _read_mask_values(masks[i])), chosen))
+    if isinstance(ids, list):
+        ids = max(ids, key=lambda table: sum(map(Encoding(table, labels).knows, filter(None, seen.values()))))
     if ids is not None:
         _check_table(ids)
         if labels is None:
@@ -105,11 +114,36 @@ def infer_encoding(masks, labels=None, ids=None):
         if strange := sorted(set(ids.values()) - {*range(labels.num_classes), labels.ignore_id}):
             raise DataError(f"ids= point to classes {strange} that the label map lacks: {', '.join(labels.names)}")
         return Encoding(ids, labels), labels, [], seen
+    objects, doubt = _find_objects(seen), []
+    if objects >= MANY_OBJECTS and labels is None:
+        raise DataError(f"{os.path.dirname(masks[0])}: the masks number objects 1–{objects}, {JOIN}")
+    if objects:
+        doubt = [f"warning: the masks seem to number objects 1–{objects}, {JOIN}"]
     table, found, note = _infer([values for values in seen.values() if values], labels)
     if found is None:
         raise DataError(f"{os.path.dirname(masks[0])}: {note}")
     part = "" if len(seen) == len(masks) else f" (seen in {len(seen)} of {len(masks)})"
-    return Encoding(table, found), found, [f"masks: {note}{part}"], seen
+    return Encoding(table, found), found, [f"masks: {note}{part}", *doubt], seen
+
+
+def _find_objects(seen):
+    """The highest id, if the masks seem to number objects: 1, 2, … in each, one region each, not always as many."""
+    counts = {}
+    for path, mask in seen.items():
+        ids = set(mask.values) - {0} if mask and not mask.lossy else set()
+        ids -= {255} if len(ids) < 255 else set()
+        if ids and ids != set(range(1, len(ids) + 1)):
+            return 0
+        counts[path] = len(ids)
+    most = sorted(counts, key=counts.get, reverse=True)[:8]
+    if len(set(counts.values())) < 2 or counts[most[0]] < 3:
+        return 0
+    regions = []
+    for path in (path for path in most if counts[path]):
+        pixels = read_values(path).pixels
+        for i, box in enumerate(find_objects(pixels.astype(np.int32), counts[path]), 1):
+            regions.append(label(pixels[box] == i, np.ones((3, 3)))[1])
+    return counts[most[0]] if np.mean(np.equal(regions, 1)) >= 0.9 else 0
 
 
 def _read_mask_values(path):
@@ -180,17 +214,28 @@ def _infer_grey(values, lossy, smooth, labels):
     if labels is not None:
         void = f", and {labels.ignore_id} for void" if labels.ignore_id in found else ""
         hint = ". Is 255 the foreground? Then give two names" if found == [0, 255] else ""
+        rest = [value for value in found if value != labels.ignore_id]
+        if max(rest, default=0) >= labels.num_classes >= len(rest) > 1:
+            hint = f". They have gaps: if {rest} are the classes in this order, say {_number(rest)}"
         return None, labels, f"ids of the label map{void}{hint}"
     ends = {value for value, _ in values.most_common(2)} == {0, 255} and values[0] + values[255] > 0.75 * values.total()
     between = ends and len(found) > 3  # as in black and white that was resized smoothly
     largest, few = max(value for value in found if value != 255), len(found) <= MAX_CLASSES
     if not (lossy or smooth) and (few or not between) and largest < min(255, 2 * len(found) + 6):
         note = f"ids {found[0]}–{largest}" + (", and 255 for void" if 255 in found else "")
+        rest = [value for value in found if value != 255]
+        if len(rest) <= largest:
+            note += f". No mask holds the others: to have {len(rest)} classes, say {_number(rest)}"
         return None, LabelMap(tuple(f"class {i}" for i in range(largest + 1))), note
     if few and not (lossy or between):
         note = f"a class for each of {len(found)} grey levels: {', '.join(map(str, found))}"
         return {value: i for i, value in enumerate(found)}, LabelMap(tuple(f"grey {v}" for v in found)), note
     return None, None, _describe_hopeless(values, "grey values")
+
+
+def _number(values):
+    """What to say as ``ids=`` so that these values become the classes 0, 1, …"""
+    return f"ids={dict(zip(values, range(len(values)), strict=True)) | {255: 255}}"
 
 
 def _describe_hopeless(counts, what):

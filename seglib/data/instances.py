@@ -77,7 +77,7 @@ def _read_instances(case, void, ignore_id):
     size = read_size(case.image)
     inside, near = np.zeros(size, np.uint16), np.zeros(size, np.uint16)  # how many instances hold, or touch, a pixel
     for path in case.masks:
-        instance = _read_instance(path)
+        instance = read_instance(path)
         check_size(path, instance.shape, case.image, size)
         inside += instance
         if "touch" in void:
@@ -89,7 +89,7 @@ def _read_instances(case, void, ignore_id):
     return ids
 
 
-def _read_instance(path):
+def read_instance(path):
     """Where a binary mask file is not 0: (height, width) bool."""
     stored = read_values(path)
     values = stored.pixels

@@ -50,6 +50,7 @@ KINDS = {
     "mostly void": ("note", "{mask} void in more than half of the pixels"),
     "blank masks": ("note", "{mask} of a single class"),
     "empty images": ("warning", "{image} black or of one colour"),
+    "doubtful reading": ("warning", "said when the files were read: {names}"),
     "unpaired files": ("warning", "{file} without a partner, left out"),
     "small or missing splits": ("note", "pairs: {names}"),
 }
@@ -82,6 +83,7 @@ ADVICE = {
     "mostly void": "if that is not meant, label the rest",
     "blank masks": "look at them: were they saved before they were drawn?",
     "empty images": "export them again; 12-bit images in 16-bit files must be stretched to 0–65535 first",
+    "doubtful reading": "read the sentence, and look at some pairs; the call that it names settles the matter",
     "unpaired files": "add the missing file or correct its name; delete what is not needed",
     "small or missing splits": "choose by val, judge by test once; with few pairs, average over several splits (seed=)",
 }
@@ -278,7 +280,10 @@ def find_void_and_blank(dataset, pairs):
 
 
 def find_gaps(dataset, pairs):
-    """Files that found no partner, and splits that are missing or too small to say much."""
+    """Warnings of the source, files that found no partner, and splits that are missing or too small to say much."""
+    for note in dataset.notes:
+        if note.startswith("warning: "):
+            yield Seen("doubtful reading", (), note.removeprefix("warning: "))
     usual = len(dataset.unpaired) > len(pairs)  # most images have no mask, as in PASCAL VOC: that is meant
     for file in dataset.unpaired:
         yield Seen("unpaired files", (str(file),), severity="note" if usual else "")
