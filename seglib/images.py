@@ -177,6 +177,12 @@ def read_size(path):
     return (width, height) if turned else (height, width)
 
 
+def read_orientation(path):
+    """How EXIF says that an image is to be rotated or flipped, 1 (not at all) to 8; of a TIFF 1, as Pillow does it."""
+    with _opened(path) as picture:
+        return 1 if picture.format == "TIFF" else Image.Image.getexif(picture).get(0x0112, 1)
+
+
 def to_size(size):
     """The ``(height, width)`` that a size must be, as two ints of 1 or more; a ValueError if it is anything else."""
     numbers = np.asarray(size)

@@ -40,6 +40,8 @@ class Encoding:
         order = np.argsort(keys)
         self._keys, self._ids = keys[order], np.array(list(table.values()), np.uint8)[order]
 
+    kind = property(lambda self: "colours" if self.in_colour else "ids")
+
     def read(self, path):
         """Reads a mask file: (height, width) uint8 class ids; a ValueError lists values that stand for no class."""
         values = read_values(path)

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
+from seglib.data.coco import draw_contents
 from seglib.data.dataset import DataError, check_size, from_pairs, to_label_map
 from seglib.data.encoding import infer_encoding
-from seglib.data.exports import find_class_file, find_layers
+from seglib.data.exports import find_rows
 from seglib.data.pairing import root_and_pattern
 from seglib.data.splits import assign_splits
 from seglib.images import read_size
-from seglib.labels import LabelMap
+from seglib.labels import find_class_file
 
 EMPTY = "background", "class 0", "grey 0", "#000000"  # what the class of an image on which nothing is may be called
 
@@ -75,23 +76,86 @@ def from_folder(
             images of one name, masks that hold too many values to be classes or that number objects, an export that
             is not read (the message names the one to choose), or splits that cannot be made.
     """
-    labels = to_label_map(labels)
-    name = name or os.path.basename(os.path.abspath(root_and_pattern(images)[0]))
+    labels, (root, _) = to_label_map(labels), root_and_pattern(images)
+    name, how = name or os.path.basename(os.path.abspath(root)), (val, test, seed, groups, lists)
     if without_mask not in (None, "background"):
         raise DataError(f"without_mask= is 'background' or None, got {without_mask!r}")
-    found = find_layers(images, masks, labels)
-    if found.layers is None:
-        labels, read, inferred = _read_values(masks, found.pairs, labels, ids)
-    elif ids is not None:
-        raise DataError(f"ids= are for masks of ids or colours; here the export names the classes: {found.notes[-1]}")
-    else:
-        labels, read, inferred = _read_layers(found, labels)
-    pairs, unpaired, notes = list(found.pairs), list(found.unpaired), [*found.notes, *inferred]
-    if without_mask:
-        empty = {f"{path} (without a mask)": path for path in unpaired if path in found.images}
-        read, background = _with_empty(read, empty, labels), f"{len(empty)} images without a mask are all background"
-        pairs, unpaired = [*pairs, *((path, key) for key, path in empty.items())], []
-        notes.append(background)
-    root = root_and_pattern(images)[0]
-    split_of, dealt = assign_splits([found.images.get(i, i) for i, _ in pairs], val, test, seed, groups, lists)
-    return from_pairs(name, labels, pairs, split_of, read, [*notes, *dealt], unpaired)
+    listed, export, rows, unpaired, notes = find_rows(images, masks, labels)
+    empty = [image for image in listed if without_mask and image.path in set(unpaired)]
+    unpaired = [path for path in unpaired if path not in {image.path for image in empty}]
+    notes += [f"{len(empty)} images without a mask are all background, the first {empty[0].path}"] if empty else []
+    if export:
+        if ids is not None:
+            raise DataError(f"ids= are for masks of ids or colours, these are {export.name}; leave ids= out")
+        content = _to_content([*rows, *((image, None, []) for image in empty)], root, export)
+        sources = [(None, Path(masks), Path(root))]
+        return draw_contents(sources, {Path(masks): content}, labels, how, name, None, None, notes, unpaired)
+    paths = [(image.path, mask) for image, _, mask in rows]
+    encoding, labels, seen, inferred = _interpret(masks, [mask for _, mask in paths], labels, ids)
+    keys = {f"{image.path} (no mask)": image.path for image in empty}
+    background = _find_background(labels) if keys else 0
+
+    def read(mask):
+        return np.full(read_size(keys[mask]), background, np.uint8) if mask in keys else encoding.read(mask)
+
+    places = [image.stem + os.path.splitext(image.path)[1] for image in [*(row[0] for row in rows), *empty]]
+    split_of, dealt = assign_splits(places, *how)
+    notes += [*inferred, *_find_bad(paths, seen, encoding), *dealt]
+    pairs = [*paths, *((path, key) for key, path in keys.items())]
+    return from_pairs(name, labels, pairs, split_of, read, notes, unpaired)
+
+
+def _interpret(where, masks, labels, ids):
+    """What the values in mask files mean: ``(encoding, labels, seen, notes)``."""
+    known = None
+    if labels is None and ids is None:
+        folders = [*(Path(mask).parent for mask in masks), root := Path(root_and_pattern(where)[0]), root.parent]
+        try:
+            known = find_class_file(dict.fromkeys(folders))
+        except ValueError as error:
+            raise DataError(str(error)) from error
+    if not known:
+        encoding, labels, notes, seen = infer_encoding(masks, labels, ids)
+        return encoding, labels, seen, notes
+    path, labels, tables = known
+    encoding, labels, _, seen = infer_encoding(masks, labels, tables)
+    fit = sum(encoding.knows(mask) for mask in seen.values() if mask)
+    if 2 * fit < len(seen):
+        raise DataError(f"{path}: {fit} of {len(seen)} masks hold nothing but its classes; correct it, or say labels=")
+    return encoding, labels, seen, [f"masks: classes and their {encoding.kind} from {path}"]
+
+
+def _find_background(labels):
+    names = [name.strip("_").lower() for name in labels.names]
+    for name in EMPTY:
+        if name in names:
+            return names.index(name)
+    raise DataError(f"without_mask='background' wants a class called background; there are {', '.join(labels.names)}")
+
+
+def _to_content(rows, root, export):
+    """Rows of :func:`~seglib.data.exports.find_rows` as a COCO file would have them."""
+    names = sorted({name for *_, annotations in rows for name, _ in annotations})
+    content = {"images": [], "annotations": [], "categories": [{"id": i, "name": n} for i, n in enumerate(names)]}
+    for number, (image, size, annotations) in enumerate(rows):
+        height, width = size or read_size(image.path)
+        place = os.path.relpath(image.path, root)
+        content["images"].append({"id": number, "file_name": place, "height": height, "width": width})
+        for name, segmentation in annotations:
+            about = {"id": f"{name} of {place}", "image_id": number, "category_id": names.index(name)}
+            content["annotations"].append({**about, "segmentation": segmentation})
+    return content | ({"in_order": True} if "on top" in export.name else {})
+
+
+def _find_bad(paths, seen, encoding):
+    """A note on the pairs that cannot be used, of those whose masks were read."""
+    bad = []
+    for image, mask in ((image, mask) for image, mask in paths if mask in seen):
+        try:
+            if not (seen[mask] and encoding.knows(seen[mask])):
+                encoding.read(mask)
+            check_size(mask, seen[mask].shape, image, read_size(image))
+        except ValueError as error:
+            bad.append(str(error))
+    told = f"{len(bad)} of {len(seen)} pairs cannot be used (doctor.check names them), the first: "
+    return [told + bad[0]] if bad else []
