@@ -15,6 +15,8 @@ from PIL import Image, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedIm
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm")
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+# How the stored pixels become upright, by EXIF's orientation.
+_TURNS = {5: np.transpose, 6: lambda m: np.rot90(m, -1), 7: lambda m: np.rot90(m, 2).T, 8: np.rot90}
 _CHOOSE = "Save three bands as RGB: Image.fromarray(np.uint8(bands[..., [0, 1, 2]])), bands = tifffile.imread(path)"
 _STRETCH = "low, high = np.percentile(x, (1, 99)); save np.uint8(np.clip((x - low) / (high - low), 0, 1) * 255)"
 
@@ -138,8 +140,30 @@ def read_values(path):
     return Values(pixels, palette, lossy)
 
 
-def describe_loss(path):
-    """What :func:`read_image` drops of a file in silence, a fourth band or the low bits of 16, in words; else ``""``."""
+def read_binary(path):
+    """Where a binary mask file is not 0: (height, width) bool."""
+    stored = read_values(path)
+    values = stored.pixels
+    if values.ndim == 3:
+        values = values.astype(np.int32) @ (1 << 16, 1 << 8, 1)
+    if ((values != 0) & (values != values.max())).any():
+        levels = np.unique(values)
+        why = "; it is stored with loss, as JPEG is, which invents values" if stored.lossy else ""
+        raise ImageError(f"{path}: found {len(levels)} values, wanted two: 0 outside, one other inside{why}")
+    return values > 0
+
+
+def describe_losses(paths, most=8):
+    """What :func:`read_image` drops of some images in silence, in words: a list of one sentence or none."""
+    for i in sorted({round(i) for i in np.linspace(0, len(paths) - 1, most)}):
+        with contextlib.suppress(ImageError):
+            if loss := _describe_loss(paths[i]):
+                return [f"warning: {loss}"]
+    return []
+
+
+def _describe_loss(path):
+    """A fourth band, or the low bits of 16."""
     bands, bits, _ = _read_layout(path)
     if bands == 4:
         with _opened(path) as picture:
@@ -177,10 +201,15 @@ def read_size(path):
     return (width, height) if turned else (height, width)
 
 
-def read_orientation(path):
-    """How EXIF says that an image is to be rotated or flipped, 1 (not at all) to 8; of a TIFF 1, as Pillow does it."""
-    with _opened(path) as picture:
-        return 1 if picture.format == "TIFF" else Image.Image.getexif(picture).get(0x0112, 1)
+def find_turn(path, size):
+    """How a mask of ``size`` becomes upright, a function, if that is the size of the pixels as they are stored.
+
+    None where EXIF does not rotate the image by 90°, or the size is not the stored one.
+    """
+    with contextlib.suppress(ImageError), _opened(path) as picture:
+        if size[0] != size[1] and picture.size == size[::-1] and picture.format != "TIFF":
+            return _TURNS.get(Image.Image.getexif(picture).get(0x0112))
+    return None
 
 
 def to_size(size):

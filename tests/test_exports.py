@@ -1,7 +1,5 @@
 """What annotation tools and other people export: read with its names, or refused by its name with the way on."""
 
-import base64
-import io
 import json
 import re
 from pathlib import Path
@@ -12,7 +10,6 @@ from PIL import Image
 
 from seglib import data, doctor
 from seglib.data import DataError
-from seglib.labels import LabelMap
 
 SIZE = (24, 32)  # height and width of all images here
 ALL = {"val": 0, "test": 0}
@@ -164,7 +161,9 @@ class TestMasksThatNumberObjects:
             save(root / "images" / f"{i}.png", photo(i, (24, 120)))
         return root / "images", root / "masks"
 
-    @pytest.mark.parametrize(("counts", "dtype"), [((12, 42, 30), np.uint8), ((20, 140, 90), np.uint16), ((0, 10, 4), np.uint8)])
+    @pytest.mark.parametrize(
+        ("counts", "dtype"), [((12, 42, 30), np.uint8), ((20, 140, 90), np.uint16), ((0, 10, 4), np.uint8)]
+    )
     def test_from_ten_on_are_refused_with_the_call_that_joins_them(self, tmp_path, counts, dtype):
         folders = self.folder(tmp_path, counts, dtype)
         with pytest.raises(DataError, match=f"objects 1.{max(counts)}") as error:
@@ -244,7 +243,9 @@ class TestBandsAndBits:
         dataset = self.folder(tmp_path / "b", photo(0)[..., 0].astype(np.uint16) * 257)
         assert "16 bits" not in " ".join(dataset.notes)
 
-    @pytest.mark.parametrize(("bands", "bits", "kind", "words"), [(8, 8, 1, "8 bands"), (3, 32, 3, "float"), (1, 32, 3, "32-bit")])
+    @pytest.mark.parametrize(
+        ("bands", "bits", "kind", "words"), [(8, 8, 1, "8 bands"), (3, 32, 3, "float"), (1, 32, 3, "32-bit")]
+    )
     def test_more_bands_or_floats_say_what_to_do(self, tmp_path, bands, bits, kind, words, capfd):
         path = tmp_path / "images" / "0.tif"
         path.parent.mkdir()
@@ -281,7 +282,12 @@ CLASS_FILES = {
         [(0, 0, 0), (61, 245, 61), (250, 50, 83)],
         ("background", "car", "road"),
     ),
-    "Roboflow": ("masks/_classes.csv", "Pixel Value, Class\n0, background\n1, car\n2, road\n", None, ("background", "car", "road")),
+    "Roboflow": (
+        "masks/_classes.csv",
+        "Pixel Value, Class\n0, background\n1, car\n2, road\n",
+        None,
+        ("background", "car", "road"),
+    ),
     "CamVid": (
         "class_dict.csv",
         "name,r,g,b\nSky,128,128,128\nRoad,128,64,128\nTree,128,128,0\n",
@@ -392,7 +398,9 @@ class TestClassFiles:
 
 def labelme(path, shapes, **changes):
     """A file as labelme writes it; ``shapes`` are (label, points) or (label, points, shape_type)."""
-    full = [{"label": s[0], "points": s[1], "group_id": None, "shape_type": (*s, "polygon")[2], "flags": {}} for s in shapes]
+    full = [
+        {"label": s[0], "points": s[1], "group_id": None, "shape_type": (*s, "polygon")[2], "flags": {}} for s in shapes
+    ]
     content = {"version": "5.4.1", "flags": {}, "shapes": full, "imagePath": f"{path.stem}.jpg", "imageData": None}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({**content, "imageHeight": SIZE[0], "imageWidth": SIZE[1]} | changes, indent=2))
@@ -474,7 +482,7 @@ class TestRunLengths:
         assert dataset.labels.names == ("background", name)
         assert masks_of(dataset)["a.jpg"][:4, 0].tolist() == [1, 1, 1, 0]
 
-    @pytest.mark.parametrize("runs", ["1", "0 4", "760 9", "5 4 2 1", "1 3 2 4"])
+    @pytest.mark.parametrize("runs", ["1", "0 4", "761 9", "5 4 2 1", "1 3 2 4"])
     def test_that_do_not_fit_are_refused(self, tmp_path, runs):
         with refused("train.csv", "a.jpg", "do not fill"):
             data.from_folder(*self.write(tmp_path, f"a.jpg,3,{runs}"))
@@ -533,7 +541,11 @@ class TestAFilePerClass:
 COLOURED = np.array([[0, 0, 0], [200, 0, 0], [0, 200, 0]], np.uint8)
 
 REFUSED = {
-    "CVAT's XML": ("annotations.xml", '<?xml version="1.0"?>\n<annotations>\n  <image id="0" name="0.jpg">', "Segmentation mask 1.1"),
+    "CVAT's XML": (
+        "annotations.xml",
+        '<?xml version="1.0"?>\n<annotations>\n  <image id="0" name="0.jpg">',
+        "Segmentation mask 1.1",
+    ),
     "YOLO's text": ("0.txt", "0 0.1 0.1 0.5 0.1 0.5 0.5\n1 0.25 0.5 0.125 0.0625\n", "COCO"),
     "Supervisely's JSON": ("0.jpg.json", '{"description": "", "size": {"height": 24}, "objects": []}', "masks"),
     "COCO's JSON": ("instances.json", '{"images": [], "annotations": [], "categories": []}', "data.from_coco"),

@@ -2,21 +2,18 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
 
 import numpy as np
 
-from seglib.data.dataset import MAX_HEADERS, SPLITS, DataError, check_size, from_pairs, refuse, to_label_map
-from seglib.data.instances import read_instance
+from seglib.annotations import draw, drop_empty, find_fault
+from seglib.data.dataset import MAX_HEADERS, SPLITS, DataError, from_pairs, refuse, to_label_map
 from seglib.data.splits import assign_splits
-from seglib.images import read_orientation, read_size, read_values
+from seglib.images import find_turn
 from seglib.labels import LabelMap
-
-# How a mask of the stored pixels becomes upright, by the EXIF orientation of its image.
-TURNS = {5: np.transpose, 6: lambda m: np.rot90(m, -1), 7: lambda m: np.rot90(m, 2).T, 8: np.rot90}
 
 
 class _Image(NamedTuple):
@@ -25,22 +22,13 @@ class _Image(NamedTuple):
     place: str  # in the folder
     size: tuple[int, int]  # in which the shapes are drawn
     shapes: list[tuple]  # (class id, segmentation)
-    turn: int = 1  # EXIF orientation, if the shapes are those of the pixels as they are stored
+    turn: Callable | None = None  # makes a mask upright, if the shapes are those of the pixels as they are stored
 
 
 def from_coco(
-    annotations,
-    images,
-    labels=None,
-    val=None,
-    test=None,
-    seed=0,
-    groups=None,
-    lists=None,
-    name=None,
-    others=None,
+    annotations, images, labels=None, val=None, test=None, seed=0, groups=None, lists=None, name=None, others=None,
     missing=None,
-):
+):  # fmt: skip
     """Semantic masks from instance annotations in COCO's JSON: polygons or run lengths, drawn by pycocotools.
 
     Where annotations overlap, the smaller, by its number of pixels, lies on top of the larger; of equally large ones
@@ -117,44 +105,12 @@ def draw_contents(sources, contents, labels, how, name, others=None, missing=Non
         notes += dealt
 
     def read_mask(key):
-        return TURNS.get(keyed[key].turn, np.asarray)(_draw_mask(keyed[key], uncovered, in_order))
+        image = keyed[key]
+        return (image.turn or np.asarray)(draw(image.shapes, image.size, uncovered, in_order))
 
     pairs = [(str(image.folder / image.place), key) for key, image in keyed.items()]
-    sizes = [image.size[:: -1 if image.turn in TURNS else 1] for image in listed]
+    sizes = [image.size[:: -1 if image.turn else 1] for image in listed]
     return from_pairs(name, labels, pairs, split_of, read_mask, notes, unpaired, sizes)
-
-
-def _draw_mask(image, uncovered, in_order):
-    """(height, width) uint8: the annotations of an image, in their order or the largest first."""
-    from pycocotools import mask as rle
-
-    def encode(segmentation):
-        if "file" in segmentation:
-            inside = _read_file(**segmentation)
-            check_size(segmentation["file"], inside.shape, image.place, image.size)
-            return rle.encode(np.asfortranarray(inside, np.uint8))
-        if isinstance(segmentation, list):
-            return rle.merge(rle.frPyObjects(segmentation, *image.size))
-        is_encoded = isinstance(segmentation["counts"], str)
-        return segmentation if is_encoded else rle.frPyObjects(segmentation, *image.size)
-
-    ids = np.full(image.size, uncovered, np.uint8)
-    codes = [(class_id, encode(segmentation)) for class_id, segmentation in image.shapes]
-    for class_id, code in codes if in_order else sorted(codes, key=lambda pair: -int(rle.area(pair[1]))):
-        x, y, width, height = rle.toBbox(code).astype(int)
-        box = np.s_[y : y + height, x : x + width]  # much smaller than the image, as a rule
-        ids[box][rle.decode(code)[box] > 0] = class_id
-    return ids
-
-
-def _read_file(file, id=None, of=None):
-    """Where a black and white file is white, or, of ``of`` ids, where a file holds this one."""
-    if id is None:
-        return read_instance(file)
-    ids = read_values(file).pixels
-    if ids.max() >= of:
-        raise DataError(f"{file}: found the id {ids.max()}; wanted 0–{of - 1}, as the {of} names beside it say")
-    return ids == id
 
 
 def _read_json(path):
@@ -220,7 +176,8 @@ def _read_images(sources, contents, class_of, missing):
         found, problems = {}, []
         for entry in contents[path]["images"]:
             number, file_name = entry.get("id"), entry.get("file_name")
-            size = tuple(_to_whole(entry.get(side)) for side in ("height", "width"))
+            sides = entry.get("height"), entry.get("width")
+            size = tuple(int(side) if isinstance(side, float) and side.is_integer() else side for side in sides)
             place = _find_place(folder, str(file_name).replace("\\", "/").lstrip("/"))
             key = f"{path}, image {number!r} ({place})"
             if number is None or number in found:
@@ -233,7 +190,7 @@ def _read_images(sources, contents, class_of, missing):
                 problems.append(f"{key}: no file {file_name} in {folder}; missing='skip' leaves such images out")
             elif folder / place in used:
                 problems.append(f"{key}: the same file as {used[folder / place]}")
-            turn = _find_turn(folder / place, size) if look and not problems and key not in gone else 1
+            turn = find_turn(folder / place, size) if look else None
             found[number] = _Image(split, folder, place, size, [], turn)
             if key not in gone[-1:]:
                 used[folder / place], keyed[key] = key, found[number]
@@ -246,21 +203,9 @@ def _read_images(sources, contents, class_of, missing):
     return keyed, notes
 
 
-def _to_whole(number):
-    return int(number) if isinstance(number, float) and number.is_integer() else number
-
-
 def _find_place(folder, place):
     last = place.rpartition("/")[2]
     return next((name for name in (place, unquote(place), last, unquote(last)) if (folder / name).is_file()), last)
-
-
-def _find_turn(path, size):
-    """The EXIF orientation of an image, if ``size`` is that of its pixels as they are stored; else 1."""
-    try:
-        return read_orientation(path) if size[0] != size[1] and read_size(path) == size[::-1] else 1
-    except ValueError:  # said when the pair is read
-        return 1
 
 
 def _add_annotations(path, annotations, images, class_of):
@@ -269,7 +214,7 @@ def _add_annotations(path, annotations, images, class_of):
     Refuses what pycocotools would crash on or draw wrongly in silence.
     """
     problems, empty = [], 0
-    shapes = [_drop_empty(annotation.get("segmentation")) for annotation in annotations]
+    shapes = [drop_empty(annotation.get("segmentation")) for annotation in annotations]
     if all(shape == [] for shape in shapes):  # boxes alone
         shapes = [annotation.get("segmentation") for annotation in annotations]
     for number, annotation in enumerate(annotations):
@@ -281,49 +226,9 @@ def _add_annotations(path, annotations, images, class_of):
         elif shapes[number] == [] and any(shapes):
             empty, problem = empty + 1, None
         else:
-            problem = _find_fault(shapes[number], image.size)
+            problem = find_fault(shapes[number], image.size)
             image.shapes.append((class_of[category], shapes[number]))
         if problem:
             problems.append(f"annotation {annotation.get('id', f'no. {number}')!r}: {problem}")
     refuse(problems, f"{path}: annotations that cannot be used")
     return empty
-
-
-def _drop_empty(segmentation):
-    """A segmentation without polygons of less than three points, which enclose nothing."""
-    if not isinstance(segmentation, list):
-        return segmentation
-    return [polygon for polygon in segmentation if not (isinstance(polygon, list) and len(polygon) in (0, 2, 4))]
-
-
-def _find_fault(segmentation, size):
-    """What is wrong with a ``segmentation``, polygons ``x1, y1, x2, y2, …`` or run lengths, or None."""
-    if isinstance(segmentation, dict):
-        return None if "file" in segmentation else _find_run_fault(segmentation, list(size))
-    if not isinstance(segmentation, list) or not segmentation:
-        return f"segmentation {segmentation!r:.40}; wanted polygons or run lengths (a box alone is no mask)"
-    for polygon in segmentation:
-        numbers = isinstance(polygon, list) and all(isinstance(number, int | float) for number in polygon)
-        if not numbers or len(polygon) < 6 or len(polygon) % 2:
-            return f"polygon {polygon!r:.40}; wanted 6 or more numbers x1, y1, x2, y2, …"
-        points, limit = np.reshape(polygon, (-1, 2)), np.array(size[::-1])
-        if not ((points >= -limit) & (points <= 2 * limit)).all():  # the rasteriser takes memory for all of it
-            return f"a polygon with x, y from {points.min()} to {points.max()} in an image of {size[0]}×{size[1]}"
-    return None
-
-
-def _find_run_fault(segmentation, size):
-    """What is wrong with run lengths, which count pixels column by column: outside, inside, outside, …; or None."""
-    from pycocotools import mask as rle
-
-    counts = segmentation.get("counts")
-    if segmentation.get("size") != size:
-        return f"run lengths of size {segmentation.get('size')}, the image is {size} (height, width)"
-    if isinstance(counts, list):
-        whole = all(isinstance(run, int) and run >= 0 for run in counts) and sum(counts) == size[0] * size[1]
-    else:
-        try:  # what is too short is decoded in silence, but encoded otherwise
-            whole = rle.encode(rle.decode(segmentation))["counts"].decode() == counts
-        except (KeyError, TypeError, ValueError):
-            whole = False
-    return None if whole else f"run lengths {counts!r:.40} do not fill the image of {size[0]}·{size[1]} pixels"

@@ -7,14 +7,13 @@ import tensorflow as tf
 
 from seglib.bridge import call_python
 from seglib.data.epochs import draw_batch_seed, draw_epochs
-from seglib.images import ImageError, describe_loss, open_image, read_size, resize_image, resize_mask, to_size
+from seglib.images import ImageError, describe_losses, open_image, read_size, resize_image, resize_mask, to_size
 from seglib.labels import LabelMap
 
 SPLITS = ("train", "val", "test")
 
 CACHE_BYTES = 512 * 2**20  # up to this, decoded pairs (4 bytes a pixel) are kept in memory; beyond, read every epoch
 MAX_HEADERS = 4096  # of up to so many pairs of files the sizes are read from the headers; more would not be cached
-MAX_LOOKED_AT = 8  # images, for what reading drops of them
 MAX_HELD = 4096  # encoded examples (some 100 kilobytes each) held to draw the next one from
 
 
@@ -169,9 +168,7 @@ def from_pairs(name, labels, pairs, split_of, read_mask, notes=(), unpaired=(), 
         notes, unpaired: what was inferred about the source, and the files that were left out.
         sizes: the ``(height, width)`` of every pair; None: the headers of up to ``MAX_HEADERS`` images tell them.
     """
-    looked_at = sorted({round(i) for i in np.linspace(0, len(pairs) - 1, MAX_LOOKED_AT)})
-    losses = [loss for i in looked_at if (loss := _describe_loss(pairs[i][0]))]
-    notes = [*notes, *(f"warning: {loss}" for loss in losses[:1])]
+    notes = [*notes, *describe_losses([image for image, _ in pairs])]
     for note in notes:
         print(f"{name}: {note}", flush=True)
     if sizes is None and len(pairs) <= MAX_HEADERS:
@@ -182,11 +179,6 @@ def from_pairs(name, labels, pairs, split_of, read_mask, notes=(), unpaired=(), 
     splits = {split: _tf_pairs(chosen, known[split], read_mask) for split, chosen in files.items() if chosen}
     counts = {split: len(chosen) for split, chosen in files.items()}
     return Dataset(name, labels, splits, counts, known, files, read_mask, notes, unpaired)
-
-
-def _describe_loss(image):
-    with contextlib.suppress(ImageError):
-        return describe_loss(image)
 
 
 def read_pair(image, mask, read_mask, size=None):

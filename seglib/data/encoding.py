@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
-
 from scipy.ndimage import find_objects, label
 
 from seglib.data.dataset import DataError
@@ -93,7 +92,7 @@ def infer_encoding(masks, labels=None, ids=None):
     Args:
         masks: paths.
         labels: the :class:`~seglib.labels.LabelMap`; None calls the classes found ``class 0``, … or by their colours.
-        ids: mapping from values or ``(red, green, blue)`` to class ids; of a list of such mappings the one that fits
+        ids: mapping from values or ``(red, green, blue)`` to class ids; of a tuple of such mappings the one that fits
             most masks is taken; None infers it.
 
     Returns:
@@ -106,7 +105,7 @@ def infer_encoding(masks, labels=None, ids=None):
     chosen = np.unique(np.linspace(0, len(masks) - 1, SAMPLE).astype(int))
     with ThreadPoolExecutor() as pool:
         seen = dict(pool.map(lambda i: (masks[i], _read_mask_values(masks[i])), chosen))
-    if isinstance(ids, list):
+    if isinstance(ids, tuple):
         ids = max(ids, key=lambda table: sum(map(Encoding(table, labels).knows, filter(None, seen.values()))))
     if ids is not None:
         _check_table(ids)
@@ -116,11 +115,10 @@ def infer_encoding(masks, labels=None, ids=None):
         if strange := sorted(set(ids.values()) - {*range(labels.num_classes), labels.ignore_id}):
             raise DataError(f"ids= point to classes {strange} that the label map lacks: {', '.join(labels.names)}")
         return Encoding(ids, labels), labels, [], seen
-    objects, doubt = _find_objects(seen), []
+    objects = _find_objects(seen)
     if objects >= MANY_OBJECTS and labels is None:
         raise DataError(f"{os.path.dirname(masks[0])}: the masks number objects 1–{objects}, {JOIN}")
-    if objects:
-        doubt = [f"warning: the masks seem to number objects 1–{objects}, {JOIN}"]
+    doubt = [f"warning: the masks seem to number objects 1–{objects}, {JOIN}"] if objects else []
     table, found, note = _infer([values for values in seen.values() if values], labels)
     if found is None:
         raise DataError(f"{os.path.dirname(masks[0])}: {note}")
@@ -130,22 +128,18 @@ def infer_encoding(masks, labels=None, ids=None):
 
 def _find_objects(seen):
     """The highest id, if the masks seem to number objects: 1, 2, … in each, one region each, not always as many."""
-    counts = {}
-    for path, mask in seen.items():
-        ids = set(mask.values) - {0} if mask and not mask.lossy else set()
-        ids -= {255} if len(ids) < 255 else set()
-        if ids and ids != set(range(1, len(ids) + 1)):
-            return 0
-        counts[path] = len(ids)
-    most = sorted(counts, key=counts.get, reverse=True)[:8]
-    if len(set(counts.values())) < 2 or counts[most[0]] < 3:
+    held = {path: set(mask.values) - {0} for path, mask in seen.items() if mask and not mask.lossy}
+    held = {path: ids - {255} if len(ids) < 255 else ids for path, ids in held.items()}
+    most = sorted(held, key=lambda path: len(held[path]), reverse=True)[:8]
+    if any(ids and max(ids) > len(ids) for ids in held.values()) or len({*map(len, held.values())}) < 2:
         return 0
     regions = []
-    for path in (path for path in most if counts[path]):
-        pixels = read_values(path).pixels
-        for i, box in enumerate(find_objects(pixels.astype(np.int32), counts[path]), 1):
-            regions.append(label(pixels[box] == i, np.ones((3, 3)))[1])
-    return counts[most[0]] if np.mean(np.equal(regions, 1)) >= 0.9 else 0
+    for path in (path for path in most if held[path]):
+        pixels = read_values(path).pixels.astype(np.int32)
+        boxes = enumerate(find_objects(pixels, len(held[path])), 1)
+        regions += [label(pixels[box] == i, np.ones((3, 3)))[1] for i, box in boxes]
+    highest = len(held[most[0]])
+    return highest if highest > 2 and np.mean(np.equal(regions, 1)) >= 0.9 else 0
 
 
 def _read_mask_values(path):
@@ -218,7 +212,7 @@ def _infer_grey(values, lossy, smooth, labels):
         hint = ". Is 255 the foreground? Then give two names" if found == [0, 255] else ""
         rest = [value for value in found if value != labels.ignore_id]
         if max(rest, default=0) >= labels.num_classes >= len(rest) > 1:
-            hint = f". They have gaps: if {rest} are the classes in this order, say {_number(rest)}"
+            hint = f". They have gaps: if {rest} are the classes in this order, say {number(rest)}"
         return None, labels, f"ids of the label map{void}{hint}"
     ends = {value for value, _ in values.most_common(2)} == {0, 255} and values[0] + values[255] > 0.75 * values.total()
     between = ends and len(found) > 3  # as in black and white that was resized smoothly
@@ -227,7 +221,7 @@ def _infer_grey(values, lossy, smooth, labels):
         note = f"ids {found[0]}–{largest}" + (", and 255 for void" if 255 in found else "")
         rest = [value for value in found if value != 255]
         if len(rest) <= largest:
-            note += f". No mask holds the others: to have {len(rest)} classes, say {_number(rest)}"
+            note += f". No mask holds the others: to have {len(rest)} classes, say {number(rest)}"
         return None, LabelMap(tuple(f"class {i}" for i in range(largest + 1))), note
     if few and not (lossy or between):
         note = f"a class for each of {len(found)} grey levels: {', '.join(map(str, found))}"
@@ -235,7 +229,7 @@ def _infer_grey(values, lossy, smooth, labels):
     return None, None, _describe_hopeless(values, "grey values")
 
 
-def _number(values):
+def number(values):
     """What to say as ``ids=`` so that these values become the classes 0, 1, …"""
     return f"ids={dict(zip(values, range(len(values)), strict=True)) | {255: 255}}"
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from seglib.annotations import find_class_file
 from seglib.data.coco import draw_contents
 from seglib.data.dataset import DataError, check_size, from_pairs, to_label_map
 from seglib.data.encoding import infer_encoding
@@ -12,41 +13,24 @@ from seglib.data.exports import find_rows
 from seglib.data.pairing import root_and_pattern
 from seglib.data.splits import assign_splits
 from seglib.images import read_size
-from seglib.labels import find_class_file
 
 EMPTY = "background", "class 0", "grey 0", "#000000"  # what the class of an image on which nothing is may be called
 
 
 def from_folder(
-    images,
-    masks,
-    labels=None,
-    ids=None,
-    val=None,
-    test=None,
-    seed=0,
-    groups=None,
-    lists=None,
-    name=None,
+    images, masks, labels=None, ids=None, val=None, test=None, seed=0, groups=None, lists=None, name=None,
     without_mask=None,
-):
+):  # fmt: skip
     """Pairs of files: an image and a mask that belong together by their names.
 
     How the names were paired and what the values of the masks mean, inferred from up to 200 of them, is printed. Files
     are otherwise read when they are needed; :func:`seglib.doctor.check` reads them all and says what is wrong.
 
-    Of annotation tools these exports are known, with the names of their classes:
-
-    ======================================================  ======================================================
-    masks of ids or colours, and beside them or above       CVAT's ``labelmap.txt``, Roboflow's ``_classes.csv``,
-                                                            ``class_dict.csv`` of CamVid and DeepGlobe, labelme2voc's
-                                                            ``class_names.txt``, nnU-Net's ``dataset.json``
-    labelme's JSON, a file per image                        the order of the shapes decides where they overlap
-    labelme's ``label.png`` with ``label_names.txt``        ids are numbered anew in each image
-    a CSV of run lengths, as on Kaggle                      1-based, column by column; the later row lies on top
-    Label Studio's PNGs, with its JSON beside them          of classes that overlap the one of the higher id is on top
-    a black and white file per class, as ``7_road.png``     likewise; or a folder per class, as ``road/7.png``
-    ======================================================  ======================================================
+    These are read, too: labelme's JSON (of shapes that overlap the later is on top) and its folders with a file
+    ``label_names.txt``, Label Studio's PNGs with its JSON beside them, Kaggle's CSV of run lengths, a black and white
+    file per class (``7_road.png``, ``road/7.png``; the smaller is on top). Without ``labels`` and ``ids`` the names of
+    classes are read from CVAT's ``labelmap.txt``, Roboflow's ``_classes.csv``, ``class_dict.csv`` of CamVid and
+    DeepGlobe, labelme2voc's ``class_names.txt`` or nnU-Net's ``dataset.json``, beside the masks or above them.
 
     Args:
         images: folder of images, searched with the folders in it, or a pattern such as ``"scans/*_t1.tif"``, whose
@@ -54,8 +38,8 @@ def from_folder(
         masks: likewise, or a file that holds the masks of all images. Of files that both match, the smaller set keeps
             them, as ``"d/*_mask.png"`` beside ``"d"``. Names must agree but for words that all images or all masks
             share (:func:`~seglib.data.pairing.find_pairs`).
-        labels: a :class:`~seglib.labels.LabelMap` or a list of names; None takes the names that an export tells, or
-            names the classes after the ids or colours found.
+        labels: a :class:`~seglib.labels.LabelMap` or a list of names; None names the classes as an export does, or
+            after the ids or colours found.
         ids: what the values in the files mean: mapping from values, as in ``{0: 0, 255: 1}``, or from colours, as in
             ``{(0, 0, 0): 0, (128, 0, 0): 1}``, to class ids. None infers it: ids, black and white, levels of grey, a
             palette, or painted colours (those of ``labels``, if given).
@@ -86,10 +70,12 @@ def from_folder(
     notes += [f"{len(empty)} images without a mask are all background, the first {empty[0].path}"] if empty else []
     if export:
         if ids is not None:
-            raise DataError(f"ids= are for masks of ids or colours, these are {export.name}; leave ids= out")
-        content = _to_content([*rows, *((image, None, []) for image in empty)], root, export)
-        sources = [(None, Path(masks), Path(root))]
-        return draw_contents(sources, {Path(masks): content}, labels, how, name, None, None, notes, unpaired)
+            raise DataError(f"ids= are for masks of ids or colours, these are {export}; leave ids= out")
+        content = {Path(masks): _to_content([*rows, *((image, None, []) for image in empty)], root, export)}
+        notes = [f"masks: {export}", *notes]
+        return draw_contents(
+            [(None, Path(masks), Path(root))], content, labels, how, name, notes=notes, unpaired=unpaired
+        )
     paths = [(image.path, mask) for image, _, mask in rows]
     encoding, labels, seen, inferred = _interpret(masks, [mask for _, mask in paths], labels, ids)
     keys = {f"{image.path} (no mask)": image.path for image in empty}
@@ -144,7 +130,7 @@ def _to_content(rows, root, export):
         for name, segmentation in annotations:
             about = {"id": f"{name} of {place}", "image_id": number, "category_id": names.index(name)}
             content["annotations"].append({**about, "segmentation": segmentation})
-    return content | ({"in_order": True} if "on top" in export.name else {})
+    return content | ({"in_order": True} if "on top" in export else {})
 
 
 def _find_bad(paths, seen, encoding):

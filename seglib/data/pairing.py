@@ -209,4 +209,3 @@ def _describe(pairs, alone):
             shown = ", ".join(os.path.basename(file.path) for file in files[:5]) + ", …" * (len(files) > 5)
             notes.append(f"left out: {len(files)} {what}{'s' * (len(files) > 1)} without {partner}: {shown}")
     return notes
-

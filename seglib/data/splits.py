@@ -21,8 +21,7 @@ def assign_splits(names, val=None, test=None, seed=0, groups=None, lists=None):
         names: one relative path per pair, with ``/`` between folders, as in ``"aachen/0001.png"``; all different.
         val, test: shares of the pairs, in [0, 1); the rest is ``train``, 0 leaves a split out. None for both: folders
             called for the splits decide, if every name lies in one and not all in ``train``; 0.15 each otherwise. With
-            such folders a share cuts its split from train (and from its own folder), ``groups`` alone cut ``val``, and
-            the pairs of a test folder stay apart unless ``test`` deals them anew.
+            them a share cuts its split from train and its own folder, and a test folder stays apart without ``test``.
         seed: decides which pair, or which group, goes where.
         groups: a regular expression searched in each name, whose first group, or else whose match, is the pair's group;
             or a function from the name to the group. None: each pair for itself.
@@ -68,23 +67,18 @@ def _deal(names, val, test, seed, groups):
 def _cut(names, by_folder, val, test, seed, groups):
     """Splits as the folders say, except those whose share was said: they are cut from train and their own folder."""
     if groups is not None:  # 0.15 of all pairs, as without folders
-        kept = len(by_folder["test"]) if test is None else 0
-        val = 0.15 * len(names) / (len(names) - kept) if val is None else val
-        test = 0.15 if test is None and not kept else test
-    shares = {"val": val, "test": test}
-    pool = sorted(by_folder["train"] + [i for split, share in shares.items() if share for i in by_folder[split]])
+        val = 0.15 * len(names) / (len(names) - (test is None) * len(by_folder["test"])) if val is None else val
+        test = 0.15 if test is None and not by_folder["test"] else test
+    shares = {"train": 1, "val": val, "test": test}
+    pool = sorted(i for split, share in shares.items() if share for i in by_folder[split])
     dealt, notes = _deal([names[i] for i in pool], val or 0, test or 0, seed, groups)
-    split_of, kept = {split: [pool[i] for i in indices] for split, indices in dealt.items()}, {}
-    for split, share in shares.items():
-        if share is None:
-            split_of[split] = kept[split] = by_folder[split]
-        elif share == 0 and by_folder[split]:
-            notes.append(f"left out: {len(by_folder[split])} pairs in folders called {split}, as {split}=0 says")
-        elif split == "test" and by_folder[split]:
-            notes.append("warning: test= deals pairs in folders called test into train; without test= they stay apart")
-    if told := _describe(kept):
-        notes.append(f"splits: as the folders say, {told}")
-    return split_of, notes
+    kept = {split: by_folder[split] for split, share in shares.items() if share is None}
+    if out := [split for split, share in shares.items() if share == 0 and by_folder[split]]:
+        notes.append(f"left out: the pairs in folders called {' and '.join(out)}, as {out[-1]}=0 says")
+    if test and by_folder["test"]:
+        notes.append("warning: test= deals pairs in folders called test into train; without test= they stay apart")
+    notes += [f"splits: as the folders say, {_describe(kept)}"] if any(kept.values()) else []
+    return {split: [pool[i] for i in indices] for split, indices in dealt.items()} | kept, notes
 
 
 def _group(names, groups):

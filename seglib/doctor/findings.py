@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from seglib.data.dataset import SPLITS, read_pair
+from seglib.data.encoding import number
 from seglib.doctor.compare import CERTAIN, find_alike, find_fit
 from seglib.doctor.facts import sum_pixels
 from seglib.doctor.report import COLOURS, Finding
@@ -184,6 +185,11 @@ def _advise_on_ids(readable, labels):
         return "these look like Cityscapes' labelIds: say ids=labels.CITYSCAPES_IDS"
     if strange == {classes} and 0 not in values:
         return f"if the ids count from 1, say ids=labels.one_based({classes}, void=None); if not, correct these masks"
+    rest = sorted(values - {labels.ignore_id})
+    if 1 < len(rest) <= classes < max(rest, default=0):
+        return (
+            f"they have gaps: if {rest} are the classes in this order, say {number(rest)}; if not, correct these masks"
+        )
     if strange == {classes}:
         last_is_void = f"ids={{**{{i: i for i in range({classes})}}, {classes}: 255}}"
         return f"if {classes} is void, say {last_is_void}; if 0 is void, say ids=labels.one_based({classes})"
@@ -250,10 +256,12 @@ def find_classes(dataset, pairs):
     names = dataset.labels.names
     total = sum_pixels(pairs)[: len(names)]
     splits = {split: sum_pixels(pairs, split) for split in SPLITS if dataset.counts.get(split)}
+    there = np.flatnonzero(total).tolist()
+    way = f"{ADVICE['absent classes']}; to leave them out: {number(there)}" if 1 < len(there) < len(names) else ""
     for i, name in enumerate(names if total.any() else ()):
         masks = tuple(pair.mask for pair in pairs if pair.pixels[i])
         if not masks:
-            yield Seen("absent classes", (), name)
+            yield Seen("absent classes", (), name, do=way)
         elif total[i] < RARE * total.sum():
             yield Seen("rare classes", masks, f"{name} ({total[i] / total.sum():.3%})")
         for split, pixels in splits.items() if masks else ():

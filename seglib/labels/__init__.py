@@ -1,6 +1,5 @@
 """Class maps: what the ids in a mask mean, how they are painted, and how other schemes of ids map onto them."""
 
-from seglib.labels.class_file import find_class_file
 from seglib.labels.label_map import PALETTE, VOID, VOID_COLOUR, LabelMap, _from_hex, remap, remap_table
 
 BINARY_255 = {0: 0, 255: 1}

@@ -155,8 +155,11 @@ class ConfusionMatrix(keras.metrics.Metric):
 
     def result(self):
         """Mean IoU in [0, 1], a float32 scalar; 0 before the first scored pixel, NaN where :attr:`matrix` raises."""
-        if hasattr(self._low.value, "numpy") and keras.backend.backend() == "tensorflow":
-            self._tell_once()  # not compiled: the end of an epoch
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            if tf.executing_eagerly():  # not within a step: the end of an epoch
+                self._tell_once()
         counts = ops.cast(self._high, "float32") * _WORD + ops.cast(self._low, "float32")
         matrix = ops.reshape(counts[: self.num_classes**2], (self.num_classes, self.num_classes))
         overlap = ops.diagonal(matrix)

@@ -10,7 +10,6 @@ from PIL import Image
 from seglib import images as image_files
 from seglib import layers  # noqa: F401, importing it registers the layers that a saved model is made of
 
-
 _TOLD = weakref.WeakSet()  # models of which it was said that they end in softmax
 
 
