@@ -34,6 +34,27 @@ _PNG = (
 )
 
 
+class DataError(ValueError):
+    """Data that cannot be used; the message names the files, what was found and what was wanted."""
+
+
+def refuse(problems, what):
+    """Raises a :class:`DataError` that lists the problems, if there are any."""
+    if problems:
+        shown = "\n  ".join(problems[:10])
+        more = f"\n  … and {len(problems) - 10} more" if len(problems) > 10 else ""
+        raise DataError(f"{what} ({len(problems)}):\n  {shown}{more}")
+
+
+def to_label_map(labels):
+    """The :class:`~seglib.labels.LabelMap` of a list of names; one as it is, and None; else a :class:`DataError`."""
+    if isinstance(labels, (list, tuple)):
+        return LabelMap(tuple(labels))
+    if labels is None or isinstance(labels, LabelMap):
+        return labels
+    raise DataError(f"labels= is a LabelMap or a list of names, got {labels!r}")
+
+
 class Export(NamedTuple):
     """A format, known by the path of one of its files and by what stands in it, two regular expressions."""
 
@@ -74,7 +95,7 @@ def find_class_file(folders):
     called void, ignore or unlabelled becomes void.
 
     Raises:
-        ValueError: a line that is none of such a list, lists that differ, or classes that no label map can have.
+        DataError: a line that is none of such a list, lists that differ, or classes that no label map can have.
     """
     paths = [path for folder in folders for name in CLASS_FILES if (path := Path(folder, name)).is_file()]
     found = {path: rows for path in paths if (rows := _read_classes(path))}
@@ -82,14 +103,14 @@ def find_class_file(folders):
         return None
     path, rows = next(iter(found.items()))
     if other := next((other for other in found if found[other] != rows), None):
-        raise ValueError(f"{path} and {other} name different classes; delete the wrong one, or say labels=")
+        raise DataError(f"{path} and {other} name different classes; delete the wrong one, or say labels=")
     void, classes = ([row for row in rows if bool(_VOID.fullmatch(row[0])) == wanted] for wanted in (True, False))
     names, _, colours = zip(*classes, strict=True) if classes else ((), (), ())
     try:
         look = {"void_colour": void[0][2]} if void and void[0][2] else {}
         labels = LabelMap(names, colours if all(colours) else None, **look)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}; correct it, or say labels=") from error
+        raise DataError(f"{path}: {error}; correct it, or say labels=") from error
     ids, colours = ({row[at]: VOID for row in void} | {row[at]: i for i, row in enumerate(classes)} for at in (1, 2))
     return path, labels, ({VOID: VOID} | ids,) if None in colours else (colours, {VOID: VOID} | ids)
 
@@ -105,7 +126,7 @@ def _read_classes(path):
     rows = []
     for line in lines[bool(title) :]:
         if not (match := re.fullmatch(pattern, line)):
-            raise ValueError(f"{path}: found the line {line!r}; wanted such as {example}; or say labels=")
+            raise DataError(f"{path}: found the line {line!r}; wanted such as {example}; or say labels=")
         parts = {"id": len(rows), "colour": None} | match.groupdict()
         name, colour = parts["name"].strip(" \"'"), parts["colour"]
         colour = colour and tuple(int(value) for value in colour.split(","))
@@ -121,7 +142,7 @@ def _list_nnunet(path, text):
         return []
     rows = [(key, value) if str(key).isdigit() else (value, key) for key, value in labels.items()]
     if regions := [name for number, name in rows if isinstance(number, list)]:
-        raise ValueError(f"{path}: {regions[0]} is a region of several ids, not a class; say labels= and ids=")
+        raise DataError(f"{path}: {regions[0]} is a region of several ids, not a class; say labels= and ids=")
     return [f"{number},{name}" for number, name in sorted(rows, key=lambda row: int(row[0]))]
 
 
@@ -145,7 +166,7 @@ def read_label_names(path):
     """The annotations of labelme's ``a_json/label.png``, whose ids ``label_names.txt`` names, in each folder anew."""
     file = Path(path).with_name("label_names.txt")
     if not file.is_file():
-        raise ValueError(
+        raise DataError(
             f"{file}: no such file, so the ids of label.png have no names; give labelme's JSON as the masks"
         )
     names = file.read_text("utf-8").splitlines()
@@ -159,7 +180,7 @@ def read_runs(path):
     patterns = "image|img|^id|file", "class|label", _RUNS
     found = [next((name for name in rows[0] if re.search(words, name, re.I)), None) for words in patterns]
     if None in (found[0], found[2]):
-        raise ValueError(f"{path}: columns {', '.join(rows[0])}; wanted such as ImageId, ClassId, EncodedPixels")
+        raise DataError(f"{path}: columns {', '.join(rows[0])}; wanted such as ImageId, ClassId, EncodedPixels")
     for line, row in enumerate(rows, 2):
         image, kind, runs = (row.get(name) or "" for name in found)
         if found[0] == found[1]:  # as in ImageId_ClassId: 0002cc93b.jpg_1

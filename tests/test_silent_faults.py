@@ -28,8 +28,7 @@ class TestMasksOfBlackAndWhite:
     def test_leave_one_class_and_that_is_said_once(self, capsys, validate):
         masks, model = HALF * 255, make_model()
         more = {"validation_data": (IMAGES, masks)} if validate else {}
-        history = model.fit(IMAGES, masks, epochs=2, verbose=0, **more)
-        assert history.history["miou"][-1] in (0, 1) or not validate
+        model.fit(IMAGES, masks, epochs=2, verbose=0, **more)
         (line,) = said(capsys, "warning")
         assert "class 0" in line and "50%" in line and "255" in line and "// 255" in line
 

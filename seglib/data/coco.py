@@ -9,8 +9,8 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from seglib.annotations import draw, drop_empty, find_fault
-from seglib.data.dataset import MAX_HEADERS, SPLITS, DataError, from_pairs, refuse, to_label_map
+from seglib.annotations import DataError, draw, drop_empty, find_fault, refuse, to_label_map
+from seglib.data.dataset import MAX_HEADERS, SPLITS, from_pairs
 from seglib.data.splits import assign_splits
 from seglib.images import find_turn
 from seglib.labels import LabelMap
@@ -79,14 +79,10 @@ def from_coco(
 
 
 def draw_contents(sources, contents, labels, how, name, others=None, missing=None, notes=(), unpaired=()):
-    """The :class:`~seglib.data.Dataset` of annotations as COCO's JSON has them.
+    """The :class:`~seglib.data.Dataset` of what COCO's JSON holds; of one that is ``"in_order"`` the later lies on top.
 
-    Args:
-        sources: list of (split or None, path of the annotations, folder of the images).
-        contents: mapping from those paths to what a COCO file holds. ``"in_order"``: a later annotation lies on top.
-        labels, name, others, missing: as for :func:`from_coco`.
-        how: the arguments of ``assign_splits`` for what has no split.
-        notes, unpaired: what was found out before.
+    ``sources`` are (split or None, path of the annotations, folder of the images), ``contents`` the JSON of each such
+    path, ``how`` the arguments of ``assign_splits``; the rest is that of :func:`from_coco`.
     """
     try:
         import pycocotools.mask  # noqa: F401

@@ -5,37 +5,16 @@ import contextlib
 import numpy as np
 import tensorflow as tf
 
+from seglib.annotations import DataError
 from seglib.bridge import call_python
 from seglib.data.epochs import draw_batch_seed, draw_epochs
 from seglib.images import ImageError, describe_losses, open_image, read_size, resize_image, resize_mask, to_size
-from seglib.labels import LabelMap
 
 SPLITS = ("train", "val", "test")
 
 CACHE_BYTES = 512 * 2**20  # up to this, decoded pairs (4 bytes a pixel) are kept in memory; beyond, read every epoch
 MAX_HEADERS = 4096  # of up to so many pairs of files the sizes are read from the headers; more would not be cached
 MAX_HELD = 4096  # encoded examples (some 100 kilobytes each) held to draw the next one from
-
-
-class DataError(ValueError):
-    """Data that cannot be used; the message names the files, what was found and what was wanted."""
-
-
-def refuse(problems, what):
-    """Raises a :class:`DataError` that lists the problems, if there are any."""
-    if problems:
-        shown = "\n  ".join(problems[:10])
-        more = f"\n  … and {len(problems) - 10} more" if len(problems) > 10 else ""
-        raise DataError(f"{what} ({len(problems)}):\n  {shown}{more}")
-
-
-def to_label_map(labels):
-    """The :class:`~seglib.labels.LabelMap` of a list of names; one as it is, and None; else a :class:`DataError`."""
-    if isinstance(labels, (list, tuple)):
-        return LabelMap(tuple(labels))
-    if labels is None or isinstance(labels, LabelMap):
-        return labels
-    raise DataError(f"labels= is a LabelMap or a list of names, got {labels!r}")
 
 
 class Dataset:

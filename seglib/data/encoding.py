@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import find_objects, label
 
-from seglib.data.dataset import DataError
+from seglib.annotations import DataError
 from seglib.images import ImageError, read_values
 from seglib.labels import LabelMap
 
@@ -38,8 +38,6 @@ class Encoding:
         keys = np.array([_pack(key) if self.in_colour else key for key in table], np.int64)
         order = np.argsort(keys)
         self._keys, self._ids = keys[order], np.array(list(table.values()), np.uint8)[order]
-
-    kind = property(lambda self: "colours" if self.in_colour else "ids")
 
     def read(self, path):
         """Reads a mask file: (height, width) uint8 class ids; a ValueError lists values that stand for no class."""

@@ -9,11 +9,9 @@ from collections import defaultdict
 from pathlib import Path
 
 from seglib import annotations
-from seglib.data.dataset import DataError, refuse
-from seglib.data.pairing import SeveralMasks, find_files, list_files, pair_files, split_words
+from seglib.annotations import DataError, refuse
+from seglib.data.pairing import SeveralMasks, find_files, find_pairs, list_files, split_words
 from seglib.images import read_binary, read_size
-
-SAMPLE = 50  # masks that are read to see whether they are black and white
 
 
 def find_rows(images, masks, labels):
@@ -35,7 +33,7 @@ def find_rows(images, masks, labels):
     if export:
         return sides[0], export.name, *READERS[export.name](*sides)
     try:
-        pairs, *others = pair_files(sides)
+        pairs, *others = find_pairs(*sides)
         masks_of, several = {image: [mask] for image, mask in pairs}, None
     except SeveralMasks as error:
         masks_of, others, several = error.masks_of, [[], []], error
@@ -52,13 +50,13 @@ def find_rows(images, masks, labels):
 
 
 def _read_labelme(images, files):
-    pairs, *others = pair_files((images, [file for file in files if file.path.endswith(".json")]))
+    pairs, *others = find_pairs(images, [file for file in files if file.path.endswith(".json")])
     return [(image, *annotations.read_labelme(file.path)) for image, file in pairs], *others
 
 
 def _read_label_folders(images, files):
     images = [image for image in images if Path(image.path).name not in ("label.png", "label_viz.png")]
-    pairs, *others = pair_files((images, [file for file in files if Path(file.path).name == "label.png"]))
+    pairs, *others = find_pairs(images, [file for file in files if Path(file.path).name == "label.png"])
     return [(image, None, annotations.read_label_names(mask.path)) for image, mask in pairs], *others
 
 
@@ -83,7 +81,7 @@ def _read_label_studio(images, files):
     tasks, masks_of, problems = annotations.read_tasks(folders), defaultdict(list), []
     image_of = {annotations.strip_upload(image.path): image for image in images}
     for file, match in ((file, match) for file in files if (match := re.search(annotations.BRUSH, file.path))):
-        name, path = tasks.get(match[1], ("", "any JSON here"))
+        name, path = tasks.get(match[1], ("", next(iter(tasks.values()), ("", "no JSON here"))[1]))
         masks_of[image_of.get(name)].append((file, match[2]))
         problems += [] if name in image_of else [f"{file.path}: of task {match[1]}, by {path} of the image {name!r}"]
     refuse(problems, f"Label Studio names masks for tasks, not for images. {annotations.STUDIO}")
@@ -120,7 +118,7 @@ def _find_kinds(masks_of, labels):
     try:
         for number, ((image, mask), kind) in enumerate(kinds.items()):
             named[image].append((mask, classes.get(kind, kind)))
-            if number < SAMPLE:
+            if number < 50:
                 read_binary(mask.path)
     except ValueError:
         return None, False

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from seglib.annotations import find_class_file
+from seglib.annotations import DataError, find_class_file, to_label_map
 from seglib.data.coco import draw_contents
-from seglib.data.dataset import DataError, check_size, from_pairs, to_label_map
+from seglib.data.dataset import check_size, from_pairs
 from seglib.data.encoding import infer_encoding
 from seglib.data.exports import find_rows
 from seglib.data.pairing import root_and_pattern
@@ -77,9 +77,12 @@ def from_folder(
             [(None, Path(masks), Path(root))], content, labels, how, name, notes=notes, unpaired=unpaired
         )
     paths = [(image.path, mask) for image, _, mask in rows]
-    encoding, labels, seen, inferred = _interpret(masks, [mask for _, mask in paths], labels, ids)
+    encoding, labels, inferred, seen = _interpret(masks, [mask for _, mask in paths], labels, ids)
     keys = {f"{image.path} (no mask)": image.path for image in empty}
-    background = _find_background(labels) if keys else 0
+    names = [name.strip("_").lower() for name in labels.names]
+    background = next((names.index(name) for name in EMPTY if name in names), None)
+    if keys and background is None:
+        raise DataError(f"without_mask='background' wants a class called background; there are {', '.join(names)}")
 
     def read(mask):
         return np.full(read_size(keys[mask]), background, np.uint8) if mask in keys else encoding.read(mask)
@@ -92,31 +95,16 @@ def from_folder(
 
 
 def _interpret(where, masks, labels, ids):
-    """What the values in mask files mean: ``(encoding, labels, seen, notes)``."""
-    known = None
-    if labels is None and ids is None:
-        folders = [*(Path(mask).parent for mask in masks), root := Path(root_and_pattern(where)[0]), root.parent]
-        try:
-            known = find_class_file(dict.fromkeys(folders))
-        except ValueError as error:
-            raise DataError(str(error)) from error
-    if not known:
-        encoding, labels, notes, seen = infer_encoding(masks, labels, ids)
-        return encoding, labels, seen, notes
-    path, labels, tables = known
-    encoding, labels, _, seen = infer_encoding(masks, labels, tables)
+    """What the values in mask files mean: ``(encoding, labels, notes, seen)``."""
+    root = Path(root_and_pattern(where)[0])
+    folders = dict.fromkeys([*(Path(mask).parent for mask in masks), root, root.parent])
+    known = find_class_file(folders) if labels is None and ids is None else None
+    path, labels, ids = known or (None, labels, ids)
+    encoding, labels, notes, seen = infer_encoding(masks, labels, ids)
     fit = sum(encoding.knows(mask) for mask in seen.values() if mask)
-    if 2 * fit < len(seen):
+    if known and 2 * fit < len(seen):
         raise DataError(f"{path}: {fit} of {len(seen)} masks hold nothing but its classes; correct it, or say labels=")
-    return encoding, labels, seen, [f"masks: classes and their {encoding.kind} from {path}"]
-
-
-def _find_background(labels):
-    names = [name.strip("_").lower() for name in labels.names]
-    for name in EMPTY:
-        if name in names:
-            return names.index(name)
-    raise DataError(f"without_mask='background' wants a class called background; there are {', '.join(labels.names)}")
+    return encoding, labels, [*notes, *([f"masks: classes from {path}"] if known else [])], seen
 
 
 def _to_content(rows, root, export):

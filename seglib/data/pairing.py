@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
-from seglib.data.dataset import DataError, refuse
+from seglib.annotations import DataError, refuse
 from seglib.images import EXTENSIONS
 
 JUNK = ("__macosx", "thumbs.db", "desktop.ini")  # of operating systems; and all that starts with a dot
@@ -26,11 +26,9 @@ class File(NamedTuple):
 class SeveralMasks(DataError):
     """Several masks for an image; ``masks_of`` tells which, from each image to its masks, all :class:`File`."""
 
-    masks_of = None
-
 
 def find_pairs(images, masks):
-    """Finds images and masks, given as to :func:`from_folder`, and pairs them by their names; no file is opened.
+    """Finds images and masks, given as to ``from_folder`` or as lists of :class:`File`, and pairs them by their names.
 
     Of three ways the one that pairs most files is taken, the first of equals: by the whole name, with the folders below
     the one given (``night/007``); word by word, but for words that all images and few or no masks have, or the reverse
@@ -40,11 +38,7 @@ def find_pairs(images, masks):
         ``(pairs, unpaired, notes)``: a list of ``(image, mask)``, both :class:`File`, in the order of the images; the
         paths that found no partner; how the files were paired and what was left out, in words.
     """
-    return pair_files(find_files(images, masks))
-
-
-def pair_files(sides):
-    """:func:`find_pairs` of two lists of :class:`File`: the images, and what holds the masks."""
+    sides = (images, masks) if isinstance(masks, list) else find_files(images, masks)
     words = [_to_words(sides, folders=True), _to_words(sides, folders=False)]
     names = [[file.stem for file in files] for files in sides]
     agreed = max((_agree(sides, keys) for keys in (names, *words)), key=len)
@@ -63,7 +57,7 @@ def pair_files(sides):
     if not pairs:
         raise DataError(
             f"no image and mask have names that agree: {sides[0][0].path}, {sides[1][0].path}; "
-            f"name them alike, or give patterns such as images='…/*_rgb.png'"
+            "name them alike, or give patterns such as images='…/*_rgb.png'"
         )
     return pairs, [file.path for files in alone for file in files], _describe(pairs, alone)
 
@@ -94,10 +88,7 @@ def root_and_pattern(where):
 
 
 def list_files(where, endings=EXTENSIONS):
-    """The image files in a folder and below, or those that fit a pattern: :class:`File`, in order.
-
-    Other ``endings`` than those of images may be wanted; None lists all files, or the one file that ``where`` is.
-    """
+    """The files in a folder and below, or that fit a pattern: :class:`File`, in order; with ``endings`` None all."""
     root, pattern = root_and_pattern(where)
     if os.path.isfile(root) and endings is None:
         return [File(root, os.path.splitext(os.path.basename(root))[0])]
