@@ -185,7 +185,7 @@ def read_runs(path):
         image, kind, runs = (row.get(name) or "" for name in found)
         if found[0] == found[1]:  # as in ImageId_ClassId: 0002cc93b.jpg_1
             image, _, kind = image.rpartition("_")
-        yield line, image, kind or "foreground", runs.strip().replace("-1", "").replace("nan", "")
+        yield line, image, kind or "foreground", "" if (runs := runs.strip()) in ("-1", "nan") else runs
 
 
 def to_counts(runs, size):

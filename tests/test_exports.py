@@ -528,11 +528,30 @@ class TestAFilePerClass:
         with refused("2 images have several masks", "masks='"):
             data.from_folder(tmp_path / "images", tmp_path / "masks")
 
+    def test_the_masks_of_two_people_are_not_two_classes(self, tmp_path):
+        photos(tmp_path / "images", ["0.jpg", "1.jpg"])
+        for i in range(2):
+            save(tmp_path / "masks" / f"{i}_anna.png", box(2, 20, 2, 20))
+            save(tmp_path / "masks" / f"{i}_bert.png", box(3, 20, 2, 20))
+        with refused("2 images have several masks"):
+            data.from_folder(tmp_path / "images", tmp_path / "masks")
+
+    def test_an_image_without_any_is_left_out_or_background(self, tmp_path):
+        photos(tmp_path / "images", ["0.jpg", "1.jpg", "2.jpg"])
+        for i in range(2):
+            save(tmp_path / "masks" / f"{i}_road.png", box(2, 9, 2, 9))
+            save(tmp_path / "masks" / f"{i}_car.png", box(12, 20, 2, 9))
+        folders = tmp_path / "images", tmp_path / "masks"
+        dataset = data.from_folder(*folders, **ALL)
+        assert [Path(path).name for path in dataset.unpaired] == ["2.jpg"] and "2.jpg" in " ".join(dataset.notes)
+        assert "car, road" in " ".join(dataset.notes)
+        assert not masks_of(data.from_folder(*folders, without_mask="background", **ALL))["2.jpg"].any()
+
     def test_a_damaged_size_names_the_file(self, tmp_path):
         photos(tmp_path / "images", ["0.jpg", "1.jpg"])
         for i in range(2):
             save(tmp_path / "masks" / f"{i}_road.png", box(2, 9, 2, 9))
-            save(tmp_path / "masks" / f"{i}_car.png", box(2, 9, 2, 9)[: 24 - 4 * i])
+            save(tmp_path / "masks" / f"{i}_car.png", box(12, 18, 2, 9)[: 24 - 4 * i])
         dataset = data.from_folder(tmp_path / "images", tmp_path / "masks", **ALL)
         with pytest.raises(Exception, match=r"1_car\.png: the mask is 20×32"):
             list(dataset.train)

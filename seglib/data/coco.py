@@ -79,7 +79,7 @@ def from_coco(
 
 
 def draw_contents(sources, contents, labels, how, name, others=None, missing=None, notes=(), unpaired=()):
-    """The :class:`~seglib.data.Dataset` of what COCO's JSON holds; of one that is ``"in_order"`` the later lies on top.
+    """The :class:`~seglib.data.Dataset` of what COCO's JSON holds, or what was made of another ``"export"``.
 
     ``sources`` are (split or None, path of the annotations, folder of the images), ``contents`` the JSON of each such
     path, ``how`` the arguments of ``assign_splits``; the rest is that of :func:`from_coco`.
@@ -90,7 +90,7 @@ def draw_contents(sources, contents, labels, how, name, others=None, missing=Non
         raise ImportError('drawing annotations needs pycocotools: pip install "seglib[coco]"') from error
     labels, class_of, uncovered, told = _map_categories(contents, labels, others)
     keyed, left_out = _read_images(sources, contents, class_of, missing)
-    listed, in_order = list(keyed.values()), any("in_order" in content for content in contents.values())
+    listed, in_order = list(keyed.values()), any("on top" in content.get("export", "") for content in contents.values())
     notes = [*notes, *told, *left_out]
     notes.append(f"{len(listed)} images, {sum(len(image.shapes) for image in listed)} annotations")
     if empty := [image.place for image in listed if not image.shapes]:
@@ -143,7 +143,7 @@ def _map_categories(contents, labels, others):
         raise DataError(f"others= is 'background', 'void' or None, got {others!r}")
     lacking = ", ".join(name for i, name in names.items() if i in used and name not in known)
     if lacking and others is None:
-        way = "Add them" + ", or say others='background' or others='void'" * (where.suffix == ".json")
+        way = "Add them" + ", or say others='background' or others='void'" * ("export" not in contents[where])
         raise DataError(f"{where}: labels= lacks {lacking}. {way}")
     notes += [f"labels= lacks {lacking}, which become {others}"] if lacking else []
     if absent := known.keys() - set(names.values()) - {"background"}:

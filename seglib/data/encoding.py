@@ -19,7 +19,7 @@ BINARY = ("background", "foreground")
 CUT = "of masks that should be black and white, ids={v: int(v >= 128) for v in range(256)} cuts them in the middle"
 
 
-MANY_OBJECTS = 10  # ids; below, organs in a scan and the like look the same
+MANY = 10  # ids; fewer may be organs in a scan, which look the same
 JOIN = "not classes; if so, join them: ids={i: int(i > 0) for i in range(65536)}; else give labels="
 
 
@@ -90,8 +90,8 @@ def infer_encoding(masks, labels=None, ids=None):
     Args:
         masks: paths.
         labels: the :class:`~seglib.labels.LabelMap`; None calls the classes found ``class 0``, … or by their colours.
-        ids: mapping from values or ``(red, green, blue)`` to class ids; of a tuple of such mappings the one that fits
-            most masks is taken; None infers it.
+        ids: mapping from values or ``(red, green, blue)`` to class ids, or a tuple of such, of which the
+            one that fits most masks is taken; None infers it.
 
     Returns:
         ``(encoding, labels, notes, seen)``: an :class:`Encoding`, the label map, what was inferred, in words, and from
@@ -114,7 +114,7 @@ def infer_encoding(masks, labels=None, ids=None):
             raise DataError(f"ids= point to classes {strange} that the label map lacks: {', '.join(labels.names)}")
         return Encoding(ids, labels), labels, [], seen
     objects = _find_objects(seen)
-    if objects >= MANY_OBJECTS and labels is None:
+    if objects >= MANY and labels is None:
         raise DataError(f"{os.path.dirname(masks[0])}: the masks number objects 1–{objects}, {JOIN}")
     doubt = [f"warning: the masks seem to number objects 1–{objects}, {JOIN}"] if objects else []
     table, found, note = _infer([values for values in seen.values() if values], labels)
@@ -128,16 +128,14 @@ def _find_objects(seen):
     """The highest id, if the masks seem to number objects: 1, 2, … in each, one region each, not always as many."""
     held = {path: set(mask.values) - {0} for path, mask in seen.items() if mask and not mask.lossy}
     held = {path: ids - {255} if len(ids) < 255 else ids for path, ids in held.items()}
-    most = sorted(held, key=lambda path: len(held[path]), reverse=True)[:8]
-    if any(ids and max(ids) > len(ids) for ids in held.values()) or len({*map(len, held.values())}) < 2:
+    counts, regions = sorted(map(len, held.values())) or [0], []
+    if counts[-1] in (0, 1, 2, counts[0]) or any(ids and max(ids) > len(ids) for ids in held.values()):
         return 0
-    regions = []
-    for path in (path for path in most if held[path]):
+    for path in sorted(held, key=lambda path: len(held[path]))[-8:]:
         pixels = read_values(path).pixels.astype(np.int32)
-        boxes = enumerate(find_objects(pixels, len(held[path])), 1)
-        regions += [label(pixels[box] == i, np.ones((3, 3)))[1] for i, box in boxes]
-    highest = len(held[most[0]])
-    return highest if highest > 2 and np.mean(np.equal(regions, 1)) >= 0.9 else 0
+        boxes = enumerate(find_objects(pixels, counts[-1]), 1)
+        regions += [label(pixels[box] == i, np.ones((3, 3)))[1] for i, box in boxes if box]
+    return counts[-1] if np.mean(np.equal(regions, 1)) >= 0.9 else 0
 
 
 def _read_mask_values(path):

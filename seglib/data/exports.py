@@ -1,8 +1,4 @@
-"""Masks that are not one image file each: exports of annotation tools, and a file per class.
-
-A reader ``(images, files)`` gives ``(rows, unpaired, notes)``; a row is an image, its size or None, and its annotations
-(:mod:`seglib.annotations`).
-"""
+"""Exports of annotation tools, and masks in a file per class, as rows: an image, its size or None, its annotations."""
 
 import re
 from collections import defaultdict
@@ -31,12 +27,13 @@ def find_rows(images, masks, labels):
             raise DataError(f"{path}: {export.name}; wanted image files. {export.say}") from error
         sides = list_files(images), files
     if export:
-        return sides[0], export.name, *READERS[export.name](*sides)
+        return sides[0], export.name, *READ[annotations.EXPORTS.index(export)](*sides)
     try:
         pairs, *others = find_pairs(*sides)
         masks_of, several = {image: [mask] for image, mask in pairs}, None
     except SeveralMasks as error:
-        masks_of, others, several = error.masks_of, [[], []], error
+        masks_of, several = error.masks_of, error
+        others = _find_lone(*sides, masks_of)
     kinds, are_known = _find_kinds(masks_of, labels)
     if kinds and (several or are_known):
         return sides[0], "a file per class, for which it is named", _to_rows(kinds), *others
@@ -47,6 +44,13 @@ def find_rows(images, masks, labels):
         way = f"if each is the mask of one class, say labels={['background', *found]}"
         others[1].append(f"warning: by their names the masks are of several kinds, {', '.join(found)}; {way}")
     return sides[0], "", [(image, None, mask.path) for image, (mask,) in masks_of.items()], *others
+
+
+def _find_lone(images, files, masks_of):
+    """``(unpaired, notes)``: what is in no entry of a mapping from each image to its masks."""
+    used = {*masks_of, *(mask for masks in masks_of.values() for mask in masks)}
+    lone = [file.path for file in dict.fromkeys([*images, *files]) if file not in used]
+    return lone, [f"left out: {len(lone)} files without a partner, the first {lone[0]}"] if lone else []
 
 
 def _read_labelme(images, files):
@@ -67,13 +71,13 @@ def _read_runs(images, files):
         if name not in image_of:
             lost.append(f"line {line}: {name}")
             continue
-        size = read_size(image_of[name].path)
-        found[image_of[name], size] += [(kind, annotations.to_counts(runs, size))] if runs else []
+        found[image_of[name]] += [(kind, runs)] if runs else []
     if not found:
         raise DataError(f"{files[0].path}, {lost[0]}: no such image; wanted names such as {images[0].path}")
     notes = [f"left out: {len(lost)} rows without an image, the first in {lost[0]}"] if lost else []
-    unpaired = [image.path for image in images if image not in {image for image, _ in found}]
-    return [(*key, shapes) for key, shapes in found.items()], unpaired, notes
+    rows = [(image, size := read_size(image.path), [(kind, annotations.to_counts(runs, size)) for kind, runs in those])
+            for image, those in found.items()]  # fmt: skip
+    return rows, [image.path for image in images if image not in found], notes
 
 
 def _read_label_studio(images, files):
@@ -85,14 +89,10 @@ def _read_label_studio(images, files):
         masks_of[image_of.get(name)].append((file, match[2]))
         problems += [] if name in image_of else [f"{file.path}: of task {match[1]}, by {path} of the image {name!r}"]
     refuse(problems, f"Label Studio names masks for tasks, not for images. {annotations.STUDIO}")
-    used = {*masks_of, *(mask for masks in masks_of.values() for mask, _ in masks)}
-    return _to_rows(masks_of), [image.path for image in images if image not in used], []
+    return _to_rows(masks_of), *_find_lone(images, files, {i: [file for file, _ in masks_of[i]] for i in masks_of})
 
 
-READERS = {
-    annotations.EXPORTS[i].name: read
-    for i, read in enumerate((_read_label_studio, _read_label_folders, _read_labelme, _read_runs))
-}
+READ = _read_label_studio, _read_label_folders, _read_labelme, _read_runs  # in the order of EXPORTS
 
 
 def _to_rows(masks_of):
@@ -115,11 +115,14 @@ def _find_kinds(masks_of, labels):
     found, named = set(kinds.values()), defaultdict(list)
     if len(found) < 2 or not all(re.fullmatch(r"[^\W\d]+", kind) for kind in found):  # numbers are objects
         return None, False
+    for (image, mask), kind in kinds.items():
+        named[image].append((mask, classes.get(kind, kind)))
     try:
-        for number, ((image, mask), kind) in enumerate(kinds.items()):
-            named[image].append((mask, classes.get(kind, kind)))
-            if number < 50:
-                read_binary(mask.path)
+        for masks in [*named.values()][:20]:
+            first, *more = (read_binary(mask.path) for mask, _ in masks)
+            same = [other for other in more if other.shape == first.shape]
+            if any((first & other).sum() > 0.7 * (first | other).sum() for other in same):  # by two people
+                return None, False
     except ValueError:
         return None, False
     return named, found <= classes.keys()

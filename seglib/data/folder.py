@@ -14,8 +14,6 @@ from seglib.data.pairing import root_and_pattern
 from seglib.data.splits import assign_splits
 from seglib.images import read_size
 
-EMPTY = "background", "class 0", "grey 0", "#000000"  # what the class of an image on which nothing is may be called
-
 
 def from_folder(
     images, masks, labels=None, ids=None, val=None, test=None, seed=0, groups=None, lists=None, name=None,
@@ -65,29 +63,29 @@ def from_folder(
     if without_mask not in (None, "background"):
         raise DataError(f"without_mask= is 'background' or None, got {without_mask!r}")
     listed, export, rows, unpaired, notes = find_rows(images, masks, labels)
-    empty = [image for image in listed if without_mask and image.path in set(unpaired)]
-    unpaired = [path for path in unpaired if path not in {image.path for image in empty}]
-    notes += [f"{len(empty)} images without a mask are all background, the first {empty[0].path}"] if empty else []
+    lone = set(unpaired if without_mask else ())
+    empty = {image.path: image for image in listed if image.path in lone}
+    unpaired = [path for path in unpaired if path not in empty]
+    notes += [f"{len(empty)} images without a mask are all background, the first {next(iter(empty))}"] if empty else []
     if export:
         if ids is not None:
             raise DataError(f"ids= are for masks of ids or colours, these are {export}; leave ids= out")
-        content = {Path(masks): _to_content([*rows, *((image, None, []) for image in empty)], root, export)}
-        notes = [f"masks: {export}", *notes]
-        return draw_contents(
-            [(None, Path(masks), Path(root))], content, labels, how, name, notes=notes, unpaired=unpaired
-        )
+        content = _to_content([*rows, *((image, None, []) for image in empty.values())], root, export)
+        notes = [f"masks: {export}: {', '.join(kind['name'] for kind in content['categories'])}", *notes]
+        sources, contents = [(None, Path(masks), Path(root))], {Path(masks): content}
+        return draw_contents(sources, contents, labels, how, name, notes=notes, unpaired=unpaired)
     paths = [(image.path, mask) for image, _, mask in rows]
     encoding, labels, inferred, seen = _interpret(masks, [mask for _, mask in paths], labels, ids)
-    keys = {f"{image.path} (no mask)": image.path for image in empty}
+    keys = {f"{path} (no mask)": path for path in empty}
     names = [name.strip("_").lower() for name in labels.names]
-    background = next((names.index(name) for name in EMPTY if name in names), None)
-    if keys and background is None:
+    nothing = next((name for name in ("background", "class 0", "grey 0", "#000000") if name in names), None)
+    if keys and not nothing:
         raise DataError(f"without_mask='background' wants a class called background; there are {', '.join(names)}")
 
     def read(mask):
-        return np.full(read_size(keys[mask]), background, np.uint8) if mask in keys else encoding.read(mask)
+        return np.full(read_size(keys[mask]), names.index(nothing), np.uint8) if mask in keys else encoding.read(mask)
 
-    places = [image.stem + os.path.splitext(image.path)[1] for image in [*(row[0] for row in rows), *empty]]
+    places = [image.stem + os.path.splitext(image.path)[1] for image in [*(row[0] for row in rows), *empty.values()]]
     split_of, dealt = assign_splits(places, *how)
     notes += [*inferred, *_find_bad(paths, seen, encoding), *dealt]
     pairs = [*paths, *((path, key) for key, path in keys.items())]
@@ -110,7 +108,8 @@ def _interpret(where, masks, labels, ids):
 def _to_content(rows, root, export):
     """Rows of :func:`~seglib.data.exports.find_rows` as a COCO file would have them."""
     names = sorted({name for *_, annotations in rows for name, _ in annotations})
-    content = {"images": [], "annotations": [], "categories": [{"id": i, "name": n} for i, n in enumerate(names)]}
+    categories = [{"id": i, "name": name} for i, name in enumerate(names)]
+    content = {"export": export, "images": [], "annotations": [], "categories": categories}
     for number, (image, size, annotations) in enumerate(rows):
         height, width = size or read_size(image.path)
         place = os.path.relpath(image.path, root)
@@ -118,7 +117,7 @@ def _to_content(rows, root, export):
         for name, segmentation in annotations:
             about = {"id": f"{name} of {place}", "image_id": number, "category_id": names.index(name)}
             content["annotations"].append({**about, "segmentation": segmentation})
-    return content | ({"in_order": True} if "on top" in export else {})
+    return content
 
 
 def _find_bad(paths, seen, encoding):

@@ -6,8 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import binary_dilation
 
-from seglib.annotations import DataError, refuse, to_label_map
-from seglib.data.dataset import check_size, from_pairs
+from seglib.data.dataset import DataError, check_size, from_pairs, refuse, to_label_map
 from seglib.data.pairing import list_below
 from seglib.data.splits import assign_splits
 from seglib.images import EXTENSIONS, read_binary, read_size
@@ -96,7 +95,7 @@ def _find_cases(root):
     cases, problems = [], []
     for folder in folders:
         if missing := [kind for kind in kinds if not (folder / kind).is_dir()]:
-            problems.append(f"{folder}: no folder {missing[0]} in it")
+            problems.append(f"{folder}: no folder {missing[0]} in it (an empty one for masks: all is background)")
             continue
         inside = [list(list_below(folder / kind)) for kind in kinds]
         images, masks = ([path for path in paths if path.suffix.lower() in EXTENSIONS] for paths in inside)

@@ -5,8 +5,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from seglib.annotations import DataError, refuse
-from seglib.data.dataset import SPLITS
+from seglib.data.dataset import SPLITS, DataError, refuse
 
 SPLIT_NAMES = {
     "train": ("train", "training"),
