@@ -69,10 +69,10 @@ EXPORTS = (
     Export("labelme's folders, by the label_names.txt in each", r"(_json[/\\]label\.png|[/\\]label_names\.txt)$"),
     Export("labelme's JSON, later shapes on top", r"\.json$", r'"shapes"\s*:'),
     Export("run lengths from 1, by columns", r"\.csv$", rf"(?i)\A.*({_RUNS})"),
-    Export("COCO's JSON", r"\.json$", r'"(annotations|categories)"\s*:', "Call data.from_coco(file, images)"),
+    Export("COCO's JSON", r"\.json$", r'"(images|annotations|categories)"\s*:', "Call data.from_coco(file, images)"),
     Export("Supervisely's JSON", r"\.json$", r'"objects"\s*:', "Export Pascal VOC's masks, or COCO for from_coco"),
     Export("CVAT's XML", r"\.xml$", "<annotations>", "Export 'Segmentation mask 1.1', or 'COCO 1.0' for from_coco"),
-    Export("YOLO's text", r"\.txt$", r"^\d+( -?[\d.]+){4,}\s*$", "Export masks as PNG, or COCO for from_coco"),
+    Export("YOLO's text", r"\.txt$", r"^\d+( -?[\d.e-]+){4,}\s*$", "Export masks as PNG, or COCO for from_coco"),
     Export("NumPy's arrays", r"\.np[yz]$", "", _PNG),
 )
 
@@ -81,7 +81,7 @@ def recognise(paths):
     """The first :class:`Export` of the table that one of the files is of, and that file's path; or Nones."""
     paths = list(paths)
     for export in EXPORTS:
-        for path in [path for path in paths if re.search(export.path, path)][:3]:
+        for path in [path for path in paths if re.search(export.path, path)][:20]:
             text = Path(path).read_bytes()[: 2**16].decode(errors="replace") if export.content else ""
             if re.search(export.content, text, re.M):
                 return export, path
@@ -119,7 +119,7 @@ def _read_classes(path):
     """``(name, id, colour or None)`` of each class; an empty list for a file of another kind."""
     pattern, example, title = CLASS_FILES[path.name]
     text = path.read_text("utf-8-sig", errors="replace")
-    lines = _list_nnunet(path, text) if path.suffix == ".json" else text.splitlines()
+    lines = _list_nnunet(path) if path.suffix == ".json" else text.splitlines()
     lines = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     if not lines or not lines[0].lower().startswith(title):
         return []
@@ -134,9 +134,9 @@ def _read_classes(path):
     return rows
 
 
-def _list_nnunet(path, text):
+def _list_nnunet(path):
     """nnU-Net's ``labels``, ``{"road": 1}`` or in its first version ``{"1": "road"}``, as lines ``1,road``."""
-    content = json.loads(text)
+    content = load_json(path)
     labels = content.get("labels") if isinstance(content, dict) else None
     if not isinstance(labels, dict) or not content.keys() & {"channel_names", "modality", "file_ending"}:
         return []
@@ -146,9 +146,19 @@ def _list_nnunet(path, text):
     return [f"{number},{name}" for number, name in sorted(rows, key=lambda row: int(row[0]))]
 
 
+def load_json(path):
+    """What a JSON file holds."""
+    try:
+        return json.loads(Path(path).read_bytes())
+    except ValueError as error:
+        raise DataError(f"{path}: no JSON that can be read: {error}") from error
+
+
 def read_labelme(path):
     """``(size or None, annotations)`` of labelme's JSON, in the order drawn; lines and points become no polygon."""
-    content = json.loads(Path(path).read_bytes())
+    content = load_json(path)
+    if not isinstance(content, dict) or "shapes" not in content:
+        raise DataError(f"{path}: found no shapes; wanted JSON of labelme, as in the other files here")
     size, annotations = (content.get("imageHeight"), content.get("imageWidth")), []
     for shape in content["shapes"]:
         points, kind = np.array(shape["points"], float), shape.get("shape_type") or "polygon"
@@ -176,11 +186,14 @@ def read_label_names(path):
 def read_runs(path):
     """The rows of a CSV of run lengths, as on Kaggle: ``(line, image, class, run lengths)``."""
     with open(path, newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file, skipinitialspace=True))
+        table = csv.DictReader(file, skipinitialspace=True)
+        rows, columns = list(table), table.fieldnames or []
     patterns = "image|img|^id|file", "class|label", _RUNS
-    found = [next((name for name in rows[0] if re.search(words, name, re.I)), None) for words in patterns]
-    if None in (found[0], found[2]):
-        raise DataError(f"{path}: columns {', '.join(rows[0])}; wanted such as ImageId, ClassId, EncodedPixels")
+    found = [next((name for name in columns if re.search(words, name, re.I)), None) for words in patterns]
+    if None in (found[0], found[2]) or not rows:
+        raise DataError(
+            f"{path}: {len(rows)} rows of the columns {', '.join(columns)}; wanted ImageId, ClassId, EncodedPixels"
+        )
     for line, row in enumerate(rows, 2):
         image, kind, runs = (row.get(name) or "" for name in found)
         if found[0] == found[1]:  # as in ImageId_ClassId: 0002cc93b.jpg_1
@@ -201,8 +214,8 @@ def read_tasks(folders):
     """From each task's number to the name of its image, and the file, by Label Studio's JSON in one of the folders."""
     tasks = {}
     for path in (path for folder in folders for path in sorted(Path(folder).glob("*.json"))):
-        content = json.loads(path.read_bytes())
-        for task in content if isinstance(content, list) else ():
+        content = load_json(path)
+        for task in content if isinstance(content, list) and isinstance(content[0], dict) else ():
             texts = map(str, [*task.get("data", task).values(), task.get("file_upload")])
             name = next((unquote(text) for text in texts if text.lower().endswith(EXTENSIONS)), "")
             tasks[str(task.get("id"))] = strip_upload(name), path

@@ -441,6 +441,14 @@ class TestLabelme:
         with refused("labels= lacks road. Add"):
             data.from_folder(tmp_path, tmp_path, ["background", "car"])
 
+    @pytest.mark.parametrize(("text", "words"), [('{"a": 1}', "no shapes"), ("{", "no JSON")])
+    def test_a_file_that_is_none_is_named(self, tmp_path, text, words):
+        photos(tmp_path, ["a.jpg", "b.jpg"])
+        labelme(tmp_path / "a.json", [("road", SQUARE)])
+        (tmp_path / "b.json").write_text(text)
+        with refused("b.json", words):
+            data.from_folder(tmp_path, tmp_path)
+
     def test_of_another_size_than_the_image_names_both(self, tmp_path):
         photos(tmp_path, ["a.jpg"])
         labelme(tmp_path / "a.json", [("road", SQUARE)], imageHeight=48, imageWidth=64)
@@ -487,6 +495,12 @@ class TestRunLengths:
         with refused("train.csv", "a.jpg", "do not fill"):
             data.from_folder(*self.write(tmp_path, f"a.jpg,3,{runs}"))
 
+    def test_other_columns_are_refused(self, tmp_path):
+        with refused("train.csv", "ImageId, annotation_score", "ImageId, ClassId, EncodedPixels"):
+            data.from_folder(*self.write(tmp_path, head="ImageId, annotation_score"))
+        with refused("train.csv", "columns name, rle"):
+            data.from_folder(*self.write(tmp_path, "a,1 3", head="name,rle"))
+
     def test_rows_without_an_image_are_counted_and_none_at_all_refused(self, tmp_path):
         dataset = data.from_folder(*self.write(tmp_path, "a.jpg,3,1 3", "z.jpg,3,1 3"), **ALL)
         assert "1 rows without an image" in " ".join(dataset.notes) and "z.jpg" in " ".join(dataset.notes)
@@ -519,6 +533,13 @@ class TestAFilePerClass:
         assert [mask[4, 4] for mask in masks_of(dataset).values()] == [2, 1] * 3
         dataset = data.from_folder(tmp_path / "images", tmp_path / "masks", **ALL)
         assert re.search(r"warning: .*car, road.*labels=", " ".join(dataset.notes))
+
+    def test_folders_called_for_splits_are_no_kinds(self, tmp_path):
+        photos(tmp_path / "images", [f"{i}.jpg" for i in range(6)])
+        for i in range(6):
+            save(tmp_path / "masks" / ("train", "val")[i % 2] / f"{i}.png", box(2, 9, 2, 9))
+        dataset = data.from_folder(tmp_path / "images", tmp_path / "masks", **ALL)
+        assert "warning" not in " ".join(dataset.notes) and dataset.labels.names == ("background", "foreground")
 
     def test_kinds_of_the_same_mask_are_still_refused(self, tmp_path):
         photos(tmp_path / "images", ["0.jpg", "1.jpg"])

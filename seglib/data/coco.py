@@ -1,6 +1,5 @@
 """Instance annotations in COCO's JSON, drawn into semantic masks by pycocotools: ``from_coco``."""
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,7 +8,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from seglib.annotations import DataError, draw, drop_empty, find_fault, refuse, to_label_map
+from seglib.annotations import DataError, draw, drop_empty, find_fault, load_json, refuse, to_label_map
 from seglib.data.dataset import MAX_HEADERS, SPLITS, from_pairs
 from seglib.data.splits import assign_splits
 from seglib.images import find_turn
@@ -110,10 +109,7 @@ def draw_contents(sources, contents, labels, how, name, others=None, missing=Non
 
 
 def _read_json(path):
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise DataError(f"{path}: no JSON that can be read: {error}") from error
+    content = load_json(path)
     for key in ("images", "categories", "annotations"):
         entries = content.get(key) if isinstance(content, dict) else None
         if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):

@@ -7,6 +7,7 @@ from pathlib import Path
 from seglib import annotations
 from seglib.annotations import DataError, refuse
 from seglib.data.pairing import SeveralMasks, find_files, find_pairs, list_files, split_words
+from seglib.data.splits import SPLIT_NAMES
 from seglib.images import read_binary, read_size
 
 
@@ -101,13 +102,13 @@ def _to_rows(masks_of):
 
 
 def _find_kinds(masks_of, labels):
-    """From each image to ``(mask, kind)``, where black and white masks are of kinds, by their names or folders.
+    """From each image to ``(mask, kind)`` of its black and white masks, if some words in their names tell kinds apart.
 
-    The kinds are the words that neither the image nor all masks have. Also whether ``labels`` has a class of each.
+    Second, whether ``labels`` has a class of each kind.
     """
     rests = {}
     for image, masks in masks_of.items():
-        known = split_words(image.stem)
+        known = {*split_words(image.stem), *sum(SPLIT_NAMES.values(), ())}
         rests |= {(image, mask): [word for word in split_words(mask.stem) if word not in known] for mask in masks}
     shared = set.intersection(*map(set, rests.values()))
     kinds = {pair: "_".join(word for word in rest if word not in shared) for pair, rest in rests.items()}

@@ -33,9 +33,8 @@ def from_folder(
     Args:
         images: folder of images, searched with the folders in it, or a pattern such as ``"scans/*_t1.tif"``, whose
             ``*`` stands for folders too. PNG, JPEG, TIFF, BMP, GIF, WebP, PPM and PGM are read.
-        masks: likewise, or a file that holds the masks of all images. Of files that both match, the smaller set keeps
-            them, as ``"d/*_mask.png"`` beside ``"d"``. Names must agree but for words that all images or all masks
-            share (:func:`~seglib.data.pairing.find_pairs`).
+        masks: likewise, or one file for all images. Of files that both match, the smaller set keeps them, as
+            ``"d/*_mask.png"`` beside ``"d"``. Names must agree but for words that all images or all masks share.
         labels: a :class:`~seglib.labels.LabelMap` or a list of names; None names the classes as an export does, or
             after the ids or colours found.
         ids: what the values in the files mean: mapping from values, as in ``{0: 0, 255: 1}``, or from colours, as in

@@ -1,6 +1,5 @@
 """Inference on one image, or on several views of it that are averaged: ids, probabilities, confidence, entropy."""
 
-import weakref
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from PIL import Image
 from seglib import images as image_files
 from seglib import layers  # noqa: F401, importing it registers the layers that a saved model is made of
 
-_TOLD = weakref.WeakSet()  # models of which it was said that they end in softmax
+_TOLD = set()  # the id of each model of which it was said that they end in softmax
 
 
 def segment(model, image, size=None):
@@ -148,9 +147,9 @@ def find_logits(model, image, size=None):
         )
     logits = ops.cast(logits, "float32")  # a model may compute in 16 bits; probabilities want more
     if float(ops.min(logits)) >= 0 and float(ops.max(ops.abs(ops.sum(logits, -1) - 1))) < 1e-2:
-        if model not in _TOLD:
+        if id(model) not in _TOLD:
             print("warning: the model ends in softmax; its outputs are taken for probabilities, not logits", flush=True)
-            _TOLD.add(model)
+            _TOLD.add(id(model))
         logits = ops.log(ops.maximum(logits, 1e-7))  # whose softmax they are
     if shape[1:3] != image.shape[:2]:  # logits are resized, not ids: those give a boundary in steps
         logits = ops.image.resize(logits, image.shape[:2], data_format="channels_last")
