@@ -226,7 +226,7 @@ class CompoundLoss(keras.losses.Loss):
         if not self._looked and (looked := _is_softmax(y_pred)) is not None:
             self._looked = True
             if looked:
-                print(f"warning: {SOFTMAX}", flush=True)
+                _say_softmax()
         total = 0.0
         for term, settings in self.terms.items():
             options = {name: value for name, value in settings.items() if name != "weight"}
@@ -256,8 +256,18 @@ def _is_softmax(outputs):
     return bool(values.min() >= 0 and np.abs(values.sum(-1) - 1).max() < 1e-2)
 
 
+_SAID = []  # not empty once it was said; a bare function says it only once
+
+
+def _say_softmax():
+    _SAID.append(True)
+    print(f"warning: {SOFTMAX}", flush=True)
+
+
 def _prepare(mask, logits, ignore_id, class_weights, pixel_weights):
     """One-hot truth, the weight of each pixel (void 0, ids of no class NaN), logits, class weights: all float32."""
+    if hasattr(logits, "_keras_logits") and not _SAID:
+        _say_softmax()
     mask, logits = ops.cast(mask, "int32"), ops.cast(logits, "float32")
     # A length of None is known only when the function runs.
     fit = (a == b or None in (a, b) for a, b in zip(mask.shape, logits.shape[:-1], strict=False))

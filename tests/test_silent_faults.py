@@ -58,6 +58,13 @@ class TestAModelThatEndsInSoftmax:
         (line,) = said(capsys, "warning")
         assert "softmax" in line and "logits" in line
 
+    def test_is_said_once_under_a_bare_function(self, capsys, monkeypatch):
+        monkeypatch.setattr(losses, "_SAID", [])
+        model = make_model("softmax")
+        model.compile("sgd", losses.cross_entropy)
+        model.fit(IMAGES, HALF, epochs=2, validation_data=(IMAGES, HALF), verbose=0)
+        assert len(said(capsys, "warning")) == 1
+
     def test_outputs_in_a_loop_of_ones_own(self, capsys):
         loss = losses.CompoundLoss({"dice": 1})
         for _ in range(2):
