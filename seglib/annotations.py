@@ -30,7 +30,8 @@ _RUNS = "encod|rle|segmentation|annotation"  # what the column of run lengths ma
 BRUSH = r"task-(\d+)-annotation-\d+(?:-by-[^-]+)?-[^-]+-(.+)-\d+\.png$"
 STUDIO = "Export the project as JSON, too, and put that file beside the masks: it tells of which image each task is"
 _PNG = (
-    "Of labelme2voc, SegmentationClass beside it has the same as PNG; save others: Image.fromarray(np.uint8(x)).save(…)"
+    "labelme2voc writes the same as PNG into SegmentationClass beside it; save others by "
+    "Image.fromarray(np.uint8(x.squeeze())).save(…), one-hot ones by x.argmax(-1)"
 )
 
 

@@ -255,7 +255,9 @@ def write_mask(path, mask, labels, notes=None):
     if path.suffix.lower() != ".png":
         raise ImageError(f"{path}: a mask is written as .png, which loses nothing; got {path.suffix or 'no ending'!r}")
     if mask.dtype != np.uint8 or mask.ndim != 2:
-        raise ImageError(f"{path}: a mask is (height, width) uint8, got {mask.shape} {mask.dtype}")
+        way = {True: "; say mask.squeeze(-1)", False: "; of one-hot say mask.argmax(-1)"}.get(mask.shape[-1:] == (1,))
+        found = f"{mask.shape} {mask.dtype}{way if mask.ndim == 3 else ''}"
+        raise ImageError(f"{path}: a mask is (height, width) uint8, got {found}")
     picture = Image.fromarray(mask)
     picture.putpalette(labels.palette.tobytes())
     texts = PngImagePlugin.PngInfo()

@@ -180,6 +180,12 @@ class TestMasksThatNumberObjects:
         report = doctor.check(dataset)
         assert not report.clean and "number objects" in str(report)
 
+    def test_with_a_list_of_classes_beside_them_they_are_warned_of(self, tmp_path):
+        """labelme2voc's SegmentationObject in place of its SegmentationClass."""
+        folders = self.folder(tmp_path, (2, 4, 3))
+        (tmp_path / "class_names.txt").write_text("_background_\na\nb\nc\nd")
+        assert "warning: the masks seem to number objects 1–4" in " ".join(data.from_folder(*folders, **ALL).notes)
+
     def test_classes_are_not_taken_for_objects(self, tmp_path):
         """Fourteen classes, some missing here and there, and each in several places."""
         photos(tmp_path / "images", [f"{i}.png" for i in range(6)])

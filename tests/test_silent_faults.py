@@ -5,6 +5,10 @@ import numpy as np
 import pytest
 
 from seglib import losses, metrics, predict
+from seglib.images import write_mask
+from seglib.labels import LabelMap
+
+BINARY = LabelMap(("background", "foreground"))
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (8, 16, 16, 3)).astype(np.float32)
 HALF = np.zeros((8, 16, 16), np.uint8)
@@ -84,9 +88,13 @@ class TestAModelThatEndsInSoftmax:
 
 
 @pytest.mark.parametrize(("masks", "way"), [(HALF[..., None], "squeeze"), (np.eye(2, dtype=np.uint8)[HALF], "argmax")])
-def test_masks_with_an_axis_too_many_say_which_call_removes_it(masks, way):
+def test_masks_with_an_axis_too_many_say_which_call_removes_it(masks, way, tmp_path):
     logits = np.zeros((8, 16, 16, 2), np.float32)
     with pytest.raises(ValueError, match=way):
         losses.cross_entropy(masks, logits)
     with pytest.raises(ValueError, match=way):
         metrics.ConfusionMatrix(2).update_state(masks, logits)
+    with pytest.raises(ValueError, match=way):
+        metrics.confusion_matrix(masks, HALF, 2)
+    with pytest.raises(ValueError, match=way):
+        write_mask(tmp_path / "mask.png", masks[0], BINARY)

@@ -103,6 +103,10 @@ def infer_encoding(masks, labels=None, ids=None):
     chosen = np.unique(np.linspace(0, len(masks) - 1, SAMPLE).astype(int))
     with ThreadPoolExecutor() as pool:
         seen = dict(pool.map(lambda i: (masks[i], _read_mask_values(masks[i])), chosen))
+    objects = 0 if isinstance(ids, Mapping) else _find_objects(seen)
+    if objects >= MANY and labels is None:
+        raise DataError(f"{os.path.dirname(masks[0])}: the masks number objects 1–{objects}, {JOIN}")
+    doubt = [f"warning: the masks seem to number objects 1–{objects}, {JOIN}"] if objects else []
     if isinstance(ids, tuple):
         ids = max(ids, key=lambda table: sum(map(Encoding(table, labels).knows, filter(None, seen.values()))))
     if ids is not None:
@@ -112,11 +116,7 @@ def infer_encoding(masks, labels=None, ids=None):
             labels = LabelMap(BINARY if count == 2 else tuple(f"class {i}" for i in range(count)))
         if strange := sorted(set(ids.values()) - {*range(labels.num_classes), labels.ignore_id}):
             raise DataError(f"ids= point to classes {strange} that the label map lacks: {', '.join(labels.names)}")
-        return Encoding(ids, labels), labels, [], seen
-    objects = _find_objects(seen)
-    if objects >= MANY and labels is None:
-        raise DataError(f"{os.path.dirname(masks[0])}: the masks number objects 1–{objects}, {JOIN}")
-    doubt = [f"warning: the masks seem to number objects 1–{objects}, {JOIN}"] if objects else []
+        return Encoding(ids, labels), labels, doubt, seen
     table, found, note = _infer([values for values in seen.values() if values], labels)
     if found is None:
         raise DataError(f"{os.path.dirname(masks[0])}: {note}")

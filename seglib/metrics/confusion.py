@@ -211,9 +211,7 @@ class ConfusionMatrix(keras.metrics.Metric):
         if fits and len(given) == len(shape) and "int" in dtype:
             return pred
         wanted = f"integer ids of the mask's shape {shape}, or logits with one more axis of {self.num_classes} classes"
-        way = ""
-        if len(shape) == len(given) and shape[-1:] in ((1,), given[-1:]):
-            way = "; say masks.squeeze(-1)" if shape[-1] == 1 else "; of one-hot masks say masks.argmax(-1)"
+        way = _remove_axis(shape) if len(shape) == len(given) > 1 else ""
         raise ValueError(f"wanted pred as {wanted}, got {given} {dtype}{way}")
 
 
@@ -221,7 +219,8 @@ def check_ids(mask, pred, num_classes, ignore_id):
     """Both as arrays of one shape, whose ids are classes, or void in the mask; else a ValueError says what is wrong."""
     mask, pred = np.asarray(mask), np.asarray(pred)
     if mask.shape != pred.shape:
-        raise ValueError(f"wanted mask and pred of one shape, got {mask.shape} and {pred.shape}")
+        way = _remove_axis(mask.shape) if mask.ndim == pred.ndim + 1 else ""
+        raise ValueError(f"wanted mask and pred of one shape, got {mask.shape} and {pred.shape}{way}")
     _check_ignore_id(ignore_id, num_classes)
     for name, ids in (("mask", mask), ("pred", pred)):
         if ids.dtype.kind not in "iu":
@@ -236,6 +235,11 @@ def ratio(part, whole):
     """``part / whole``, and NaN where ``whole`` is 0."""
     part, whole = np.asarray(part), np.asarray(whole)
     return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)[()]
+
+
+def _remove_axis(shape):
+    """What to say of masks (…, 1) or one-hot."""
+    return "; say masks.squeeze(-1)" if shape[-1] == 1 else "; of one-hot masks say masks.argmax(-1)"
 
 
 def _check_ignore_id(ignore_id, num_classes):
