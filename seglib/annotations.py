@@ -204,9 +204,9 @@ def read_runs(path):
 
 def to_counts(runs, size):
     """Kaggle's ``start length …``, pixels counted from 1 column by column, as COCO's run lengths."""
+    if len(runs.split()) % 2 or not "".join(runs.split()).isdecimal():
+        return {"counts": runs.split(), "size": list(size)}  # which do not fill the image
     numbers = np.array(runs.split(), np.int64)
-    if len(numbers) % 2:
-        return {"counts": numbers.tolist(), "size": list(size)}  # which do not fill the image
     edges = np.stack([numbers[::2] - 1, numbers[::2] - 1 + numbers[1::2]], axis=-1).ravel()
     return {"counts": np.diff(edges, prepend=0, append=size[0] * size[1]).tolist(), "size": list(size)}
 
@@ -216,7 +216,7 @@ def read_tasks(folders):
     tasks = {}
     for path in (path for folder in folders for path in sorted(Path(folder).glob("*.json"))):
         content = load_json(path)
-        for task in content if isinstance(content, list) and isinstance(content[0], dict) else ():
+        for task in [task for task in content if isinstance(task, dict)] if isinstance(content, list) else ():
             texts = map(str, [*task.get("data", task).values(), task.get("file_upload")])
             name = next((unquote(text) for text in texts if text.lower().endswith(EXTENSIONS)), "")
             tasks[str(task.get("id"))] = strip_upload(name), path

@@ -246,7 +246,7 @@ SOFTMAX = (
 
 
 def _is_softmax(outputs):
-    """Whether outputs are those of softmax; None where a compiled function holds only their names."""
+    """Whether outputs are those of softmax; None where that cannot be told, as of what JAX traces."""
     if hasattr(outputs, "_keras_logits"):  # Keras's mark
         return True
     try:

@@ -79,6 +79,8 @@ class TestLabelStudio:
         names = {task: f"{prefix}img_{13 - task}.jpg" for task in range(1, 13)}
         tasks = [{"id": i, "data": {"image": f"/data/upload/1/{name}"}, "annotations": []} for i, name in names.items()]
         (root / "masks" / "project-1.json").write_text(json.dumps(tasks))
+        (root / "masks" / "others.json").write_text("[]")  # not of a project
+        (root / "others.json").write_text('["a"]')
 
     def test_is_never_paired_by_the_task_number(self, root):
         with refused("Label Studio", "task-1-annotation-41-by-1-tag-road-0.png", "JSON"):
@@ -496,7 +498,7 @@ class TestRunLengths:
         assert dataset.labels.names == ("background", name)
         assert masks_of(dataset)["a.jpg"][:4, 0].tolist() == [1, 1, 1, 0]
 
-    @pytest.mark.parametrize("runs", ["1", "0 4", "761 9", "5 4 2 1", "1 3 2 4"])
+    @pytest.mark.parametrize("runs", ["1", "0 4", "761 9", "5 4 2 1", "1 3 2 4", "1 x"])
     def test_that_do_not_fit_are_refused(self, tmp_path, runs):
         with refused("train.csv", "a.jpg", "do not fill"):
             data.from_folder(*self.write(tmp_path, f"a.jpg,3,{runs}"))
