@@ -29,7 +29,8 @@ class Dataset:
         files: per split a list of ``(image, mask)``, for pairs that lie in files: the image's path, and what
             ``read_mask`` reads the mask from (a path too, but for COCO). Empty for the other sources.
         read_mask: ``read_mask(mask)`` → (height, width) uint8 class ids, or raises ``ValueError``; None without files.
-        notes, unpaired: what was inferred about the source, one sentence each; files that found no partner.
+        notes, unpaired: what was inferred about the source, one sentence each, of which those that begin with
+            ``"warning: "`` are also found by the doctor; files that found no partner.
     """
 
     def __init__(self, name, labels, splits, counts, sizes, files=None, read_mask=None, notes=(), unpaired=()):
