@@ -207,8 +207,6 @@ def _add_annotations(path, annotations, images, class_of):
     """
     problems, empty = [], 0
     shapes = [drop_empty(annotation.get("segmentation")) for annotation in annotations]
-    if all(shape == [] for shape in shapes):  # boxes alone
-        shapes = [annotation.get("segmentation") for annotation in annotations]
     for number, annotation in enumerate(annotations):
         image, category = images.get(annotation.get("image_id")), annotation.get("category_id")
         if image is None:
