@@ -86,9 +86,11 @@ def _read_label_studio(images, files):
     tasks, masks_of, problems = annotations.read_tasks(folders), defaultdict(list), []
     image_of = {annotations.strip_upload(image.path): image for image in images}
     for file, match in ((file, match) for file in files if (match := re.search(annotations.BRUSH, file.path))):
-        name, path = tasks.get(match[1], ("", next(iter(tasks.values()), ("", "no JSON here"))[1]))
+        name, path = tasks.get(match[1], ("", ""))
+        known = path or ", ".join({str(other) for _, other in tasks.values()}) or "any JSON beside it"
         masks_of[image_of.get(name)].append((file, match[2]))
-        problems += [] if name in image_of else [f"{file.path}: of task {match[1]}, by {path} of the image {name!r}"]
+        if name not in image_of:
+            problems.append(f"{file.path}: no image for task {match[1]}, {name or 'which is not'} in {known}")
     refuse(problems, f"Label Studio names masks for tasks, not for images. {annotations.STUDIO}")
     return _to_rows(masks_of), *_find_lone(images, files, {i: [file for file, _ in masks_of[i]] for i in masks_of})
 
