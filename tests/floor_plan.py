@@ -40,11 +40,15 @@ ROOMS = {
     "crf": Room(0, "dense CRF by mean field", "", "scipy"),
     "regions": Room(0, "connected regions, polygons", "", "scipy"),
     "datasets": Room(1, "streets and cells, drawn", "labels", "tensorflow tensorflow_datasets PIL"),
+    "annotations": Room(1, "class lists, shapes, run lengths", "labels images"),
     "augment": Room(1, "one transform for image and mask", "bridge", "keras scipy"),
     "models": Room(1, "FCN, U-Net, DeepLabV3+", "layers", "keras"),
     "viz": Room(1, "overlays, errors, curves", "labels", "matplotlib"),
     "data": Room(
-        2, "any source: pairs, batches", "labels images bridge datasets", "tensorflow tensorflow_datasets scipy"
+        2,
+        "any source: pairs, batches",
+        "labels images annotations bridge datasets",
+        "tensorflow tensorflow_datasets scipy",
     ),
     "train": Room(2, "callbacks, resume, learning rates", "runs", "keras"),
     "predict": Room(2, "any image, tiles, views, folders", "labels images layers runs", "keras PIL"),

@@ -9,6 +9,8 @@ from PIL import Image
 from seglib import images as image_files
 from seglib import layers  # noqa: F401, importing it registers the layers that a saved model is made of
 
+_TOLD = set()  # the id of each model of which it was said that they end in softmax
+
 
 def segment(model, image, size=None):
     """The most probable class of every pixel, at the image's own size.
@@ -144,6 +146,11 @@ def find_logits(model, image, size=None):
             "width, num_classes) of the images' size (unpadded convolutions lose the border), of two classes or more"
         )
     logits = ops.cast(logits, "float32")  # a model may compute in 16 bits; probabilities want more
+    if float(ops.min(logits)) >= 0 and float(ops.max(ops.abs(ops.sum(logits, -1) - 1))) < 1e-2:
+        if id(model) not in _TOLD:
+            print("warning: the model ends in softmax; its outputs are taken for probabilities, not logits", flush=True)
+            _TOLD.add(id(model))
+        logits = ops.log(ops.maximum(logits, 1e-7))  # whose softmax they are
     if shape[1:3] != image.shape[:2]:  # logits are resized, not ids: those give a boundary in steps
         logits = ops.image.resize(logits, image.shape[:2], data_format="channels_last")
     return logits[0]
