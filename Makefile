@@ -21,7 +21,7 @@ help: ## lists these commands
 setup: ## installs everything into .venv (PYTHON=python3.12 chooses the interpreter)
 	@$(RUN) setup
 
-course: setup ## runs all lessons and writes build/course/index.html (DATASET=oxford_iiit_pet, BACKEND=jax or torch)
+course: setup ## runs the lessons and writes build/course/index.html, appendices as committed (DATASET=oxford_iiit_pet, BACKEND=jax or torch)
 	@SEGLIB_DATASET="$(DATASET)" KERAS_BACKEND="$(BACKEND)" $(PY) notebooks/course.py
 
 test: ## lint, unit tests and the notebooks' outputs: what CI runs

@@ -1,7 +1,7 @@
 """The course's commands for a machine without make, such as one with Windows; the Makefile calls them, too.
 
     python make.py setup            # installs everything into .venv
-    python make.py course           # runs all lessons and writes build/course/index.html (course --only 04: one)
+    python make.py course           # runs the lessons and writes build/course/index.html (course --only 04: one)
     python make.py test             # lint, unit tests and the notebooks' outputs
     python make.py check            # lint and the fast unit tests
     python make.py lint             # style and formatting

@@ -1,14 +1,15 @@
-"""Which setting matters? Trains one U-Net after another, every setting drawn at random (Bergstra & Bengio 2012).
+"""Which hyperparameter matters? Trains one U-Net after another, all drawn at random (Bergstra & Bengio 2012).
 
     pip install optuna
     python bench/study.py               # writes bench/study.csv (goes on where an earlier run was stopped), then …
     python bench/study.py --importance  # … as this does by itself, bench/importance.csv from it
 
-Each run is three passes over ``streets/tiny`` from nothing and is scored on the validation streets, with the weights of
+Each run is three epochs of ``streets/tiny`` from scratch and is scored on the validation streets, with the weights of
 its last step. Drawn for each are the loss, the optimizer, its learning rate, the batch size, the schedule, the
 augmentation, the width and the seed. Optuna (no requirement of the course) draws, and says by functional ANOVA (Hutter
-et al. 2014) which share of the scores' variance each setting explains, with the scores of mean IoU, pole and pedestrian
-each for itself. Its forest of trees is grown from ten seeds; importance.csv has a row for each.
+et al. 2014) which share of the scores' variance each explains, with the scores of mean IoU, pole and pedestrian each
+for itself. Its random forest is grown from ten seeds; importance.csv has a row for each. ``fanova.py`` checks the
+method on a known answer.
 """
 
 import argparse
@@ -29,10 +30,10 @@ SIZE, EPOCHS, TRIALS, SEED = (64, 96), 3, 64, 0
 RATES = (1e-4, 3e-2)
 LOSSES = {
     "cross-entropy": ({"cross_entropy": 1}, None),
-    "weighted": ({"cross_entropy": 1}, "inverse_log"),
+    "class weights": ({"cross_entropy": 1}, "inverse_log"),
     "focal": ({"focal": 1}, None),
-    "with Dice": ({"cross_entropy": 1, "dice": 1}, None),
-    "with Lovász": ({"cross_entropy": 1, "lovasz": 1}, None),
+    "cross-entropy + Dice": ({"cross_entropy": 1, "dice": 1}, None),
+    "cross-entropy + Lovász": ({"cross_entropy": 1, "lovasz": 1}, None),
 }
 OPTIMIZERS = {
     "SGD": lambda rate: keras.optimizers.SGD(rate, momentum=0.9),
@@ -44,11 +45,11 @@ SCHEDULES = {
     "constant": lambda rate, steps: rate,
     "poly": lambda rate, steps: seeds.poly(rate, steps, steps // 20),
     "cosine": lambda rate, steps: train.Warmup(keras.optimizers.schedules.CosineDecay(rate, steps), steps // 20),
-    "one cycle": lambda rate, steps: train.Warmup(keras.optimizers.schedules.CosineDecay(rate, steps), steps // 3),
+    "long warm-up": lambda rate, steps: train.Warmup(keras.optimizers.schedules.CosineDecay(rate, steps), steps // 3),
 }
 AUGMENTATIONS = {
     "none": lambda: None,
-    "mirror": lambda: augment.Augment(SIZE, flip=0.5),
+    "flip": lambda: augment.Augment(SIZE, flip=0.5),
     "light": lambda: augment.light(SIZE),
     "standard": lambda: augment.standard(SIZE),
     "strong": lambda: augment.strong(SIZE),
@@ -70,7 +71,7 @@ CSV, IMPORTANCE = Path(__file__).with_suffix(".csv"), Path(__file__).with_name("
 
 
 def draw():
-    """The settings of all trials, as Optuna's random sampler draws them: a list of tuples, the number first."""
+    """The hyperparameters of all trials, as Optuna's random sampler draws them: a list of tuples, the number first."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=SEED))
     trials = [study.ask(SPACE).params for _ in range(TRIALS)]
@@ -100,15 +101,15 @@ def run(_, loss, optimizer, rate, batch_size, schedule, augmentation, filters, s
 
 
 def explain(rows):
-    """Writes and prints the share of the variance of each score that each setting explains.
+    """Writes and prints the share of the variance of each score that each hyperparameter explains.
 
-    The forest is asked for its mean over evenly spread settings. A rate is spread in its logarithm, as it was drawn;
+    The forest's predictions are averaged over evenly spread values. A rate is spread in its logarithm, as it was drawn;
     Optuna by itself would spread it from 0.0001 to 0.03 as it is, where nearly all rates are high.
     """
     space = {**SPACE, "rate": optuna.distributions.FloatDistribution(*map(math.log10, RATES))}
     with IMPORTANCE.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["setting", *SCORES])
+        writer.writerow(["hyperparameter", *SCORES])
         shares = {}
         for seed, score in itertools.product(range(10), SCORES):
             study = optuna.create_study(direction="maximize")

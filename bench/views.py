@@ -3,7 +3,7 @@
     python bench/views.py             # writes bench/views.csv, and goes on where an earlier run was stopped
 
 The U-Net of lesson 04, sixteen epochs on ``streets/tiny`` from scratch. Every way sees the 80 test images at
-64×96, the size of training, and is scored at the pictures' own. ``ms`` is the median time of a picture, after a first
+64×96, the size of training, and is scored at the images' own size. ``ms`` is the median time per image, after a first
 that compiles.
 """
 
@@ -24,11 +24,11 @@ CSV = Path(__file__).with_suffix(".csv")
 
 WAYS = {
     "one view": lambda model, image: predict.probabilities(model, image, SIZE),
-    "mirrored": lambda model, image: predict.tta(model, image, SIZE),
+    "flipped": lambda model, image: predict.tta(model, image, SIZE),
     "three scales": lambda model, image: predict.tta(model, image, SIZE, flip=False, scales=SCALES),
-    "mirrored, three scales": lambda model, image: predict.tta(model, image, SIZE, scales=SCALES),
+    "flipped, three scales": lambda model, image: predict.tta(model, image, SIZE, scales=SCALES),
     "CRF": lambda model, image: crf.refine(predict.probabilities(model, image, SIZE), image),
-    "mirrored, CRF": lambda model, image: crf.refine(predict.tta(model, image, SIZE), image),
+    "flipped, CRF": lambda model, image: crf.refine(predict.tta(model, image, SIZE), image),
 }
 
 

@@ -1,6 +1,6 @@
 """Runs the lessons, each in a fresh kernel, and writes what they showed as pages: ``make course``.
 
-    python notebooks/course.py             # all lessons and appendices; pages in build/course/
+    python notebooks/course.py             # all lessons; pages in build/course/, appendices as they were committed
     python notebooks/course.py --only 04   # one lesson (A1: the first appendix)
     python notebooks/course.py --walk      # two training steps of the GPU settings, on any machine; no pages
     python notebooks/course.py --save      # writes the outputs into the notebooks themselves, ready to commit
@@ -195,7 +195,12 @@ def run_lesson(lesson, env):
             why = f"The kernel died. Was there enough memory? The end of its log:\n{''.join(log.readlines()[-8:])}"
             raise LessonError(describe_failure(lesson, why)) from None
     show_answer(lesson)
-    lesson.claims = [found.groupdict() for text in streams(lesson, "stdout") for found in CLAIM.finditer(text)]
+    lesson.claims = read_claims(lesson)
+
+
+def read_claims(lesson):
+    """What the outputs of a lesson claim: a list of mappings with ``claim``, ``wanted`` and ``measured``."""
+    return [found.groupdict() for text in streams(lesson, "stdout") for found in CLAIM.finditer(text)]
 
 
 def show_answer(lesson):
@@ -319,15 +324,22 @@ def walk(lessons, env):
 
 
 def read_and_show(lessons, env, out):
-    """Runs lessons, writes their pages, the index and ``results.json``, and prints the table."""
+    """Runs lessons, writes their pages, the index and ``results.json``, and prints the table.
+
+    Appendices are only run where there is nothing else; beside lessons they are shown with the outputs they have.
+    """
     from pages import write_glossary, write_index, write_page
 
-    run_all(lessons, env, lambda lesson: write_page(lesson, lessons, out))
-    results = summarise(lessons)
+    run = [lesson for lesson in lessons if not lesson.is_appendix] or lessons
+    run_all(run, env, lambda lesson: write_page(lesson, lessons, out))
+    for lesson in (lesson for lesson in lessons if lesson not in run):
+        lesson.claims = read_claims(lesson)
+        write_page(lesson, lessons, out)
+    results = summarise(run)
     write_glossary(lessons[0].path.with_name("glossary.md"), out)
     write_index(lessons, results, out)
     (out / "results.json").write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    print_table(lessons)
+    print_table(run)
     print(f"\n{format_seconds(results['seconds'])} in all, peak memory {results['peak_bytes'] / 2**30:.1f} GiB")
     print(f"read it: {os.path.relpath(out / 'index.html')}")
 

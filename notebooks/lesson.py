@@ -218,6 +218,38 @@ def show_answer(number, caption):
     display(figure, metadata={"image/png": {"alt": caption}}, raw=True)
 
 
+def show_deeplab(network):
+    """The diagram of the DeepLabV3+ that lesson 05 builds: its tensors for one image, and the operations between them.
+
+    The tensors at stride 4 are in two rows, and the five branches of the pyramid around the row of stride 8.
+    """
+    from seglib import viz
+
+    encoder, branches, mixed, merged, scores = map(
+        network.get_layer, ("encoder", "branches", "pyramid", "merged", "scores")
+    )
+    low, deep = encoder.compute_output_shape(network.input_shape)
+    names = "1×1", "rate 1", "rate 2", "rate 4", "mean"
+    places = {"image": (0, 0, network.input_shape), "low-level": (0.65, 1, low), "encoder": (1.25, 4, deep)}
+    pairs = zip(names, branches.input, strict=True)
+    places |= {name: (2.05, 2.9 + 0.55 * i, x.shape) for i, (name, x) in enumerate(pairs)}
+    places |= {"branches": (2.85, 4, branches.output.shape), "pyramid": (3.55, 4, mixed.output.shape)}
+    places |= {"48 channels": (2.85, 1, merged.input[1].shape), "upsampled": (4.1, 2, merged.input[0].shape)}
+    places |= {"merged": (4.7, 1, merged.output.shape), "decoder": (5.35, 1, scores.input.shape)}
+    places |= {"scores": (5.95, 1, scores.output.shape), "logits": (6.45, 0, network.output_shape)}
+    boxes = {name: (column, row, shape[1:]) for name, (column, row, shape) in places.items()}
+
+    backbone, one, joined, larger = "MobileNetV2", "1×1 convolution", "concatenation", "bilinear upsampling"
+    pooled = "global average pooling, 1×1 convolution, upsampling"
+    arrows = [("image", "low-level", backbone), ("low-level", "encoder", backbone), ("encoder", "1×1", one)]
+    arrows += [("encoder", f"rate {rate}", "3×3 atrous convolution") for rate in (1, 2, 4)]
+    arrows += [("encoder", "mean", pooled), ("branches", "pyramid", one), ("low-level", "48 channels", one)]
+    arrows += [(name, "branches", joined) for name in names]
+    arrows += [("pyramid", "upsampled", larger), ("upsampled", "merged", joined), ("48 channels", "merged", joined)]
+    arrows += [("merged", "decoder", "two 3×3 convolutions"), ("decoder", "scores", one), ("scores", "logits", larger)]
+    viz.show_network(boxes, arrows, ["stride 1", "stride 4", "stride 4", "", "stride 8"])
+
+
 def _has_other_dataset(chosen):
     own = PROFILES["cpu" if chosen.steps else chosen.name].dataset
     return chosen.dataset != own

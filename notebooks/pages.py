@@ -156,13 +156,13 @@ def list_claims(lesson):
 
 
 def write_index(lessons, results, out):
-    """Writes ``index.html``: a row for each lesson with a figure, its seconds, what it claims and what it measured."""
+    """Writes ``index.html``: a row for each lesson: a figure, claims and measured numbers, seconds if it ran."""
     first = next((lesson for lesson in lessons if lesson.is_appendix), None)
     rows = [
         ('<tr><th colspan="3">appendices</th></tr>\n' if lesson is first else "")
         + f'<tr><td class="figure"><a href="{lesson.name}.html">{draw_thumbnail(lesson)}</a></td>'
         f'<td><h2><a href="{lesson.name}.html">{escape(lesson.title)}</a></h2><ul>{list_claims(lesson)}</ul></td>'
-        f'<td class="seconds">{lesson.seconds:.0f} s</td></tr>'
+        f'<td class="seconds">{f"{lesson.seconds:.0f} s" if lesson.seconds else ""}</td></tr>'
         for lesson in lessons
     ]
     glossary = '<p><a href="glossary.html">Glossary</a></p>' if (out / "glossary.html").is_file() else ""

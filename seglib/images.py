@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import os
 import struct
 import warnings
@@ -14,6 +15,10 @@ from PIL import Image, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedIm
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm")
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+# How the stored pixels become upright, by EXIF's orientation.
+_TURNS = {5: np.transpose, 6: lambda m: np.rot90(m, -1), 7: lambda m: np.rot90(m, 2).T, 8: np.rot90}
+_CHOOSE = "Save three bands as RGB: Image.fromarray(np.uint8(bands[..., [0, 1, 2]])), bands = tifffile.imread(path)"
+_STRETCH = "low, high = np.percentile(x, (1, 99)); save np.uint8(np.clip((x - low) / (high - low), 0, 1) * 255)"
 
 
 class ImageError(ValueError):
@@ -31,7 +36,7 @@ def open_image(source):
         grey = np.asarray(picture).astype(np.float64)
         return Image.fromarray((grey / 257).round().astype(np.uint8)).convert("RGB")
     if picture.mode in ("I", "F"):
-        raise ImageError(f"{_name(source)}: 32-bit values have no agreed range; wanted 8 or 16 bits")
+        raise ImageError(f"{_name(source)}: 32-bit values have no agreed range; wanted 8 or 16 bits; {_STRETCH}")
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
     return picture.convert("RGB")
@@ -135,6 +140,54 @@ def read_values(path):
     return Values(pixels, palette, lossy)
 
 
+def read_binary(path):
+    """Where a binary mask file is not 0: (height, width) bool."""
+    stored = read_values(path)
+    values = stored.pixels
+    if values.ndim == 3:
+        values = values.astype(np.int32) @ (1 << 16, 1 << 8, 1)
+    if ((values != 0) & (values != values.max())).any():
+        levels = np.unique(values)
+        why = "; it is stored with loss, as JPEG is, which invents values" if stored.lossy else ""
+        raise ImageError(f"{path}: found {len(levels)} values, wanted two: 0 outside, one other inside{why}")
+    return values > 0
+
+
+def describe_losses(paths, most=8):
+    """What :func:`read_image` drops of some images in silence, in words: a list of one sentence or none."""
+    for i in sorted({round(i) for i in np.linspace(0, len(paths) - 1, most)}):
+        with contextlib.suppress(ImageError):
+            if loss := _describe_loss(paths[i]):
+                return [f"warning: {loss}"]
+    return []
+
+
+def _describe_loss(path):
+    """A fourth band, or the low bits of 16."""
+    bands, bits, _ = _read_layout(path)
+    if bands == 4:
+        with _opened(path) as picture:
+            says_nothing = picture.mode == "RGBA" and picture.getchannel("A").getcolors(1)
+        if not says_nothing:
+            return f"{path}: band 4 of 4 is dropped as if it were alpha (transparency); is it near infra-red? {_CHOOSE}"
+    if bits == 16 and (brightest := int(read_image(path).max())) < 64:
+        return f"{path}: 16 bits become 0–{brightest} of 0–255; stretch the images first: {_STRETCH}"
+    return ""
+
+
+def _read_layout(path):
+    """``(bands, bits, is float)`` as the header of a PNG or TIFF says, which Pillow may not tell; of others zeros."""
+    with contextlib.suppress(Exception), open(path, "rb") as file:
+        head = file.read(26)
+        if head[:4] == b"\x89PNG":
+            return {2: 3, 6: 4}.get(head[25], 1), head[24], False
+        tags = TiffImagePlugin.ImageFileDirectory_v2(head[: 16 if 43 in head[2:4] else 8])  # 43: a BigTIFF
+        file.seek(tags.next)
+        tags.load(file)
+        return tags.get(277, 1), tags.get(258, (1,))[0], tags.get(339, (1,))[0] == 3
+    return 0, 0, False
+
+
 def read_size(path):
     """``(height, width)`` of an image file after its EXIF orientation, from the header alone.
 
@@ -146,6 +199,17 @@ def read_size(path):
         # A PNG's own method would decode the picture; of a TIFF Pillow tells the upright size.
         turned = picture.format != "TIFF" and Image.Image.getexif(picture).get(0x0112, 1) in (5, 6, 7, 8)
     return (width, height) if turned else (height, width)
+
+
+def find_turn(path, size):
+    """How a mask of ``size`` becomes upright, a function, if that is the size of the pixels as they are stored.
+
+    None where EXIF does not rotate the image by 90°, or the size is not the stored one.
+    """
+    with contextlib.suppress(ImageError), _opened(path) as picture:
+        if size[0] != size[1] and picture.size == size[::-1] and picture.format != "TIFF":
+            return _TURNS.get(Image.Image.getexif(picture).get(0x0112))
+    return None
 
 
 def to_size(size):
@@ -191,7 +255,9 @@ def write_mask(path, mask, labels, notes=None):
     if path.suffix.lower() != ".png":
         raise ImageError(f"{path}: a mask is written as .png, which loses nothing; got {path.suffix or 'no ending'!r}")
     if mask.dtype != np.uint8 or mask.ndim != 2:
-        raise ImageError(f"{path}: a mask is (height, width) uint8, got {mask.shape} {mask.dtype}")
+        way = {True: "; say mask.squeeze(-1)", False: "; of one-hot say mask.argmax(-1)"}.get(mask.shape[-1:] == (1,))
+        found = f"{mask.shape} {mask.dtype}{way if mask.ndim == 3 else ''}"
+        raise ImageError(f"{path}: a mask is (height, width) uint8, got {found}")
     picture = Image.fromarray(mask)
     picture.putpalette(labels.palette.tobytes())
     texts = PngImagePlugin.PngInfo()
@@ -263,6 +329,7 @@ def _opened(source):
         if not isinstance(source, Image.Image):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # from half of Pillow's limit on
+                logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)  # it logs what it then raises
                 picture = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
         with contextlib.nullcontext() if picture is source else picture:
             yield picture
@@ -273,7 +340,10 @@ def _opened(source):
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: {error} If you trust it, raise PIL.Image.MAX_IMAGE_PIXELS") from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name}: not an image that can be read") from error
+        bands, bits, is_float = _read_layout(source)
+        found = f"{bands} bands of {bits}-bit {'floats' if is_float else 'integers'}; wanted up to 4 of 8 or 16 bits"
+        way = f"{found}: {_CHOOSE}{f'; {_STRETCH}' if is_float else ''}"
+        raise ImageError(f"{name}: {way if bands else 'not an image that can be read'}") from error
     except Exception as error:
         raise ImageError(f"{name}: damaged or truncated: {error}") from error
 

@@ -212,7 +212,7 @@ class CompoundLoss(keras.losses.Loss):
         if not terms or set(terms) - set(TERMS):
             raise ValueError(f"terms must name some of {', '.join(TERMS)}, got {sorted(terms)}")
         self.terms = {term: _to_settings(term, given) for term, given in terms.items()}
-        self.ignore_id = int(ignore_id)
+        self.ignore_id, self._looked = int(ignore_id), False
         self.class_weights = None if class_weights is None else [float(w) for w in class_weights]
         if self.class_weights is not None and not all(0 < w < float("inf") for w in self.class_weights):
             raise ValueError(f"class weights must be positive numbers, got {self.class_weights}")
@@ -223,6 +223,10 @@ class CompoundLoss(keras.losses.Loss):
         Keras would multiply the finished number by the mean of the weights. Under ``tf.distribute.MirroredStrategy``
         each device divides the loss of its part of a batch by the number of devices.
         """
+        if not self._looked and (looked := _is_softmax(y_pred)) is not None:
+            self._looked = True
+            if looked:
+                _say_softmax()
         total = 0.0
         for term, settings in self.terms.items():
             options = {name: value for name, value in settings.items() if name != "weight"}
@@ -235,13 +239,42 @@ class CompoundLoss(keras.losses.Loss):
         return {**config, "name": self.name}
 
 
+SOFTMAX = (
+    "the model's outputs are ≥ 0 and sum to 1: it ends in softmax, and the losses and predict apply another; they want "
+    "logits: leave its last activation out"
+)
+
+
+def _is_softmax(outputs):
+    """Whether outputs are those of softmax; None where that cannot be told, as of what JAX traces."""
+    if hasattr(outputs, "_keras_logits"):  # Keras's mark
+        return True
+    try:
+        values = ops.convert_to_numpy(outputs)
+    except Exception:  # of what is only traced, every backend raises its own
+        return None
+    return bool(values.min() >= 0 and np.abs(values.sum(-1) - 1).max() < 1e-2)
+
+
+_SAID = []  # not empty once it was said; a bare function says it only once
+
+
+def _say_softmax():
+    _SAID.append(True)
+    print(f"warning: {SOFTMAX}", flush=True)
+
+
 def _prepare(mask, logits, ignore_id, class_weights, pixel_weights):
     """One-hot truth, the weight of each pixel (void 0, ids of no class NaN), logits, class weights: all float32."""
+    if hasattr(logits, "_keras_logits") and not _SAID:
+        _say_softmax()
     mask, logits = ops.cast(mask, "int32"), ops.cast(logits, "float32")
     # A length of None is known only when the function runs.
     fit = (a == b or None in (a, b) for a, b in zip(mask.shape, logits.shape[:-1], strict=False))
     if len(mask.shape) != len(logits.shape) - 1 or not all(fit):
         found = f"got {tuple(mask.shape)} and {tuple(logits.shape)}"
+        if len(mask.shape) == len(logits.shape):
+            found += "; say masks.squeeze(-1)" if mask.shape[-1] == 1 else "; of one-hot masks say masks.argmax(-1)"
         raise ValueError(f"mask must be (batch, height, width) and logits (batch, height, width, num_classes), {found}")
     num_classes = logits.shape[-1]
     class_weights = ops.cast([1] * num_classes if class_weights is None else class_weights, "float32")

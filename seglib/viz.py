@@ -4,7 +4,7 @@ Every ``show_…`` but :func:`show_image` draws a new matplotlib figure, which a
 """
 
 import math
-from itertools import pairwise, product
+from itertools import cycle, pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,6 +14,7 @@ from seglib.labels import VOID_COLOUR
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")  # Okabe and Ito's, told apart by colour-blind readers
 BLUE, ORANGE, *_ = COLOURS
+DASHES = ("-", "--", "-.", ":")
 MARKS = ("o", "s", "^", "D", "v")
 ERROR_COLOUR = (200, 0, 0)  # darker than the greys of an error map, so that it does not need to be seen as red
 
@@ -169,19 +170,20 @@ def show_network(boxes, arrows, rows=()):
             columns may be fractions. ``shape`` is ``(height, width, channels)``, which stands below the box; or a text
             to stand there, and then the name stands in the box.
         arrows: a list of ``(name, name, operation)``, from the right side of the first box to the left side of the
-            second. Each operation has its own colour, or dashes after five; that of ``""`` is black and has no name.
+            second. Each operation has its own colour and dashes; that of ``""`` is a black line and has no name.
         rows: a text at the left of each row, such as its stride.
     """
     columns, places, shapes = zip(*boxes.values(), strict=True)
-    kinds = zip(dict.fromkeys(kind for *_, kind in arrows if kind), product(("-", "--"), COLOURS), strict=False)
-    styles = {kind: {"linestyle": line, "color": colour} for kind, (line, colour) in kinds}
+    kinds = zip(dict.fromkeys(kind for *_, kind in arrows if kind), cycle(COLOURS), cycle(DASHES), strict=False)
+    styles = {kind: {"color": colour, "linestyle": dashes} for kind, colour, dashes in kinds}
     (axis,) = _axes(1, (1.7 * max(columns) + 1.7, 1.25 * max(places) + 1.1 + 0.12 * len(styles)))
     axis.set(xlim=(-0.5, max(columns) + 0.5), ylim=(max(places) + 0.9, -0.5), xticks=[])
     axis.set_yticks(range(len(rows)), rows)
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
     largest = np.max([(1, 1, 1), *(shape for shape in shapes if not isinstance(shape, str))], axis=0)
-    below, sides = {"ha": "center", "va": "top", "color": "0.3", "fontsize": 8}, {}
+    clear = {"ha": "center", "zorder": 4, "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1}}  # over arrows
+    below, sides = {**clear, "va": "top", "color": "0.3", "fontsize": 8}, {}
     for name, (column, row, shape) in boxes.items():
         if isinstance(shape, str):
             style = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": BLUE}
@@ -192,7 +194,7 @@ def show_network(boxes, arrows, rows=()):
             height, _, width = np.sqrt(shape / largest) * (0.5, 0, 0.5)
             top, bottom, sides[name] = row - height / 2, row + height / 2, (width / 2, None)
             axis.add_patch(Rectangle((column - width / 2, top), width, height, facecolor="0.85", edgecolor="black"))
-            axis.text(column, top - 0.04, name, ha="center", va="bottom", fontsize=9)
+            axis.text(column, top - 0.04, name, va="bottom", fontsize=9, **clear)
             axis.text(column, bottom + 0.04, "×".join(map(str, shape)), **below)
     for start, end, kind in arrows:
         (x, y, _), (half, patch) = boxes[start], sides[start]
@@ -295,72 +297,24 @@ def show_seeds(scores, xlabel):
     axis.legend(handles=axis.lines[:2], frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 
 
-def show_intervals(scores, xlabel):
-    """Scores with their intervals: a dot and a line each, with the numbers at the right.
+def show_intervals(scores, xlabel, title=None):
+    """Scores with their intervals: a tick on a bar each, with the numbers at the right, and a legend.
 
     Args:
         scores: mapping from what is scored to ``(score, low, high)``.
         xlabel: what the scores are.
+        title: above the diagram.
     """
     axis = _row_axis(scores, xlabel, 7, 0.35)
     for row, (score, low, high) in enumerate(scores.values()):
-        axis.plot([low, high], [row, row], color=BLUE, linewidth=3, solid_capstyle="butt")
-        axis.plot(score, row, "o", color=ORANGE)
+        axis.plot([low, high], [row, row], color=BLUE, linewidth=6, solid_capstyle="butt", label="its interval")
+        axis.plot(score, row, "|", color=ORANGE, markersize=14, markeredgewidth=2, label="score")
         text = f"{score:.3f}   {low:.3f} – {high:.3f}"
         axis.text(1.02, row, text, va="center", fontsize=9, transform=axis.get_yaxis_transform())
+    axis.set_ylim(len(scores) - 0.5, -0.5)
     axis.grid(axis="x", color="0.9")
-
-
-def show_trials(trials, settings, score, ylabel):
-    """The scores of randomly drawn trials (random search), by the values of each hyperparameter.
-
-    Args:
-        trials: mapping from a column's name to its values, numbers or texts, one a trial.
-        settings: the columns to draw, one diagram each; more than six different numbers on a logarithmic axis.
-        score: the column of the scores.
-        ylabel: what the scores are.
-    """
-    scores, rows = np.array(trials[score]), -(-len(settings) // 4)
-    figure, axes = plt.subplots(rows, 4, figsize=(12, 2.7 * rows), layout="constrained", sharey=True, squeeze=False)
-    for axis, setting in zip(axes.flat, settings, strict=False):
-        values, named = np.array(trials[setting]), isinstance(trials[setting][0], str)
-        groups = {value: scores[values == value] for value in sorted(set(trials[setting]))}
-        axis.set_title(setting)
-        if len(groups) > 6:
-            axis.plot(values, scores, "o", color=BLUE, alpha=0.5, markersize=4)
-            axis.set_xscale("log")
-            continue
-        if named:
-            groups = dict(sorted(groups.items(), key=lambda group: group[1].mean()))
-        for place, found in enumerate(groups.values()):
-            axis.plot([place] * len(found), found, "o", color=BLUE, alpha=0.5, markersize=4)
-            axis.plot([place - 0.3, place + 0.3], [found.mean()] * 2, color=ORANGE, linewidth=2)
-        tilted = {"rotation": 25, "ha": "right", "rotation_mode": "anchor"} if named else {}
-        axis.set_xticks(range(len(groups)), [value if named else f"{value:g}" for value in groups], **tilted)
-    for axis in axes.flat[len(settings) :]:
-        axis.set_axis_off()
-    figure.supylabel(ylabel)
-    handles = [plt.Line2D([], [], marker="o", color=BLUE, linestyle="", alpha=0.5, label="one trial")]
-    handles.append(plt.Line2D([], [], color=ORANGE, linewidth=2, label="mean"))
-    figure.legend(handles=handles, loc="outside upper right", ncols=2, frameon=False)
-
-
-def show_importance(shares, xlabel):
-    """How much each hyperparameter matters for each score: grouped bars, with the standard deviation of repetitions.
-
-    Args:
-        shares: mapping from a hyperparameter to a mapping from a score to its shares, 0–1, one a repetition.
-        xlabel: what the shares are of.
-    """
-    axis = _row_axis(shares, xlabel, 7, 0.5)
-    names = list(next(iter(shares.values())))
-    height = 0.8 / len(names)
-    for n, (name, colour) in enumerate(zip(names, COLOURS, strict=False)):
-        values = np.array([by_score[name] for by_score in shares.values()])
-        places = np.arange(len(shares)) + (n - (len(names) - 1) / 2) * height
-        axis.barh(places, values.mean(1), height, xerr=values.std(1), color=colour, label=name, ecolor="0.4")
-    axis.set_xlim(0, None)
-    axis.legend(frameon=False)
+    axis.figure.suptitle(title, fontsize=11)
+    axis.figure.legend(handles=axis.lines[1::-1], loc="outside lower center", ncols=2, frameon=False)
 
 
 def show_calibration(found):
@@ -375,8 +329,9 @@ def show_calibration(found):
         style = {"color": colour, "marker": mark, "markersize": 4, "label": name}
         left.plot(bins.confidence, bins.accuracy, **style)
         right.plot(bins.confidence, bins.pixels / max(bins.pixels.sum(), 1), **style)
-    left.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
-    right.set(xlabel="confidence", ylabel="share of the pixels", xlim=(0, 1), yscale="log")
+    left.set(title="Reliability diagram", xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    right.set(title="Share of the pixels by confidence (log scale)", xlabel="confidence", ylabel="share of the pixels")
+    right.set(xlim=(0, 1), yscale="log")
     left.legend(frameon=False)
 
 

@@ -252,6 +252,181 @@ MISTAKES = {
         Mistake("cells is below", "flip=0.5, rotation=180", "flip=0.5"),
         Mistake("cells is worse than", "flip=0.5, rotation=180", "scale=(0.4, 2.5)"),
     ],
+    "05-atrous": [
+        Mistake("map gets smaller", "return output", "return output[pad:-pad, pad:-pad]"),
+        Mistake("used as a stride", "return output", "return output[::rate, ::rate]"),
+        Mistake("rate has no effect", "pad = rate * (size // 2)", "rate, pad = 1, size // 2"),
+        Mistake("one axis only", "x = rate * row, rate * column", "x = rate * row, pad - size // 2 + column"),
+        Mistake("output is shifted", "((pad, pad), (pad, pad), (0, 0))", "((0, 2 * pad), (0, 2 * pad), (0, 0))"),
+        Mistake("kernel is flipped", "kernel[row, column]", "kernel[-1 - row, -1 - column]"),
+        Mistake("border is repeated", "(0, 0)))", '(0, 0)), "edge")'),
+    ],
+    "05-stack": [
+        Mistake("Count both ends", "max(offsets) + 1", "max(offsets)"),
+        Mistake(
+            "Paths are counted",
+            "{offset + stride * rate * place for offset in offsets for place in range(kernel)}",
+            "[offset + stride * rate * place for offset in offsets for place in range(kernel)]",
+        ),
+        Mistake("rate is left out", "stride * rate * place", "stride * place"),
+        Mistake("multiplied like strides", "stride *= step", "stride *= step * rate"),
+        Mistake("Gaps are counted", "len(offsets)", "max(offsets) + 1"),
+        Mistake("stride is left out", "stride * rate * place", "rate * place"),
+        Mistake("layer's own stride", "stride * rate * place", "stride * step * rate * place"),
+    ],
+    "05-separable": [
+        Mistake("gaps of the kernel", "kernel**2 * channels, ", "(rate * (kernel - 1) + 1) ** 2 * channels, "),
+        Mistake("per channel and filter", "kernel**2 * channels, ", "kernel**2 * channels * filters, "),
+        Mistake("pointwise step is missing", "depthwise + pointwise + filters", "depthwise + filters"),
+        Mistake("biases are missing", "pointwise + filters", "pointwise"),
+        Mistake("Both steps have biases", "pointwise + filters", "pointwise + channels + filters"),
+        Mistake("They are added", "(depthwise + pointwise) * positions", "parameters * positions"),
+        Mistake("of one position", "size[0] * size[1]", "1"),
+        Mistake(
+            "upside down",
+            "kernel**2 * channels * filters * positions / multiplications",
+            "multiplications / (kernel**2 * channels * filters * positions)",
+        ),
+    ],
+    "05-field": [
+        Mistake("Softmax runs over", "axis=1", "axis=0"),
+        Mistake("starts with q = P", "q = probs", "q = np.full(probs.shape, 1 / probs.shape[1])"),
+        Mistake("Costs raise", "np.log(probs) - costs", "np.log(probs) + costs"),
+        Mistake("network has no say", "np.log(probs) - costs", "-costs"),
+        Mistake("logarithm of P is missing", "np.log(probs)", "probs"),
+        Mistake(
+            "see new values",
+            "        costs = kernel @ q @ compatibility\n        scores = np.exp(np.log(probs) - costs)\n"
+            "        q = scores / scores.sum(axis=1, keepdims=True)",
+            "        q = q.copy()\n        for i in range(len(q)):\n"
+            "            scores = np.exp(np.log(probs[i]) - kernel[i] @ q @ compatibility)\n"
+            "            q[i] = scores / scores.sum()",
+        ),
+        Mistake("sends a message to itself", "kernel - np.diag(np.diag(kernel))", "kernel"),
+        Mistake("compatibility is not used", "@ compatibility", "@ (1 - np.eye(q.shape[1]))"),
+        Mistake("takes the place of P", "np.log(probs)", "np.log(q)"),
+    ],
+    "05-rates": [
+        Mistake("taken for positions", "-(-side // output_stride)", "side"),
+        Mistake("first rate that is too large", "return largest", "return largest + 1"),
+        Mistake("axis is used twice", "side in (height, width)]", "side in (height, height)]"),
+        Mistake("two axes are added", "along[0] * along[1]", "along[0] + along[1]"),
+        Mistake("Corners alone", "1 + 2 * max(0, 1 - rate / side)", "1 + (rate < side)"),
+        Mistake("rounded down", "-(-side // output_stride)", "side // output_stride"),
+        Mistake("single position", "largest = 0", "largest = 1"),
+    ],
+    "05-poles": [
+        Mistake("Take the argmax", "refined.argmax(axis=-1)", "refined"),
+        Mistake("one id per pixel", "refined.argmax(axis=-1)", "refined.argmax(axis=-1).ravel()"),
+        Mistake("most probable class", "refined.argmax", "refined.argmin"),
+        Mistake("Poles and cars are lost", "sigma_beta=12", "sigma_beta=40"),
+        Mistake("smoothness kernel outvotes", "w2=0", "w2=10, sigma_gamma=3"),
+        Mistake("taken for road", "(probs, smooth, ", "(probs, image, "),
+        Mistake("hardly better", "smooth, w1=10, w2=0, sigma_alpha=20, sigma_beta=12", "image, sigma_beta=5"),
+        Mistake("It is below the bar", "w1=10, w2=0, sigma_alpha=20, ", ""),
+    ],
+    "06-gradient": [
+        Mistake("sign is that", "(probs - truth)", "(truth - probs)"),
+        Mistake("p alone", "(probs - truth)", "probs"),
+        Mistake("derivative by the probability", "(probs - truth)", "-truth / probs"),
+        Mistake("Only the true class", "(probs - truth)", "(probs - truth) * truth"),
+        Mistake("void pixel has a gradient", " * known[:, None]", ""),
+        Mistake("gradient of a sum", " / known.sum()", ""),
+        Mistake("mean is over 2", "known.sum()", "known.size"),
+        Mistake("Large logits overflow", "logits - logits.max(axis=-1, keepdims=True)", "logits"),
+    ],
+    "06-weights": [
+        Mistake("not by the pixels", "/ weights.sum()", "/ len(weights)"),
+        Mistake("sum of class_weights", "/ weights.sum()", "/ class_weights.sum()"),
+        Mistake(
+            "weight is that of the true class", "class_weights[ids]", "class_weights[log_probs[known].argmax(axis=-1)]"
+        ),
+        Mistake("makes a class count less", "class_weights[ids]", "1 / class_weights[ids]"),
+        Mistake(
+            "A void pixel changes",
+            "known = mask != ignore_id",
+            "known, mask = mask >= 0, np.where(mask == ignore_id, 0, mask)",
+        ),
+        Mistake("0/0", "if not known.any():", "if known is None:"),
+    ],
+    "06-focal": [
+        Mistake("easy pixels count most", "(1 - np.exp(log_p)) ** gamma", "np.exp(log_p) ** gamma"),
+        Mistake("before the power", "(1 - np.exp(log_p)) ** gamma", "1 - np.exp(log_p) ** gamma"),
+        Mistake("γ is an exponent", "** gamma", "* gamma"),
+        Mistake("factor with γ is missing", "** gamma", "** 0"),
+        Mistake("log p is: take the minus", "np.mean(-(", "np.mean(+("),
+        Mistake(
+            "sum of the factors",
+            "np.mean(-((1 - np.exp(log_p)) ** gamma) * log_p)",
+            "np.average(-log_p, weights=(1 - np.exp(log_p)) ** gamma)",
+        ),
+        Mistake(
+            "certain and wrong",
+            "shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))",
+            "np.log(np.exp(shifted) / np.exp(shifted).sum(axis=-1, keepdims=True))",
+        ),
+    ],
+    "06-dice": [
+        Mistake("is 0/0", "(2 * overlap + 1) / (total + 1)", "2 * overlap / total"),
+        Mistake("numerator has no 1", "2 * overlap + 1", "2 * overlap"),
+        Mistake("overlap counts once", "2 * overlap + 1", "overlap + 1"),
+        Mistake("This is the coefficient", "1 - np.mean", "np.mean"),
+        Mistake(
+            "left out of the mean",
+            "(2 * overlap + 1) / (total + 1)",
+            "((2 * overlap + 1) / (total + 1))[truth.any(axis=axes)]",
+        ),
+        Mistake("intersection over union", "(2 * overlap + 1) / (total + 1)", "(overlap + 1) / (total - overlap + 1)"),
+        Mistake("Void pixels count", "probs = probs * known", "probs = probs * 1"),
+        Mistake("score of its own", "(0, 1, 2)", "(1, 2)"),
+    ],
+    "06-lovasz": [
+        Mistake("still sorted", "weights[order]", "weights[:]"),
+        Mistake("smallest error comes first", "np.argsort(-errors)", "np.argsort(errors)"),
+        Mistake("These are IoUs", "-np.diff(iou, prepend=1)", "iou"),
+        Mistake("union grow by one", "truth.sum() + invented", "truth.sum()"),
+        Mistake("how Dice falls", "truth.sum() - missed) / (", "truth.sum() - missed) * 2 / (truth.sum() - missed + "),
+        Mistake("This is a mean", "np.sum(weights * errors)", "np.mean(weights * errors)"),
+    ],
+    "06-schedule": [
+        Mistake("it is wasted", "(step + 1)", "step"),
+        Mistake("warm-up is missing", "rate * rise", "rate"),
+        Mistake("rise goes on", "min((step + 1) / max(warmup, 1), 1)", "(step + 1) / max(warmup, 1)"),
+        Mistake("fall begins after", "1 - step / steps", "1 - max(step - warmup, 0) / (steps - warmup)"),
+        Mistake("Subtract from 1 first", "left**power", "(1 - (1 - left) ** power)"),
+        Mistake("argument power is not used", "left**power", "left"),
+        Mistake("it is complex", "max(1 - step / steps, 0)", "1 - step / steps"),
+    ],
+    "06-hardest": [
+        Mistake("void pixel counts. It has", "mask != ignore_id", "mask >= 0"),
+        Mistake("easiest pixels", "[-kept:]", "[:kept]"),
+        Mistake("divided by all pixels", "[-kept:].mean()", "[-kept:].sum() / scored.size"),
+        Mistake("fraction is of the 5", "fraction * scored.size", "fraction * mask.size"),
+        Mistake("rounded down", "math.ceil(", "int("),
+        Mistake("without labels has no loss", "if scored.size == 0:", "if scored is None:"),
+    ],
+    "06-half": [
+        Mistake("The result is", 'dtype, axes = "float32"', 'dtype, axes = "float16"'),
+        Mistake(
+            "Cast before the sums",
+            "ops.sum(truth + probs, axis=axes)",
+            'ops.cast(ops.sum(ops.cast(truth + probs, "float16"), axis=axes), dtype)',
+        ),
+        Mistake("is a sum over the pixels", "-ops.mean(ops.sum", "-ops.sum(ops.sum"),
+        Mistake("Dice coefficient is added", "cross_entropy + 1 - ops.mean", "cross_entropy + ops.mean"),
+        Mistake("give log 0", "ops.log_softmax(logits)", "ops.log(ops.softmax(logits))"),
+    ],
+    "06-rare": [
+        Mistake("use max_steps", "take(max_steps)", "take(max_steps + 1)"),
+        Mistake(
+            "as with the plain loss",
+            '{"cross_entropy": 1, "dice": 1}, class_weights=weights',
+            '{"cross_entropy": 1}',
+        ),
+        Mistake("Neither is found", "class_weights=weights", "class_weights=1 / weights"),
+        Mistake("Poles alone", "class_weights=weights", "class_weights=[1, 1, 1, 1, 1, 4, 1, 1]"),
+        Mistake("other classes pay", "class_weights=weights", "class_weights=(pixels.sum() / pixels.sum(axis=0)) ** 3"),
+    ],
     "09-convolution": [
         Mistake("biases are missing", "[weights[None, None], biases]", "[weights[None, None], 0 * biases]"),
         Mistake("weights are transposed", "weights[None, None]", "weights.T.reshape(1, 1, *weights.shape)"),
@@ -319,6 +494,179 @@ MISTAKES = {
         Mistake(
             "one id per pixel", "describe(new_images), num_classes)", "describe(new_images), num_classes)[..., None]"
         ),
+    ],
+    "07-dice": [
+        Mistake("turns IoU into Dice", "dice / (2 - dice)", "2 * dice / (1 + dice)"),
+        Mistake("Dice is halved", "dice / (2 - dice)", "dice / 2"),
+        Mistake(
+            "mean Dice is converted",
+            "np.mean(dice / (2 - dice), axis=1)",
+            "np.mean(dice, axis=1) / (2 - np.mean(dice, axis=1))",
+        ),
+        Mistake("over the networks", "axis=1", "axis=0"),
+        Mistake("score for each class", "np.mean(dice / (2 - dice), axis=1)", "dice / (2 - dice)"),
+    ],
+    "07-absent": [
+        Mistake(
+            "mean over images",
+            "    total = np.sum(matrices, axis=0)",
+            "    if len(matrices) > 1:\n        return np.mean([mean_iou(one[None]) for one in matrices])\n"
+            "    total = np.sum(matrices, axis=0)",
+        ),
+        Mistake("counts as 0", "np.mean(hits[occurs] / unions[occurs])", "np.mean(hits / np.maximum(unions, 1))"),
+        Mistake(
+            "counts as 1",
+            "np.mean(hits[occurs] / unions[occurs])",
+            "np.mean(np.divide(hits + ~occurs, unions + ~occurs))",
+        ),
+        Mistake("score is nan", "np.mean(hits[occurs] / unions[occurs])", "np.mean(hits / unions)"),
+        Mistake("intersection twice", " - hits", ""),
+        Mistake("micro IoU", "np.mean(hits[occurs] / unions[occurs])", "hits.sum() / unions.sum()"),
+        Mistake("always missed", "unions > 0", "hits > 0"),
+        Mistake("only predicted", "unions > 0", "total.sum(axis=1) > 0"),
+    ],
+    "07-averages": [
+        Mistake("accuracy", "unions.sum()", "true.sum()  # of the pixels"),
+        Mistake("exchanged", "return micro, macro", "return macro, micro"),
+        Mistake("mean recall", "np.mean(hits / unions)", "np.mean(hits / true)"),
+        Mistake("sum to 1", ") / true.sum()", ")"),
+        Mistake("those of the predictions", "true * hits", "predicted * hits"),
+    ],
+    "07-interval": [
+        Mistake(
+            "Take the same drawn images",
+            "both[drawn].sum(axis=0)",
+            "[one[rng.integers(0, len(one), len(one))].sum(axis=0) for one in (first, second)]",
+        ),
+        Mistake("Draw with replacement", "rng.integers(0, len(both), len(both))", "rng.permutation(len(both))"),
+        Mistake(
+            "means over images",
+            "metrics.mean_iou(both[drawn].sum(axis=0))",
+            "metrics.mean_iou(both[drawn]).mean(axis=0)",
+        ),
+        Mistake(
+            "Draw whole images",
+            "both[drawn].sum(axis=0)",
+            "[rng.multinomial(one.sum(), one.ravel() / one.sum()).reshape(one.shape) for one in both.sum(axis=0)]",
+        ),
+        Mistake("90 % interval", "[0.025, 0.975]", "[0.05, 0.95]"),
+        Mistake("sign", "scores[1] - scores[0]", "scores[0] - scores[1]"),
+        Mistake("argument seed is not used", "default_rng(seed)", "default_rng()"),
+    ],
+    "07-threshold": [
+        Mistake("below 0.75", "ranked[np.argmax(recalls >= recall)]", "ranked[int(recall * len(ranked)) - 1]"),
+        Mistake("threshold is too low", "ranked[np.argmax(recalls >= recall)]", "ranked[-1]"),
+        Mistake("Every labelled pixel is ranked", "np.sort(scores[is_object])", "np.sort(scores)"),
+        Mistake("false positives", "mask != ignore_id", "mask < 256"),
+        Mistake("the recall. Precision", "is_object[found].mean()", "found[is_object].mean()"),
+        Mistake("not found. A pixel", "scores >= threshold", "scores > threshold"),
+    ],
+    "07-boundary": [
+        Mistake("All pixels of the object", "shape & ~inside", "shape"),
+        Mistake("edge makes a boundary", 'mode="edge"', 'mode="constant"'),
+        Mistake(
+            "makes a boundary. Only the four",
+            "inside = framed[:-2, 1:-1]",
+            "inside = framed[:-2, :-2] & framed[:-2, 2:] & framed[2:, :-2] & framed[2:, 2:] & framed[:-2, 1:-1]",
+        ),
+        Mistake("are exchanged", "return precision, recall", "return recall, precision"),
+        Mistake("straight line", "predicted[None], axis=-1", "predicted[None], np.inf, axis=-1"),
+        Mistake("below the tolerance", "distances <= tolerance", "distances < tolerance"),
+        Mistake(
+            "arithmetic mean",
+            "2 * precision * recall / max(precision + recall, 1e-12)",
+            "(precision + recall) / 2",
+        ),
+    ],
+    "07-calibrate": [
+        Mistake("sum to 1", " / scaled.sum(axis=-1, keepdims=True)", ""),
+        Mistake("Nothing is gained", "soften(probs, temperature)\n    ###", "probs\n    ###"),
+        Mistake(
+            "lowers the confidence", "soften(probs, temperature)\n    ###", "soften(probs, 1 / temperature)\n    ###"
+        ),
+        Mistake(
+            "confidence of its own",
+            "soften(probs, temperature)\n    ###",
+            "np.where(probs == probs.max(axis=-1, keepdims=True), 0.9, 0.1 / 7)\n    ###",
+        ),
+        Mistake(
+            "class changes", "scaled = np.maximum(probs, 1e-9)", "scaled = np.arange(1, 9) * np.maximum(probs, 1e-9)"
+        ),
+        Mistake("above the bar", "np.arange(1, 3.01, 0.2)", "(1.06, 2)"),
+    ],
+    "08-resize": [
+        Mistake("exchanged", "resize(logits, size,", "resize(logits, size[::-1],"),
+        Mistake(
+            "appears between",
+            'ops.image.resize(logits, size, interpolation="bilinear")\n'
+            "    return ops.convert_to_numpy(ops.argmax(resized, axis=-1))",
+            "ops.image.resize(np.float32(logits.argmax(axis=-1))[..., None], size)\n"
+            "    return ops.convert_to_numpy(ops.round(resized[..., 0]))",
+        ),
+        Mistake("are repeated", '"bilinear"', '"nearest"'),
+        Mistake("Probabilities are resized", "resize(logits,", "resize(ops.softmax(logits),"),
+        Mistake("Take the argmax", "ops.argmax(resized, axis=-1)", "resized"),
+        Mistake("not a uint8", '.astype("uint8")', ""),
+    ],
+    "08-views": [
+        Mistake("not flipped back", "predict_probs(view)[::down, ::right]", "predict_probs(view)"),
+        Mistake("wrong flip", "predict_probs(view)[::down, ::right]", "predict_probs(view)[::right, ::down]"),
+        Mistake("The sum comes back", "total / 4", "total"),
+        Mistake("view is missing", ", (-1, 1), (-1, -1))", ", (1, 1), (1, -1))"),
+        Mistake("Red and blue", "image[::down, ::right]", "image[::down, ::right, ::right]"),
+        Mistake(
+            "do not rotate",
+            "for down, right in ((1, 1), (1, -1), (-1, 1), (-1, -1)):\n        view = image[::down, ::right]\n"
+            "        total = total + predict_probs(view)[::down, ::right]",
+            "for turns in range(4):\n        total = total + np.rot90(predict_probs(np.rot90(image, turns)), -turns)",
+        ),
+    ],
+    "08-tiles": [
+        Mistake(
+            "in no tile",
+            "[*range(0, length - tile, tile - overlap), length - tile]",
+            "range(0, length - tile + 1, tile - overlap)",
+        ),
+        Mistake(
+            "cut short",
+            "[*range(0, length - tile, tile - overlap), length - tile]",
+            "range(0, length, tile - overlap)",
+        ),
+        Mistake("share nothing", "tile - overlap), length - tile]", "tile)]"),
+        Mistake("weights are equal", "np.outer(line, line)[..., None]", "np.ones((tile, tile, 1))"),
+        Mistake("above 1", "total / sums", "total"),
+        Mistake(
+            "not blended",
+            "            total[here] += weights * predict_probs(image[here])\n            sums[here] += weights",
+            "            total[here] = predict_probs(image[here])\n            sums[here] = 1",
+        ),
+        Mistake("axes are added", "np.outer(line, line)", "np.add.outer(line, line)"),
+    ],
+    "08-parity": [
+        Mistake("absolute differences", "np.abs(logits[1] - logits[0]).max()", "max(0, (logits[1] - logits[0]).max())"),
+        Mistake("mean difference", ").max()", ").mean()"),
+        Mistake("with nan", " if np.isfinite(difference) else np.inf", ""),
+        Mistake("sign", "after - before", "before - after"),
+        Mistake("taken for the truth", "confusion_matrix(mask,", "confusion_matrix(logits[0].argmax(axis=-1),"),
+        Mistake("one image per call", "function(image[None])", "function(images)"),
+    ],
+    "08-polygons": [
+        Mistake("twice too large", ") / 2)", "))"),
+        Mistake("in the other direction", "abs(np.sum", "(np.sum"),
+        Mistake(
+            "last corner to the first",
+            "x * np.roll(y, -1) - np.roll(x, -1) * y",
+            "x[:-1] * y[1:] - x[1:] * y[:-1]",
+        ),
+        Mistake("hole is added", "areas[0] - sum(areas[1:])", "sum(areas)"),
+        Mistake("hole is left out", "areas[0] - sum(areas[1:])", "areas[0]"),
+    ],
+    "08-dark": [
+        Mistake("Nothing is recovered", "encode(gain * light)", "np.float32(image)"),
+        Mistake("not underexposed", "0.18 / light.mean()", "16"),
+        Mistake("At 3 stops less", "encode(gain * light)", "np.clip(image + 101.0 - image.mean(), 0, 255)"),
+        Mistake("At 5 stops less", "0.18 / light.mean()", "min(0.18 / light.mean(), 4)"),
+        Mistake("one id per pixel", "predict.segment(", "predict.probabilities("),
     ],
 }
 

@@ -40,21 +40,25 @@ ROOMS = {
     "crf": Room(0, "dense CRF by mean field", "", "scipy"),
     "regions": Room(0, "connected regions, polygons", "", "scipy"),
     "datasets": Room(1, "streets and cells, drawn", "labels", "tensorflow tensorflow_datasets PIL"),
+    "annotations": Room(1, "class lists, shapes, run lengths", "labels images"),
     "augment": Room(1, "one transform for image and mask", "bridge", "keras scipy"),
     "models": Room(1, "FCN, U-Net, DeepLabV3+", "layers", "keras"),
     "viz": Room(1, "overlays, errors, curves", "labels", "matplotlib"),
     "data": Room(
-        2, "any source: pairs, batches", "labels images bridge datasets", "tensorflow tensorflow_datasets scipy"
+        2,
+        "any source: pairs, batches",
+        "labels images annotations bridge datasets",
+        "tensorflow tensorflow_datasets scipy",
     ),
-    "train": Room(
-        2, "plan, callbacks, learning rates", "images losses class_balance bridge runs metrics augment models", "keras"
-    ),
+    "train": Room(2, "callbacks, resume, learning rates", "runs", "keras"),
     "predict": Room(2, "any image, tiles, views, folders", "labels images layers runs", "keras PIL"),
     "checkpoints": Room(2, "trained networks of the lessons", "models"),
     "export": Room(2, "SavedModel, LiteRT, ONNX; parity", "metrics", "keras"),
     "doctor": Room(3, "what is wrong with a dataset", "images viz data", "scipy matplotlib"),
-    "demo": Room(3, "a page in the browser", "labels images runs viz checkpoints predict", "keras PIL"),
-    "__main__": Room(4, "the command line", "labels images metrics crf runs viz data train checkpoints predict doctor"),
+    "demo": Room(3, "a page in the browser", "labels images viz checkpoints predict", "keras PIL"),
+    "__main__": Room(
+        4, "the command line", "images augment losses metrics models crf runs data train checkpoints predict doctor"
+    ),
 }
 LIBRARIES = {  # Okabe & Ito's colours, and a letter for whoever cannot tell them apart
     "keras": ("K", "#D55E00"),

@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -96,13 +97,15 @@ def test_camvid_compares_scratch_and_pretrained_in_one_run(tmp_path, rng, monkey
         assert printed.count("3 steps, 4 images seen, 2.0 epochs") == 2  # 2 of 1 image, 1 of 2; 2 of 3 are trained on
 
 
-def test_the_pretrained_recipe_freezes_the_first_blocks(monkeypatch):
+def test_the_pretrained_recipe_freezes_the_first_blocks_and_batch_normalisation(monkeypatch):
     script = load("camvid_cpu", monkeypatch)
     recipe = script.PRETRAINED
     model = script.build(recipe._replace(network={**recipe.network, "weights": None}), np.ones(11))
     layers = model.get_layer("encoder").layers
     last = [layer.name for layer in layers].index("block_2_add")
-    assert [layer.trainable for layer in layers] == [False] * (last + 1) + [True] * (len(layers) - last - 1)
+    norms = [isinstance(layer, keras.layers.BatchNormalization) for layer in layers]
+    assert [layer.trainable for layer in layers] == [i > last and not norm for i, norm in enumerate(norms)]
+    assert sum(norms[: last + 1]) and sum(norms[last + 1 :])
     assert model.optimizer.factor == 0.3 and "block_3_expand_conv/kernel" in model.optimizer.slow
 
 
@@ -259,3 +262,22 @@ def test_real_camvid_and_membranes_are_read():
     membrane = data.from_folder(folder / "images", folder / "masks", ids=labels.BINARY_255, val=0.2, test=0)
     assert membrane.counts == {"train": 16, "val": 4, "test": 0}
     assert membrane.labels.num_classes == 2
+
+
+def test_the_losses_of_longer_are_those_of_imbalance_and_all_were_trained(monkeypatch):
+    longer, imbalance = load("longer", monkeypatch), load("imbalance", monkeypatch)
+    assert set(longer.LOSSES) <= set(imbalance.VARIANTS) == set(lesson.measured("imbalance"))
+    table = lesson.table("longer")
+    runs = set(zip(table["loss"], table["epochs"], table["seed"], strict=True))
+    wanted = {name: itertools.product([name], longer.LENGTHS, seeds) for name, seeds in longer.LOSSES.items()}
+    assert runs == set(itertools.chain(*wanted.values()))
+
+
+def test_the_toy_has_the_shares_that_its_docstring_says():
+    even = np.linspace(-1, 1, 2001)
+    rate, width = np.meshgrid(even, even, indexing="ij")
+    score = 2 * rate + width + 3 * rate * width
+    shares = [score.mean(axis).var() / score.var() for axis in (1, 0)]
+    np.testing.assert_allclose(shares, [1 / 2, 1 / 8], atol=1e-3)
+    for found in lesson.measured("fanova").values():
+        np.testing.assert_allclose(np.sum([found[name] for name in ("rate", "width", "seed")], axis=0), 1, atol=1e-3)

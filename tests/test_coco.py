@@ -9,6 +9,7 @@ from pycocotools import mask as mask_api
 
 from seglib.data import DataError
 from seglib.data.coco import from_coco
+from seglib.images import read_image
 from seglib.labels import LabelMap
 
 # Two overlapping shapes in 4×6 pixels. A polygon's corners lie on the corners of pixels, (0, 0) at the upper left.
@@ -289,3 +290,85 @@ class TestFilesThatAreRefused:
     )
     def test_annotations(self, coco, change, message):
         coco.refused(rf"instances\.json: .*\(1\):\n  {message}", note(1, 7, CAT), note(5, 7, CAT) | change)
+
+
+class TestFaultsThatToolsLeaveBehind:
+    """Each is mended or left out, and said; none stops the reading."""
+
+    def notes(self, dataset):
+        return " | ".join(dataset.notes)
+
+    def test_images_that_are_missing_are_skipped_where_that_is_said(self, coco):
+        for key in (18, 19):
+            coco.content["images"].append({"id": key, "file_name": f"{key}.png", "height": 4, "width": 6})
+        annotations = note(1, 7, CAT), note(2, 7, CAT, 18)
+        coco.refused(r"no file 18\.png in .*missing='skip'", *annotations)
+        dataset = coco.load(*annotations, missing="skip")
+        assert dataset.counts["train"] == 1 and "2 images that are not there, the first" in self.notes(dataset)
+        coco.refused("missing= is 'skip' or None, got True", *annotations, missing=True)
+        (coco.images / "17.png").unlink()
+        coco.refused("not one of 3 images is there", *annotations, missing="skip")
+
+    @pytest.mark.parametrize("empty", [[], [[]], [[1, 1]], [[0, 0, 3, 3]]])
+    def test_annotations_that_enclose_nothing_are_left_out_and_counted(self, coco, empty):
+        dataset = coco.load(note(1, 7, CAT), note(2, 3, empty), note(3, 3, [*empty, *DOG]))
+        assert dataset.read_mask(dataset.files["train"][0][1]).tolist() == DRAWN
+        assert "1 annotations whose polygons enclose nothing" in self.notes(dataset)
+
+    def test_boxes_alone_are_refused(self, coco):
+        coco.refused("a box alone is no mask", note(1, 7, []), note(2, 3, []))
+
+    def test_the_root_category_of_roboflow_is_dropped(self, coco):
+        coco.content["categories"] = [
+            {"id": 0, "name": "pets", "supercategory": "none"},
+            {"id": 3, "name": "dog", "supercategory": "pets"},
+            {"id": 7, "name": "cat", "supercategory": "pets"},
+        ]
+        dataset = coco.load(note(1, 7, CAT), note(2, 3, DOG))
+        assert dataset.labels.names == ("background", "dog", "cat") and "category pets" in self.notes(dataset)
+        assert coco.load(note(1, 7, CAT), note(2, 0, DOG)).labels.num_classes == 4  # it has one: it is a class
+
+    def test_categories_of_one_name_are_one_class(self, coco):
+        coco.content["categories"] = [{"id": 7, "name": "cat"}, {"id": 3, "name": "dog"}, {"id": 9, "name": "cat"}]
+        dataset = coco.load(note(1, 7, CAT), note(2, 9, DOG))
+        assert dataset.labels.names == (
+            "background",
+            "dog",
+            "cat",
+        ) and "several categories are called cat" in self.notes(dataset)
+        assert dataset.read_mask(dataset.files["train"][0][1])[1].tolist() == [2, 2, 2, 2, 2, 0]
+
+    def test_sizes_may_be_floats_that_are_whole(self, coco):
+        coco.content["images"][0] |= {"height": 4.0, "width": 6.0}
+        assert coco.draw(note(1, 7, CAT), note(2, 3, DOG)) == DRAWN
+        coco.content["images"][0] |= {"height": 4.5}
+        coco.refused(r"height 4\.5 and width 6", note(1, 7, CAT))
+
+    def test_names_may_be_quoted_as_in_an_address(self, coco):
+        coco.add(18, "my%20photos/a%20b.png", "my photos/a b.png")
+        coco.add(19, "100%.png")
+        coco.add(20, "x%20y.png")
+        dataset = coco.load(note(1, 7, CAT))
+        places = [image.removeprefix(f"{coco.images}/") for image, _ in dataset.files["train"]]
+        assert places == ["17.png", "my photos/a b.png", "100%.png", "x%20y.png"]
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    @pytest.mark.parametrize("upright", [False, True])
+    def test_shapes_are_drawn_on_stored_pixels_or_upright_as_the_size_says(self, coco, rng, orientation, upright):
+        """What is annotated is the brightest quarter of the image, in the one or the other orientation."""
+        stored = np.zeros((40, 60, 3), np.uint8)
+        stored[:20, :30] = 255
+        picture = Image.fromarray(stored)
+        exif = picture.getexif()
+        exif[0x0112] = orientation
+        picture.save(coco.images / "17.jpg", exif=exif, quality=95)
+        seen = read_image(coco.images / "17.jpg")
+        rows, columns = np.where((seen if upright or orientation < 5 else stored)[..., 0] > 127)
+        box = [[columns.min(), rows.min(), columns.max() + 1, rows.min(), columns.max() + 1, rows.max() + 1,
+                columns.min(), rows.max() + 1]]  # fmt: skip
+        size = seen.shape[:2] if upright else (40, 60)
+        coco.content["images"][0] |= {"file_name": "17.jpg", "height": size[0], "width": size[1]}
+        dataset = coco.load(note(1, 7, np.array(box).tolist()))
+        (pair,) = dataset.train.as_numpy_iterator()
+        np.testing.assert_array_equal(pair["mask"] == 2, pair["image"][..., 0] > 127)
+        assert dataset.sizes["train"] == [seen.shape[:2]]

@@ -173,15 +173,23 @@ def test_only_runs_one_lesson(course, folder, tmp_path):
     assert (folder / "two").exists() and not (folder / "one").exists()
 
 
-def test_appendices_come_after_the_lessons_and_the_glossary_has_a_page(course, folder, tmp_path):
-    write_lesson(folder, "A1_own", "# A1 · Own data", "open('appendix', 'w').close()")
+def test_appendices_come_after_the_lessons_as_committed_and_the_glossary_has_a_page(course, folder, tmp_path):
+    path = write_lesson(folder, "A1_own", "# A1 · Own data", "open('appendix', 'w').close()", CLAIM)
+    committed = nbformat.read(path, as_version=4)
+    printed = "claim: an appendix keeps its outputs · wanted ≥ 1 · measured 2.000\n"
+    committed.cells[2].outputs = [nbformat.v4.new_output("stream", name="stdout", text=printed)]
+    nbformat.write(committed, path)
     write_lesson(folder, "02_two", "# Two\n[mask](glossary.md#mask)", "1")
     (folder / "glossary.md").write_text("# Glossary\n\n- <a id='mask'></a>**Mask**: ids. [02](02_two.ipynb)\n")
     assert [lesson.name for lesson in course.read_lessons(folder)] == ["02_two", "A1_own"]
     assert course.main([], folder, tmp_path / "out") == 0
-    assert (folder / "appendix").exists()
+    assert not (folder / "appendix").exists()  # it is not run, and has a page all the same
+    assert "keeps its outputs" in (tmp_path / "out" / "A1_own.html").read_text(encoding="utf-8")
+    results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    assert [lesson["lesson"] for lesson in results["lessons"]] == ["02_two"]
     index = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     assert index.index("Two") < index.index("appendices") < index.index("Own data") < index.index("glossary.html")
+    assert "keeps its outputs" in index
     assert 'href="glossary.html#mask"' in (tmp_path / "out" / "02_two.html").read_text(encoding="utf-8")
     glossary = (tmp_path / "out" / "glossary.html").read_text(encoding="utf-8")
     assert 'id="mask"' in glossary and 'href="02_two.html"' in glossary

@@ -193,32 +193,6 @@ def test_intervals_are_lines_with_their_numbers():
     assert texts(axis.get_yticklabels()) == ["accuracy", "mean IoU"] and axis.yaxis_inverted()
 
 
-def test_trials_by_each_hyperparameter():
-    rates = [1e-4, 2e-4, 1e-3, 3e-3, 1e-2, 2e-2, 3e-2]
-    trials = {"optimizer": list("cbbcbaa"), "batch": [8.0, 4, 8, 4, 8, 4, 8], "rate": rates}
-    trials["miou"] = [0.1 * n for n in range(7)]
-    viz.show_trials(trials, ["optimizer", "batch", "rate"], "miou", "mean IoU")
-    letters, batches, rate, nothing = plt.gcf().axes
-    assert texts(letters.get_xticklabels()) == ["c", "b", "a"]  # by their means
-    assert texts(batches.get_xticklabels()) == ["4", "8"]
-    dots, mean, *_ = points(batches)
-    np.testing.assert_allclose(dots, [[0, 0.1], [0, 0.3], [0, 0.5]])
-    np.testing.assert_allclose(np.array(mean)[:, 1], 0.3)
-    assert rate.get_xscale() == "log" and [x for x, _ in points(rate)[0]] == rates
-    assert not nothing.axison and plt.gcf().get_supylabel() == "mean IoU"
-    assert texts(plt.gcf().legends[0].get_texts()) == ["one trial", "mean"]
-
-
-def test_importance_as_means():
-    shares = {"rate": {"miou": [0.4, 0.6], "pole": [0.2, 0.2]}, "loss": {"miou": [0, 0], "pole": [1, 1]}}
-    viz.show_importance(shares, "share")
-    (axis,) = plt.gcf().axes
-    bars = [bars for bars in axis.containers if hasattr(bars, "patches")]
-    assert [[bar.get_width() for bar in group] for group in bars] == [[0.5, 0], [0.2, 1]]
-    assert texts(axis.get_yticklabels()) == ["rate", "loss"] and axis.yaxis_inverted()
-    assert texts(axis.get_legend().get_texts()) == ["miou", "pole"]
-
-
 def test_calibration_of_each_network_against_the_diagonal(rng):
     probs = rng.dirichlet(np.ones(3), (8, 8))
     found = metrics.calibration(rng.integers(0, 3, (8, 8)), probs, bins=5)

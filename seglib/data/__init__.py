@@ -2,8 +2,8 @@
 
 from seglib.data.coco import from_coco
 from seglib.data.dataset import SPLITS, DataError, Dataset, resize_pair
+from seglib.data.folder import from_folder
 from seglib.data.instances import from_instances
 from seglib.data.named import load
-from seglib.data.pairing import from_folder
 
 __all__ = ["SPLITS", "DataError", "Dataset", "from_coco", "from_folder", "from_instances", "load", "resize_pair"]

@@ -1,14 +1,17 @@
 """Instance annotations in COCO's JSON, drawn into semantic masks by pycocotools: ``from_coco``."""
 
-import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
 
 import numpy as np
 
-from seglib.data.dataset import SPLITS, DataError, from_pairs, refuse, to_label_map
+from seglib.annotations import DataError, draw, drop_empty, find_fault, load_json, refuse, to_label_map
+from seglib.data.dataset import MAX_HEADERS, SPLITS, from_pairs
 from seglib.data.splits import assign_splits
+from seglib.images import find_turn
 from seglib.labels import LabelMap
 
 
@@ -16,22 +19,26 @@ class _Image(NamedTuple):
     split: str | None  # None: to be drawn
     folder: Path
     place: str  # in the folder
-    size: tuple[int, int]
+    size: tuple[int, int]  # in which the shapes are drawn
     shapes: list[tuple]  # (class id, segmentation)
+    turn: Callable | None = None  # makes a mask upright, if the shapes are those of the pixels as they are stored
 
 
 def from_coco(
-    annotations, images, labels=None, val=None, test=None, seed=0, groups=None, lists=None, name=None, others=None
-):
+    annotations, images, labels=None, val=None, test=None, seed=0, groups=None, lists=None, name=None, others=None,
+    missing=None,
+):  # fmt: skip
     """Semantic masks from instance annotations in COCO's JSON: polygons or run lengths, drawn by pycocotools.
 
     Where annotations overlap, the smaller, by its number of pixels, lies on top of the larger; of equally large ones
-    the one further down in the file. Crowds (``iscrowd``) are drawn like the others.
+    the one further down in the file. Crowds (``iscrowd``) are drawn like the others. Left out and counted: annotations
+    whose polygons enclose nothing, Roboflow's root category. Categories of one name are one class.
 
     Args:
         annotations: the JSON file, or a mapping from ``"train"``, ``"val"``, ``"test"`` to a file each.
         images: the folder of the images, or a mapping likewise. An image is its ``file_name`` below the folder or,
-            where there is no such file, the last part of that name in the folder itself.
+            where there is no such file, the last part of that name in the folder itself, ``%20`` a space. Where EXIF
+            rotates an image by 90° and the JSON has the size of its stored pixels, the mask is rotated likewise.
         labels: a :class:`~seglib.labels.LabelMap`, or a list of names, that has the categories' names. Pixels that no
             annotation covers are of its class *background*, or void if it has none. Default: background, then the
             categories in the order of their ids.
@@ -41,6 +48,7 @@ def from_coco(
         lists: a folder with ``train.txt``, ``val.txt``, ``test.txt``, or a mapping from split to such a file.
         name: for messages and titles. Default: what the (first) JSON file is called.
         others: what the categories become that ``labels`` lacks: ``"background"`` or ``"void"``. Default: an error.
+        missing: ``"skip"`` leaves out and counts images that are not on the disk. Default: an error.
 
     Returns:
         A :class:`~seglib.data.dataset.Dataset`; its ``read_mask`` takes keys such as
@@ -54,10 +62,6 @@ def from_coco(
     Reference:
         Lin et al. (2014), "Microsoft COCO: Common Objects in Context", ECCV; https://cocodataset.org/#format-data
     """
-    try:
-        import pycocotools.mask  # noqa: F401
-    except ImportError as error:
-        raise ImportError('from_coco needs pycocotools: pip install "seglib[coco]"') from error
     files = annotations if isinstance(annotations, Mapping) else {None: annotations}
     folders = images if isinstance(images, Mapping) else dict.fromkeys(files, images)
     if files.keys() != folders.keys() or not files or not files.keys() <= {None, *SPLITS}:
@@ -65,50 +69,47 @@ def from_coco(
         raise DataError(f"wanted {wanted}, got {list(files)} and {list(folders)}")
     if None not in files and (val, test, groups, lists) != (None,) * 4:
         raise DataError("a file per split already says which image goes where; leave val=, test=, groups=, lists= out")
+    if missing not in (None, "skip"):
+        raise DataError(f"missing= is 'skip' or None, got {missing!r}")
     sources = [(split, Path(files[split]), Path(folders[split])) for split in files]
     contents = {path: _read_json(path) for _, path, _ in sources}
-    labels, class_of, uncovered, notes = _map_categories(contents, to_label_map(labels), others)
-    keyed = _read_images(sources, contents, class_of)
-    listed, name = list(keyed.values()), name or next(iter(contents)).stem
+    name, how = name or next(iter(contents)).stem, (val, test, seed, groups, lists)
+    return draw_contents(sources, contents, to_label_map(labels), how, name, others, missing)
+
+
+def draw_contents(sources, contents, labels, how, name, others=None, missing=None, notes=(), unpaired=()):
+    """The :class:`~seglib.data.Dataset` of what COCO's JSON holds, or what was made of another ``"export"``.
+
+    ``sources`` are (split or None, path of the annotations, folder of the images), ``contents`` the JSON of each such
+    path, ``how`` the arguments of ``assign_splits``; the rest is that of :func:`from_coco`.
+    """
+    try:
+        import pycocotools.mask  # noqa: F401
+    except ImportError as error:
+        raise ImportError('drawing annotations needs pycocotools: pip install "seglib[coco]"') from error
+    labels, class_of, uncovered, told = _map_categories(contents, labels, others)
+    keyed, left_out = _read_images(sources, contents, class_of, missing)
+    listed, in_order = list(keyed.values()), any("on top" in content.get("export", "") for content in contents.values())
+    notes = [*notes, *told, *left_out]
     notes.append(f"{len(listed)} images, {sum(len(image.shapes) for image in listed)} annotations")
     if empty := [image.place for image in listed if not image.shapes]:
         notes.append(f"{len(empty)} images without any annotation, the first {empty[0]}")
     split_of = {s: [i for i, image in enumerate(listed) if image.split == s] for s in SPLITS}
-    if None in files:
-        split_of, dealt = assign_splits([image.place for image in listed], val, test, seed, groups, lists)
+    if any(image.split is None for image in listed):
+        split_of, dealt = assign_splits([image.place for image in listed], *how)
         notes += dealt
 
     def read_mask(key):
-        return _draw_mask(keyed[key], uncovered)
+        image = keyed[key]
+        return (image.turn or np.asarray)(draw(image.shapes, image.size, uncovered, in_order))
 
     pairs = [(str(image.folder / image.place), key) for key, image in keyed.items()]
-    return from_pairs(name, labels, pairs, split_of, read_mask, notes, sizes=[i.size for i in listed])
-
-
-def _draw_mask(image, uncovered):
-    """(height, width) uint8: the annotations of an image, the largest first."""
-    from pycocotools import mask as rle
-
-    def encode(segmentation):
-        if isinstance(segmentation, list):
-            return rle.merge(rle.frPyObjects(segmentation, *image.size))
-        is_encoded = isinstance(segmentation["counts"], str)
-        return segmentation if is_encoded else rle.frPyObjects(segmentation, *image.size)
-
-    ids = np.full(image.size, uncovered, np.uint8)
-    codes = [(class_id, encode(segmentation)) for class_id, segmentation in image.shapes]
-    for class_id, code in sorted(codes, key=lambda pair: -int(rle.area(pair[1]))):
-        x, y, width, height = rle.toBbox(code).astype(int)
-        box = np.s_[y : y + height, x : x + width]  # much smaller than the image, as a rule
-        ids[box][rle.decode(code)[box] > 0] = class_id
-    return ids
+    sizes = [image.size[:: -1 if image.turn else 1] for image in listed]
+    return from_pairs(name, labels, pairs, split_of, read_mask, notes, unpaired, sizes)
 
 
 def _read_json(path):
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise DataError(f"{path}: no JSON that can be read: {error}") from error
+    content = load_json(path)
     for key in ("images", "categories", "annotations"):
         entries = content.get(key) if isinstance(content, dict) else None
         if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
@@ -120,6 +121,13 @@ def _read_json(path):
 def _map_categories(contents, labels, others):
     """The label map, category id → class id, the id of pixels without annotation, and notes."""
     names, where = _read_categories(contents), next(iter(contents))  # a file to name in errors
+    used = {entry.get("category_id") for content in contents.values() for entry in content["annotations"]}
+    groups = {entry.get("supercategory") for content in contents.values() for entry in content["categories"]}
+    roots = [i for i in names if i not in used and names[i] in groups and labels is None]
+    notes = [f"category {names.pop(i)} is only the group of others, and has no annotation: left out" for i in roots]
+    several = [name for name, count in Counter(names.values()).items() if count > 1]
+    notes += [f"several categories are called {', '.join(several)}: one class each"] if several else []
+    ignored = {i: names.pop(i) for i in [*names] if names[i] == "__ignore__"}  # as labelme writes it
     classes = list(dict.fromkeys(["background", *(names[i] for i in sorted(names))]))
     if labels is None and len(classes) > 255:
         raise DataError(f"{where}: {len(classes)} classes with background, a mask holds 255; choose by labels=")
@@ -129,14 +137,15 @@ def _map_categories(contents, labels, others):
     rest = {None: None, "void": labels.ignore_id, "background": uncovered}
     if others not in rest:
         raise DataError(f"others= is 'background', 'void' or None, got {others!r}")
-    used = {entry.get("category_id") for content in contents.values() for entry in content["annotations"]}
     lacking = ", ".join(name for i, name in names.items() if i in used and name not in known)
     if lacking and others is None:
-        raise DataError(f"{where}: labels= lacks {lacking}. Add them, or say others='background' or others='void'")
-    notes = [f"labels= lacks {lacking}, which become {others}"] if lacking else []
+        way = "Add them" + ", or say others='background' or others='void'" * ("export" not in contents[where])
+        raise DataError(f"{where}: labels= lacks {lacking}. {way}")
+    notes += [f"labels= lacks {lacking}, which become {others}"] if lacking else []
     if absent := known.keys() - set(names.values()) - {"background"}:
         notes.append(f"no category is called {', '.join(sorted(absent))}")
-    return labels, {i: known.get(name, rest[others]) for i, name in names.items()}, uncovered, notes
+    class_of = {i: known.get(name, rest[others]) for i, name in names.items()}
+    return labels, class_of | dict.fromkeys([*roots, *ignored], labels.ignore_id), uncovered, notes
 
 
 def _read_categories(contents):
@@ -151,76 +160,65 @@ def _read_categories(contents):
     return names
 
 
-def _read_images(sources, contents, class_of):
-    """Key, which names the JSON file, the image's id and its place → :class:`_Image`, of all files together."""
-    keyed, used = {}, {}
+def _read_images(sources, contents, class_of, missing):
+    """Key, which names the JSON file, the image's id and its place → :class:`_Image`, of all files; and notes."""
+    keyed, used, gone, empty = {}, {}, [], 0
+    look = sum(len(contents[path]["images"]) for _, path, _ in sources) <= MAX_HEADERS
     for split, path, folder in sources:
         found, problems = {}, []
         for entry in contents[path]["images"]:
-            number, file_name, size = entry.get("id"), entry.get("file_name"), (entry.get("height"), entry.get("width"))
-            place = str(file_name).replace("\\", "/").lstrip("/")
-            place = place if (folder / place).is_file() else place.rpartition("/")[2]
+            number, file_name = entry.get("id"), entry.get("file_name")
+            sides = entry.get("height"), entry.get("width")
+            size = tuple(int(side) if isinstance(side, float) and side.is_integer() else side for side in sides)
+            place = _find_place(folder, str(file_name).replace("\\", "/").lstrip("/"))
             key = f"{path}, image {number!r} ({place})"
             if number is None or number in found:
                 problems.append(f"{key}: wanted an id of its own")
             elif not all(isinstance(side, int) and side > 0 for side in size):
                 problems.append(f"{key}: height {size[0]!r} and width {size[1]!r}; wanted pixels")
+            elif not (folder / place).is_file() and missing == "skip":
+                gone.append(key)
             elif not (folder / place).is_file():
-                problems.append(f"{key}: no file {file_name} in {folder}")
+                problems.append(f"{key}: no file {file_name} in {folder}; missing='skip' leaves such images out")
             elif folder / place in used:
                 problems.append(f"{key}: the same file as {used[folder / place]}")
-            used[folder / place] = key
-            found[number] = keyed[key] = _Image(split, folder, place, size, [])
+            turn = find_turn(folder / place, size) if look else None
+            found[number] = _Image(split, folder, place, size, [], turn)
+            if key not in gone[-1:]:
+                used[folder / place], keyed[key] = key, found[number]
         refuse(problems, "images that cannot be used")
-        _add_annotations(path, contents[path]["annotations"], found, class_of)
-    return keyed
+        empty += _add_annotations(path, contents[path]["annotations"], found, class_of)
+    notes = [f"left out: {len(gone)} images that are not there, the first {gone[0]}"] if gone else []
+    notes += [f"left out: {empty} annotations whose polygons enclose nothing"] if empty else []
+    if not keyed:
+        raise DataError(f"{gone[0]}: not one of {len(gone)} images is there; wanted them in {sources[0][2]}")
+    return keyed, notes
+
+
+def _find_place(folder, place):
+    last = place.rpartition("/")[2]
+    return next((name for name in (place, unquote(place), last, unquote(last)) if (folder / name).is_file()), last)
 
 
 def _add_annotations(path, annotations, images, class_of):
-    """Gives annotations to their images; refuses what pycocotools would crash on or draw wrongly in silence."""
-    problems = []
+    """Gives annotations to their images, and counts those that enclose nothing.
+
+    Refuses what pycocotools would crash on or draw wrongly in silence.
+    """
+    problems, empty = [], 0
+    shapes = [drop_empty(annotation.get("segmentation")) for annotation in annotations]
     for number, annotation in enumerate(annotations):
         image, category = images.get(annotation.get("image_id")), annotation.get("category_id")
         if image is None:
             problem = f"image_id {annotation.get('image_id')!r} is not among the {len(images)} that the file lists"
         elif category not in class_of:
             problem = f"category_id {category!r} is not among the {len(class_of)} that the file lists"
+        elif shapes[number] == [] and any(shapes):
+            empty, problem = empty + 1, None
         else:
-            problem = _find_fault(annotation.get("segmentation"), image.size)
-            image.shapes.append((class_of[category], annotation.get("segmentation")))
+            problem = find_fault(shapes[number], image.size)
+            image.shapes.append((class_of[category], shapes[number]))
         if problem:
             problems.append(f"annotation {annotation.get('id', f'no. {number}')!r}: {problem}")
     refuse(problems, f"{path}: annotations that cannot be used")
-
-
-def _find_fault(segmentation, size):
-    """What is wrong with a ``segmentation``, polygons ``x1, y1, x2, y2, …`` or run lengths, or None."""
-    if isinstance(segmentation, dict):
-        return _find_run_fault(segmentation, list(size))
-    if not isinstance(segmentation, list) or not segmentation:
-        return f"segmentation {segmentation!r:.40}; wanted polygons or run lengths (a box alone is no mask)"
-    for polygon in segmentation:
-        numbers = isinstance(polygon, list) and all(isinstance(number, int | float) for number in polygon)
-        if not numbers or len(polygon) < 6 or len(polygon) % 2:
-            return f"polygon {polygon!r:.40}; wanted 6 or more numbers x1, y1, x2, y2, …"
-        points, limit = np.reshape(polygon, (-1, 2)), np.array(size[::-1])
-        if not ((points >= -limit) & (points <= 2 * limit)).all():  # the rasteriser takes memory for all of it
-            return f"a polygon with x, y from {points.min()} to {points.max()} in an image of {size[0]}×{size[1]}"
-    return None
-
-
-def _find_run_fault(segmentation, size):
-    """What is wrong with run lengths, which count pixels column by column: outside, inside, outside, …; or None."""
-    from pycocotools import mask as rle
-
-    counts = segmentation.get("counts")
-    if segmentation.get("size") != size:
-        return f"run lengths of size {segmentation.get('size')}, the image is {size} (height, width)"
-    if isinstance(counts, list):
-        whole = all(isinstance(run, int) and run >= 0 for run in counts) and sum(counts) == size[0] * size[1]
-    else:
-        try:  # what is too short is decoded in silence, but encoded otherwise
-            whole = rle.encode(rle.decode(segmentation))["counts"].decode() == counts
-        except (KeyError, TypeError, ValueError):
-            whole = False
-    return None if whole else f"run lengths {counts!r:.40} do not fill the image of {size[0]}·{size[1]} pixels"
+    return empty

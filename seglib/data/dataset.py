@@ -5,37 +5,16 @@ import contextlib
 import numpy as np
 import tensorflow as tf
 
+from seglib.annotations import DataError, refuse, to_label_map  # noqa: F401, where those above find them
 from seglib.bridge import call_python
 from seglib.data.epochs import draw_batch_seed, draw_epochs
-from seglib.images import ImageError, open_image, read_size, resize_image, resize_mask, to_size
-from seglib.labels import LabelMap
+from seglib.images import ImageError, describe_losses, open_image, read_size, resize_image, resize_mask, to_size
 
 SPLITS = ("train", "val", "test")
 
 CACHE_BYTES = 512 * 2**20  # up to this, decoded pairs (4 bytes a pixel) are kept in memory; beyond, read every epoch
 MAX_HEADERS = 4096  # of up to so many pairs of files the sizes are read from the headers; more would not be cached
 MAX_HELD = 4096  # encoded examples (some 100 kilobytes each) held to draw the next one from
-
-
-class DataError(ValueError):
-    """Data that cannot be used; the message names the files, what was found and what was wanted."""
-
-
-def refuse(problems, what):
-    """Raises a :class:`DataError` that lists the problems, if there are any."""
-    if problems:
-        shown = "\n  ".join(problems[:10])
-        more = f"\n  … and {len(problems) - 10} more" if len(problems) > 10 else ""
-        raise DataError(f"{what} ({len(problems)}):\n  {shown}{more}")
-
-
-def to_label_map(labels):
-    """The :class:`~seglib.labels.LabelMap` of a list of names; one as it is, and None; else a :class:`DataError`."""
-    if isinstance(labels, (list, tuple)):
-        return LabelMap(tuple(labels))
-    if labels is None or isinstance(labels, LabelMap):
-        return labels
-    raise DataError(f"labels= is a LabelMap or a list of names, got {labels!r}")
 
 
 class Dataset:
@@ -50,7 +29,8 @@ class Dataset:
         files: per split a list of ``(image, mask)``, for pairs that lie in files: the image's path, and what
             ``read_mask`` reads the mask from (a path too, but for COCO). Empty for the other sources.
         read_mask: ``read_mask(mask)`` → (height, width) uint8 class ids, or raises ``ValueError``; None without files.
-        notes, unpaired: what was inferred about the source, one sentence each; files that found no partner.
+        notes, unpaired: what was inferred about the source, one sentence each, of which those that begin with
+            ``"warning: "`` are also found by the doctor; files that found no partner.
     """
 
     def __init__(self, name, labels, splits, counts, sizes, files=None, read_mask=None, notes=(), unpaired=()):
@@ -70,7 +50,8 @@ class Dataset:
             raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
         if not self.counts.get(split):
             there = ", ".join(s for s in SPLITS if self.counts.get(s)) or "no split at all"
-            raise DataError(f"{self.name} has no pairs in its {split!r} split; there is {there}")
+            way = f"; from_folder and its like cut it from train by {split}=0.2" if split != "train" else ""
+            raise DataError(f"{self.name} has no pairs in its {split!r} split; there is {there}{way}")
         items, read = self._splits[split]
         return _map(items, read)
 
@@ -167,6 +148,7 @@ def from_pairs(name, labels, pairs, split_of, read_mask, notes=(), unpaired=(), 
         notes, unpaired: what was inferred about the source, and the files that were left out.
         sizes: the ``(height, width)`` of every pair; None: the headers of up to ``MAX_HEADERS`` images tell them.
     """
+    notes = [*notes, *describe_losses([image for image, _ in pairs])]
     for note in notes:
         print(f"{name}: {note}", flush=True)
     if sizes is None and len(pairs) <= MAX_HEADERS:

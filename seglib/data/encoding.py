@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
+from scipy.ndimage import find_objects, label
 
-from seglib.data.dataset import DataError
+from seglib.annotations import DataError
 from seglib.images import ImageError, read_values
 from seglib.labels import LabelMap
 
@@ -16,6 +17,10 @@ SAMPLE = 200  # masks that are read to infer an encoding, spread evenly over the
 MAX_CLASSES = 64  # more values or colours than that, in most files, are not taken for classes
 BINARY = ("background", "foreground")
 CUT = "of masks that should be black and white, ids={v: int(v >= 128) for v in range(256)} cuts them in the middle"
+
+
+MANY = 10  # ids; fewer may be organs in a scan, which look the same
+JOIN = "not classes; if so, join them: ids={i: int(i > 0) for i in range(65536)}; else give labels="
 
 
 class Encoding:
@@ -85,7 +90,8 @@ def infer_encoding(masks, labels=None, ids=None):
     Args:
         masks: paths.
         labels: the :class:`~seglib.labels.LabelMap`; None calls the classes found ``class 0``, … or by their colours.
-        ids: mapping from values or ``(red, green, blue)`` to class ids; None infers it.
+        ids: mapping from values or ``(red, green, blue)`` to class ids, or a tuple of such, of which the
+            one that fits most masks is taken; None infers it.
 
     Returns:
         ``(encoding, labels, notes, seen)``: an :class:`Encoding`, the label map, what was inferred, in words, and from
@@ -97,6 +103,12 @@ def infer_encoding(masks, labels=None, ids=None):
     chosen = np.unique(np.linspace(0, len(masks) - 1, SAMPLE).astype(int))
     with ThreadPoolExecutor() as pool:
         seen = dict(pool.map(lambda i: (masks[i], _read_mask_values(masks[i])), chosen))
+    objects = 0 if isinstance(ids, Mapping) else _find_objects(seen)
+    if objects >= MANY and labels is None:
+        raise DataError(f"{os.path.dirname(masks[0])}: the masks number objects 1–{objects}, {JOIN}")
+    doubt = [f"warning: the masks seem to number objects 1–{objects}, {JOIN}"] if objects else []
+    if isinstance(ids, tuple):
+        ids = max(ids, key=lambda table: sum(map(Encoding(table, labels).knows, filter(None, seen.values()))))
     if ids is not None:
         _check_table(ids)
         if labels is None:
@@ -104,12 +116,26 @@ def infer_encoding(masks, labels=None, ids=None):
             labels = LabelMap(BINARY if count == 2 else tuple(f"class {i}" for i in range(count)))
         if strange := sorted(set(ids.values()) - {*range(labels.num_classes), labels.ignore_id}):
             raise DataError(f"ids= point to classes {strange} that the label map lacks: {', '.join(labels.names)}")
-        return Encoding(ids, labels), labels, [], seen
+        return Encoding(ids, labels), labels, doubt, seen
     table, found, note = _infer([values for values in seen.values() if values], labels)
     if found is None:
         raise DataError(f"{os.path.dirname(masks[0])}: {note}")
     part = "" if len(seen) == len(masks) else f" (seen in {len(seen)} of {len(masks)})"
-    return Encoding(table, found), found, [f"masks: {note}{part}"], seen
+    return Encoding(table, found), found, [f"masks: {note}{part}", *doubt], seen
+
+
+def _find_objects(seen):
+    """The highest id, if the masks seem to number objects: 1, 2, … in each, one region each, not always as many."""
+    held = {path: set(mask.values) - {0} for path, mask in seen.items() if mask and not mask.lossy}
+    held = {path: ids - {255} if len(ids) < 255 else ids for path, ids in held.items()}
+    counts, regions = sorted(map(len, held.values())) or [0], []
+    if counts[-1] in (0, 1, 2, counts[0]) or any(ids and max(ids) > len(ids) for ids in held.values()):
+        return 0
+    for path in sorted(held, key=lambda path: len(held[path]))[-8:]:
+        pixels = read_values(path).pixels.astype(np.int32)
+        boxes = enumerate(find_objects(pixels, counts[-1]), 1)
+        regions += [label(pixels[box] == i, np.ones((3, 3)))[1] for i, box in boxes if box]
+    return counts[-1] if np.mean(np.equal(regions, 1)) >= 0.9 else 0
 
 
 def _read_mask_values(path):
@@ -180,17 +206,28 @@ def _infer_grey(values, lossy, smooth, labels):
     if labels is not None:
         void = f", and {labels.ignore_id} for void" if labels.ignore_id in found else ""
         hint = ". Is 255 the foreground? Then give two names" if found == [0, 255] else ""
+        rest = [value for value in found if value != labels.ignore_id]
+        if max(rest, default=0) >= labels.num_classes >= len(rest) > 1:
+            hint = f". They have gaps: if {rest} are the classes in this order, say {number(rest)}"
         return None, labels, f"ids of the label map{void}{hint}"
     ends = {value for value, _ in values.most_common(2)} == {0, 255} and values[0] + values[255] > 0.75 * values.total()
     between = ends and len(found) > 3  # as in black and white that was resized smoothly
     largest, few = max(value for value in found if value != 255), len(found) <= MAX_CLASSES
     if not (lossy or smooth) and (few or not between) and largest < min(255, 2 * len(found) + 6):
         note = f"ids {found[0]}–{largest}" + (", and 255 for void" if 255 in found else "")
+        rest = [value for value in found if value != 255]
+        if len(rest) <= largest:
+            note += f". No mask holds the others: to have {len(rest)} classes, say {number(rest)}"
         return None, LabelMap(tuple(f"class {i}" for i in range(largest + 1))), note
     if few and not (lossy or between):
         note = f"a class for each of {len(found)} grey levels: {', '.join(map(str, found))}"
         return {value: i for i, value in enumerate(found)}, LabelMap(tuple(f"grey {v}" for v in found)), note
     return None, None, _describe_hopeless(values, "grey values")
+
+
+def number(values):
+    """What to say as ``ids=`` so that these values become the classes 0, 1, …"""
+    return f"ids={dict(zip(values, range(len(values)), strict=True)) | {255: 255}}"
 
 
 def _describe_hopeless(counts, what):

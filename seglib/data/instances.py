@@ -9,7 +9,7 @@ from scipy.ndimage import binary_dilation
 from seglib.data.dataset import DataError, check_size, from_pairs, refuse, to_label_map
 from seglib.data.pairing import list_below
 from seglib.data.splits import assign_splits
-from seglib.images import EXTENSIONS, read_size, read_values
+from seglib.images import EXTENSIONS, read_binary, read_size
 from seglib.labels import LabelMap
 
 
@@ -77,7 +77,7 @@ def _read_instances(case, void, ignore_id):
     size = read_size(case.image)
     inside, near = np.zeros(size, np.uint16), np.zeros(size, np.uint16)  # how many instances hold, or touch, a pixel
     for path in case.masks:
-        instance = _read_instance(path)
+        instance = read_binary(path)
         check_size(path, instance.shape, case.image, size)
         inside += instance
         if "touch" in void:
@@ -89,26 +89,13 @@ def _read_instances(case, void, ignore_id):
     return ids
 
 
-def _read_instance(path):
-    """Where a binary mask file is not 0: (height, width) bool."""
-    stored = read_values(path)
-    values = stored.pixels
-    if values.ndim == 3:
-        values = values.astype(np.int32) @ (1 << 16, 1 << 8, 1)
-    if ((values != 0) & (values != values.max())).any():
-        levels = np.unique(values)
-        why = "; it is stored with loss, as JPEG is, which invents values" if stored.lossy else ""
-        raise DataError(f"{path}: found {len(levels)} values, wanted two: 0 outside, one other inside{why}")
-    return values > 0
-
-
 def _find_cases(root):
     kinds = ("images", "masks")
     folders = sorted({path.parent for path in list_below(root) if path.name in kinds and path.is_dir()})
     cases, problems = [], []
     for folder in folders:
         if missing := [kind for kind in kinds if not (folder / kind).is_dir()]:
-            problems.append(f"{folder}: no folder {missing[0]} in it")
+            problems.append(f"{folder}: no folder {missing[0]} in it (an empty one for masks: all is background)")
             continue
         inside = [list(list_below(folder / kind)) for kind in kinds]
         images, masks = ([path for path in paths if path.suffix.lower() in EXTENSIONS] for paths in inside)

@@ -1,4 +1,4 @@
-"""``from_folder``: a folder of images and a folder of masks, paired by their names."""
+"""Image files and mask files that belong together by their names."""
 
 import glob
 import os
@@ -9,10 +9,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
-from seglib.data.dataset import DataError, check_size, from_pairs, refuse, to_label_map
-from seglib.data.encoding import infer_encoding
-from seglib.data.splits import assign_splits
-from seglib.images import EXTENSIONS, read_size
+from seglib.data.dataset import DataError, refuse
+from seglib.images import EXTENSIONS
 
 JUNK = ("__macosx", "thumbs.db", "desktop.ini")  # of operating systems; and all that starts with a dot
 _WORD = re.compile(r"\d+|[^\W\d_]+?(?=[\W\d_]|$|mask|annot|label)")  # "trainannot_07" → train, annot, 07
@@ -25,49 +23,12 @@ class File(NamedTuple):
     stem: str
 
 
-def from_folder(images, masks, labels=None, ids=None, val=None, test=None, seed=0, groups=None, lists=None, name=None):
-    """Pairs of files: an image and a mask that belong together by their names.
-
-    How the names were paired and what the values of the masks mean, inferred from up to 200 of them, is printed. Files
-    are otherwise read when they are needed; :func:`seglib.doctor.check` reads them all and says what is wrong.
-
-    Args:
-        images: folder of images, searched with the folders in it, or a pattern such as ``"scans/*_t1.tif"``, whose
-            ``*`` stands for folders too. PNG, JPEG, TIFF, BMP, GIF, WebP, PPM and PGM are read.
-        masks: likewise. Of files that both match, the smaller set keeps them, as ``"d/*_mask.png"`` beside ``"d"``.
-            Names must agree but for words that all images or all masks share (:func:`find_pairs`).
-        labels: a :class:`~seglib.labels.LabelMap` or a list of names; None names the classes after the ids or colours
-            found.
-        ids: what the values in the files mean: mapping from values, as in ``{0: 0, 255: 1}``, or from colours, as in
-            ``{(0, 0, 0): 0, (128, 0, 0): 1}``, to class ids. None infers it: ids, black and white, levels of grey, a
-            palette, or painted colours (those of ``labels``, if given).
-        val, test: shares of the pairs, in [0, 1); None for both: folders called for the splits decide, or else 0.15.
-        seed: decides which pair, or which group, goes where.
-        groups: what keeps pairs together: a regular expression, as in ``"^([^_]+)_"`` for frames ``drive1_0007.png``,
-            or a function from the name of an image to its group.
-        lists: a folder with ``train.txt``, ``val.txt``, ``test.txt``, or a mapping from split to such a file.
-        name: for messages; by default that of the image folder.
-
-    Returns:
-        A :class:`~seglib.data.Dataset`. Reading a pair that is damaged or does not fit raises an error that names it.
-
-    Raises:
-        DataError: an empty or missing folder, names or numbers that do not agree, several masks for an image, two
-            images of one name, masks that hold too many values to be classes, or splits that cannot be made.
-    """
-    labels = to_label_map(labels)
-    name = name or os.path.basename(os.path.abspath(_root_and_pattern(images)[0]))
-    pairs, unpaired, notes = find_pairs(images, masks)
-    paths = [(image.path, mask.path) for image, mask in pairs]
-    encoding, labels, inferred, seen = infer_encoding([mask for _, mask in paths], labels, ids)
-    places = [image.stem + os.path.splitext(image.path)[1] for image, _ in pairs]
-    split_of, dealt = assign_splits(places, val, test, seed, groups, lists)
-    notes += [*inferred, *_find_bad(paths, seen, encoding), *dealt]
-    return from_pairs(name, labels, paths, split_of, encoding.read, notes, unpaired)
+class SeveralMasks(DataError):
+    """Several masks for an image; ``masks_of`` tells which, from each image to its masks, all :class:`File`."""
 
 
 def find_pairs(images, masks):
-    """Finds images and masks, given as to :func:`from_folder`, and pairs them by their names; no file is opened.
+    """Finds images and masks, given as to ``from_folder`` or as lists of :class:`File`, and pairs them by their names.
 
     Of three ways the one that pairs most files is taken, the first of equals: by the whole name, with the folders below
     the one given (``night/007``); word by word, but for words that all images and few or no masks have, or the reverse
@@ -77,7 +38,7 @@ def find_pairs(images, masks):
         ``(pairs, unpaired, notes)``: a list of ``(image, mask)``, both :class:`File`, in the order of the images; the
         paths that found no partner; how the files were paired and what was left out, in words.
     """
-    sides = _find_files(images, masks)
+    sides = (images, masks) if isinstance(masks, list) else find_files(images, masks)
     words = [_to_words(sides, folders=True), _to_words(sides, folders=False)]
     names = [[file.stem for file in files] for files in sides]
     agreed = max((_agree(sides, keys) for keys in (names, *words)), key=len)
@@ -95,8 +56,8 @@ def find_pairs(images, masks):
         _refuse_numbers(sides, len(pairs), words)
     if not pairs:
         raise DataError(
-            f"no image of {images} and mask of {masks} have names that agree: {sides[0][0].path}, "
-            f"{sides[1][0].path}; name them alike, or give patterns such as images='…/*_rgb.png'"
+            f"no image and mask have names that agree: {sides[0][0].path}, {sides[1][0].path}; "
+            "name them alike, or give patterns such as images='…/*_rgb.png'"
         )
     return pairs, [file.path for files in alone for file in files], _describe(pairs, alone)
 
@@ -116,7 +77,7 @@ def list_below(folder, above=()):
                 yield from list_below(entry.path, (*above, real))
 
 
-def _root_and_pattern(where):
+def root_and_pattern(where):
     """Parts ``"a/b/*.png"`` into ``("a/b", "*.png")``; of a folder the pattern is ``"*"``, which fits all below it."""
     where = os.path.expanduser(os.fspath(where))
     if os.path.isdir(where) or not glob.has_magic(where):
@@ -126,9 +87,11 @@ def _root_and_pattern(where):
     return "/".join(parts[:first]) or ("/" if where.startswith("/") else "."), "/".join(parts[first:])
 
 
-def _list_files(where):
-    """The image files in a folder and below, or those that fit a pattern: :class:`File`, in order."""
-    root, pattern = _root_and_pattern(where)
+def list_files(where, endings=EXTENSIONS):
+    """The files in a folder and below, or that fit a pattern: :class:`File`, in order; with ``endings`` None all."""
+    root, pattern = root_and_pattern(where)
+    if os.path.isfile(root) and endings is None:
+        return [File(root, os.path.splitext(os.path.basename(root))[0])]
     if not os.path.isdir(root):
         what = "a file" if os.path.isfile(root) else "no such folder"
         raise DataError(f"{root}: {what}; wanted a folder, or a pattern such as '*.png'")
@@ -137,16 +100,16 @@ def _list_files(where):
     for path in list_below(root):
         place = path.relative_to(root).as_posix()
         fits = fnmatch(place, pattern) or fnmatch(place, f"{pattern}/*")
-        if fits and path.suffix.lower() in EXTENSIONS and not path.is_dir():
+        if fits and (endings is None or path.suffix.lower() in endings) and not path.is_dir():
             files.append(File(str(path), unicodedata.normalize("NFC", os.path.splitext(place)[0])))
     if not files:
         raise DataError(f"{where}: no image files in it; wanted {' '.join(EXTENSIONS)}")
     return sorted(files, key=lambda file: (file.stem, file.path))
 
 
-def _find_files(images, masks):
+def find_files(images, masks):
     """The image files and the mask files, none of them both."""
-    found = [_list_files(images), _list_files(masks)]
+    found = [list_files(images), list_files(masks)]
     paths = [{os.path.abspath(file.path) for file in files} for files in found]
     if paths[0] == paths[1]:
         raise DataError(
@@ -158,10 +121,15 @@ def _find_files(images, masks):
     return found
 
 
+def split_words(name):
+    """``"Train/img_007"`` → ``["train", "img", "007"]``."""
+    return _WORD.findall(name.lower())
+
+
 def _to_words(sides, folders):
     """The words of each name, but for those that one side has in every name and the other in few or none."""
     stems = [[file.stem if folders else file.stem.rpartition("/")[2] for file in files] for files in sides]
-    images, masks = ([tuple(_WORD.findall(stem.lower())) for stem in side] for side in stems)
+    images, masks = ([tuple(split_words(stem)) for stem in side] for side in stems)
     constant = set()
     for these, others in ((images, masks), (masks, images)):
         for word in set(these[0]).intersection(*these):
@@ -187,18 +155,20 @@ def _refuse_several(sides, pairs, words):
         image_named |= {key: file for key, file in zip(image_keys, sides[0], strict=True) if key and counts[key] == 1}
     masks_of = defaultdict(list)
     for mask in sides[1]:
-        name = _WORD.findall(mask.stem.lower())
+        name = split_words(mask.stem)
         runs = [tuple(name[i : i + size]) for size in range(len(name), 0, -1) for i in range(len(name) - size + 1)]
         image = image_of.get(mask.path) or next((image_named[run] for run in runs if run in image_named), None)
         masks_of[image].append(mask)
     several = {image: found for image, found in masks_of.items() if image and len(found) > 1}
     if several:
         image, found = next(iter(several.items()))
-        raise DataError(
+        error = SeveralMasks(
             f"{len(several)} images have several masks, as {image.path} has {found[0].path} and {found[1].path}; "
             "choose a kind by a pattern, as in masks='gtFine/*_labelIds.png', or, if each is one object, call "
-            "data.from_instances"
+            "data.from_instances; if each is one class, name them for it and make them black and white: 7_road.png"
         )
+        error.masks_of = {image: found for image, found in masks_of.items() if image}
+        raise error
 
 
 def _refuse_numbers(sides, count, words):
@@ -230,17 +200,3 @@ def _describe(pairs, alone):
             shown = ", ".join(os.path.basename(file.path) for file in files[:5]) + ", …" * (len(files) > 5)
             notes.append(f"left out: {len(files)} {what}{'s' * (len(files) > 1)} without {partner}: {shown}")
     return notes
-
-
-def _find_bad(paths, seen, encoding):
-    """A note on the pairs that cannot be used, of those whose masks were read."""
-    bad = []
-    for image, mask in ((image, mask) for image, mask in paths if mask in seen):
-        try:
-            if not (seen[mask] and encoding.knows(seen[mask])):
-                encoding.read(mask)
-            check_size(mask, seen[mask].shape, image, read_size(image))
-        except ValueError as error:
-            bad.append(str(error))
-    told = f"{len(bad)} of {len(seen)} pairs cannot be used (doctor.check names them), the first: "
-    return [told + bad[0]] if bad else []

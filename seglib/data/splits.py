@@ -20,7 +20,8 @@ def assign_splits(names, val=None, test=None, seed=0, groups=None, lists=None):
     Args:
         names: one relative path per pair, with ``/`` between folders, as in ``"aachen/0001.png"``; all different.
         val, test: shares of the pairs, in [0, 1); the rest is ``train``, 0 leaves a split out. None for both: folders
-            called for the splits decide, if every name lies in one and not all in ``train``; 0.15 each otherwise.
+            called for the splits decide, if every name lies in one and not all in ``train``; 0.15 each otherwise. With
+            them a share cuts its split from train and its own folder, and a test folder stays apart without ``test``.
         seed: decides which pair, or which group, goes where.
         groups: a regular expression searched in each name, whose first group, or else whose match, is the pair's group;
             or a function from the name to the group. None: each pair for itself.
@@ -38,9 +39,17 @@ def assign_splits(names, val=None, test=None, seed=0, groups=None, lists=None):
         if (val, test, groups) != (None, None, None):
             raise DataError("lists= already say which pair goes where; leave val=, test= and groups= out")
         return _from_lists(names, lists)
-    if (val, test, groups) == (None, None, None) and (by_folder := _from_folders(names)):
-        return by_folder
+    by_folder = _from_folders(names)
+    if by_folder and (val, test, groups) == (None, None, None):
+        return by_folder, [f"splits: as the folders say, {_describe(by_folder)}"]
+    if by_folder:
+        return _cut(names, by_folder, val, test, seed, groups)
     val, test = (0.15 if share is None else share for share in (val, test))
+    return _deal(names, val, test, seed, groups)
+
+
+def _deal(names, val, test, seed, groups):
+    """Deals names by shares and groups: ``(split_of, notes)``."""
     if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
         raise DataError(f"val and test are shares in [0, 1) that leave some for train, got {val} and {test}")
     members = _group(names, groups)
@@ -53,6 +62,23 @@ def assign_splits(names, val=None, test=None, seed=0, groups=None, lists=None):
         return split_of, []
     whole = "" if groups is None else f", of {len(members)} groups none in two"
     return split_of, [f"splits: drawn with seed {seed}, {_describe(split_of)}{whole}"]
+
+
+def _cut(names, by_folder, val, test, seed, groups):
+    """Splits as the folders say, except those whose share was said: they are cut from train and their own folder."""
+    if groups is not None:  # 0.15 of all pairs, as without folders
+        val = 0.15 * len(names) / (len(names) - (test is None) * len(by_folder["test"])) if val is None else val
+        test = 0.15 if test is None and not by_folder["test"] else test
+    shares = {"train": 1, "val": val, "test": test}
+    pool = sorted(i for split, share in shares.items() if share for i in by_folder[split])
+    dealt, notes = _deal([names[i] for i in pool], val or 0, test or 0, seed, groups)
+    kept = {split: by_folder[split] for split, share in shares.items() if share is None}
+    if out := [split for split, share in shares.items() if share == 0 and by_folder[split]]:
+        notes.append(f"left out: the pairs in folders called {' and '.join(out)}, as {out[-1]}=0 says")
+    if test and by_folder["test"]:
+        notes.append("warning: test= deals pairs in folders called test into train; without test= they stay apart")
+    notes += [f"splits: as the folders say, {_describe(kept)}"] if any(kept.values()) else []
+    return {split: [pool[i] for i in indices] for split, indices in dealt.items()} | kept, notes
 
 
 def _group(names, groups):
@@ -92,9 +118,7 @@ def _from_folders(names):
         if len(found) != 1:
             return None
         split_of[found[0]].append(i)
-    if not 0 < len(split_of["train"]) < len(names):
-        return None
-    return split_of, [f"splits: as the folders say, {_describe(split_of)}"]
+    return split_of if 0 < len(split_of["train"]) < len(names) else None
 
 
 def _describe(split_of):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from seglib.data.dataset import SPLITS, read_pair
+from seglib.data.encoding import number
 from seglib.doctor.compare import CERTAIN, find_alike, find_fit
 from seglib.doctor.facts import sum_pixels
 from seglib.doctor.report import COLOURS, Finding
@@ -50,6 +51,7 @@ KINDS = {
     "mostly void": ("note", "{mask} void in more than half of the pixels"),
     "blank masks": ("note", "{mask} of a single class"),
     "empty images": ("warning", "{image} black or of one colour"),
+    "doubtful reading": ("warning", "said when the files were read: {names}"),
     "unpaired files": ("warning", "{file} without a partner, left out"),
     "small or missing splits": ("note", "pairs: {names}"),
 }
@@ -82,6 +84,7 @@ ADVICE = {
     "mostly void": "if that is not meant, label the rest",
     "blank masks": "look at them: were they saved before they were drawn?",
     "empty images": "export them again; 12-bit images in 16-bit files must be stretched to 0–65535 first",
+    "doubtful reading": "read the sentence, and look at some pairs; the call that it names settles the matter",
     "unpaired files": "add the missing file or correct its name; delete what is not needed",
     "small or missing splits": "choose by val, judge by test once; with few pairs, average over several splits (seed=)",
 }
@@ -182,6 +185,11 @@ def _advise_on_ids(readable, labels):
         return "these look like Cityscapes' labelIds: say ids=labels.CITYSCAPES_IDS"
     if strange == {classes} and 0 not in values:
         return f"if the ids count from 1, say ids=labels.one_based({classes}, void=None); if not, correct these masks"
+    rest = sorted(values - {labels.ignore_id})
+    if 1 < len(rest) <= classes < max(rest, default=0):
+        return (
+            f"they have gaps: if {rest} are the classes in this order, say {number(rest)}; if not, correct these masks"
+        )
     if strange == {classes}:
         last_is_void = f"ids={{**{{i: i for i in range({classes})}}, {classes}: 255}}"
         return f"if {classes} is void, say {last_is_void}; if 0 is void, say ids=labels.one_based({classes})"
@@ -248,10 +256,12 @@ def find_classes(dataset, pairs):
     names = dataset.labels.names
     total = sum_pixels(pairs)[: len(names)]
     splits = {split: sum_pixels(pairs, split) for split in SPLITS if dataset.counts.get(split)}
+    there = np.flatnonzero(total).tolist()
+    way = f"{ADVICE['absent classes']}; to leave them out: {number(there)}" if 1 < len(there) < len(names) else ""
     for i, name in enumerate(names if total.any() else ()):
         masks = tuple(pair.mask for pair in pairs if pair.pixels[i])
         if not masks:
-            yield Seen("absent classes", (), name)
+            yield Seen("absent classes", (), name, do=way)
         elif total[i] < RARE * total.sum():
             yield Seen("rare classes", masks, f"{name} ({total[i] / total.sum():.3%})")
         for split, pixels in splits.items() if masks else ():
@@ -278,7 +288,10 @@ def find_void_and_blank(dataset, pairs):
 
 
 def find_gaps(dataset, pairs):
-    """Files that found no partner, and splits that are missing or too small to say much."""
+    """Warnings of the source, files that found no partner, and splits that are missing or too small to say much."""
+    for note in dataset.notes:
+        if note.startswith("warning: "):
+            yield Seen("doubtful reading", (), note.removeprefix("warning: "))
     usual = len(dataset.unpaired) > len(pairs)  # most images have no mask, as in PASCAL VOC: that is meant
     for file in dataset.unpaired:
         yield Seen("unpaired files", (str(file),), severity="note" if usual else "")

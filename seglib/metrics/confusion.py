@@ -93,6 +93,8 @@ class ConfusionMatrix(keras.metrics.Metric):
     """The confusion matrix of all batches as a Keras metric, whose ``result()`` is the mean IoU over the classes that
     occur in the truth or in the predictions.
 
+    After an epoch it prints, once, if all scored pixels are of one class, or if most pixels carry the ``ignore_id``.
+
     Args:
         num_classes: number of classes.
         ignore_id: the true id of void pixels, which are not counted, whatever is predicted there.
@@ -104,6 +106,7 @@ class ConfusionMatrix(keras.metrics.Metric):
         _check_ignore_id(self.ignore_id, self.num_classes)
         # The cells of the matrix, row by row, then the void pixels, then those of an id that no class has.
         shape = (self.num_classes**2 + 2,)
+        self._told = False
         self._low = self.add_variable(shape, initializer="zeros", dtype="int32", name="low")
         self._high = self.add_variable(shape, initializer="zeros", dtype="int32", name="high")
 
@@ -131,8 +134,32 @@ class ConfusionMatrix(keras.metrics.Metric):
         self._high.assign(self._high + low // _WORD)
         self._low.assign(low % _WORD)
 
+    def reset_state(self):
+        self._tell_once()
+        super().reset_state()
+
+    def _tell_once(self):
+        """Of masks of 0 and 255 the 255 is ignored: one class is left, and its IoU soon is 1."""
+        pixels = self._read_counts()
+        scored, void = pixels[:-2].reshape(self.num_classes, -1).sum(1), pixels[-2]
+        is_one = np.count_nonzero(scored) == 1 < self.num_classes and (void or scored.sum() >= 1000)
+        if self._told or not (is_one or void > scored.sum()):
+            return
+        self._told = True
+        share = f"{void / pixels.sum():.0%} of the pixels carry the ignore label {self.ignore_id} and are not scored"
+        if is_one:
+            found = f"warning: every scored pixel is of class {np.argmax(scored)}; {share}"
+            print(f"{found}. Masks of 0 and 255? Then say masks // 255, so that 255 is class 1", flush=True)
+        else:
+            print(f"note: {share}", flush=True)
+
     def result(self):
         """Mean IoU in [0, 1], a float32 scalar; 0 before the first scored pixel, NaN where :attr:`matrix` raises."""
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            if tf.executing_eagerly():  # not within a step: the end of an epoch
+                self._tell_once()
         counts = ops.cast(self._high, "float32") * _WORD + ops.cast(self._low, "float32")
         matrix = ops.reshape(counts[: self.num_classes**2], (self.num_classes, self.num_classes))
         overlap = ops.diagonal(matrix)
@@ -147,12 +174,15 @@ class ConfusionMatrix(keras.metrics.Metric):
         Raises:
             ValueError: pixels were given whose id is neither a class nor ``ignore_id``, or whose logits were NaN.
         """
-        low, high = ops.convert_to_numpy(self._low), ops.convert_to_numpy(self._high)
-        counts = high.astype(np.int64) * _WORD + low
+        counts = self._read_counts()
         if counts[-1]:
             wanted = f"wanted the classes 0–{self.num_classes - 1} and, in masks, the ignore_id {self.ignore_id}"
             raise ValueError(f"{counts[-1]} pixels had another id, true or predicted, or NaN logits; {wanted}")
         return counts[:-2].reshape(self.num_classes, self.num_classes)
+
+    def _read_counts(self):
+        low, high = ops.convert_to_numpy(self._low), ops.convert_to_numpy(self._high)
+        return high.astype(np.int64) * _WORD + low
 
     def iou(self):
         """(num_classes,) :func:`seglib.metrics.iou`, NaN for classes that are neither present nor predicted."""
@@ -181,14 +211,16 @@ class ConfusionMatrix(keras.metrics.Metric):
         if fits and len(given) == len(shape) and "int" in dtype:
             return pred
         wanted = f"integer ids of the mask's shape {shape}, or logits with one more axis of {self.num_classes} classes"
-        raise ValueError(f"wanted pred as {wanted}, got {given} {dtype}")
+        way = _remove_axis(shape) if len(shape) == len(given) > 1 else ""
+        raise ValueError(f"wanted pred as {wanted}, got {given} {dtype}{way}")
 
 
 def check_ids(mask, pred, num_classes, ignore_id):
     """Both as arrays of one shape, whose ids are classes, or void in the mask; else a ValueError says what is wrong."""
     mask, pred = np.asarray(mask), np.asarray(pred)
     if mask.shape != pred.shape:
-        raise ValueError(f"wanted mask and pred of one shape, got {mask.shape} and {pred.shape}")
+        way = _remove_axis(mask.shape) if mask.ndim == pred.ndim + 1 else ""
+        raise ValueError(f"wanted mask and pred of one shape, got {mask.shape} and {pred.shape}{way}")
     _check_ignore_id(ignore_id, num_classes)
     for name, ids in (("mask", mask), ("pred", pred)):
         if ids.dtype.kind not in "iu":
@@ -203,6 +235,11 @@ def ratio(part, whole):
     """``part / whole``, and NaN where ``whole`` is 0."""
     part, whole = np.asarray(part), np.asarray(whole)
     return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)[()]
+
+
+def _remove_axis(shape):
+    """What to say of masks (…, 1) or one-hot."""
+    return "; say masks.squeeze(-1)" if shape[-1] == 1 else "; of one-hot masks say masks.argmax(-1)"
 
 
 def _check_ignore_id(ignore_id, num_classes):

@@ -9,6 +9,8 @@ from PIL import Image
 from seglib import images as image_files
 from seglib import layers  # noqa: F401, importing it registers the layers that a saved model is made of
 
+_TOLD = set()  # the id of each model of which it was said that they end in softmax
+
 
 def segment(model, image, size=None):
     """The most probable class of every pixel, at the image's own size.
@@ -79,23 +81,6 @@ def tta(model, image, size=None, flip=True, scales=(1,)):
     return total / np.float32(len(scales) * (1 + bool(flip)))
 
 
-class Scaled:
-    """A model that sees each image resized by a factor of its own size, for the functions of this package.
-
-    Args:
-        model: as for :func:`segment`.
-        scale: the factor, such as that of a :class:`seglib.train.Plan`.
-    """
-
-    def __init__(self, model, scale):
-        self.model, self.scale = model, scale
-
-    def predict_on_batch(self, images):
-        """(1, height, width, 3) in 0–255 → (1, height, width, num_classes) logits."""
-        size = tuple(max(1, round(self.scale * side)) for side in images.shape[1:3])
-        return find_logits(self.model, images[0], size)[None]
-
-
 def confidence(probs):
     """The confidence of a prediction: the largest probability at each pixel, from 1 / num_classes to 1.
 
@@ -161,6 +146,11 @@ def find_logits(model, image, size=None):
             "width, num_classes) of the images' size (unpadded convolutions lose the border), of two classes or more"
         )
     logits = ops.cast(logits, "float32")  # a model may compute in 16 bits; probabilities want more
+    if float(ops.min(logits)) >= 0 and float(ops.max(ops.abs(ops.sum(logits, -1) - 1))) < 1e-2:
+        if id(model) not in _TOLD:
+            print("warning: the model ends in softmax; its outputs are taken for probabilities, not logits", flush=True)
+            _TOLD.add(id(model))
+        logits = ops.log(ops.maximum(logits, 1e-7))  # whose softmax they are
     if shape[1:3] != image.shape[:2]:  # logits are resized, not ids: those give a boundary in steps
         logits = ops.image.resize(logits, image.shape[:2], data_format="channels_last")
     return logits[0]
