@@ -69,7 +69,7 @@ def train(options):
     plan.save(place)
     print(plan)
     seen = [runs.sign_file(image) for split in ("train", "val") for image, _ in dataset.files.get(split, ())]
-    table = getattr(getattr(dataset.read_mask, "__self__", None), "table", None)
+    table = getattr(dataset.read_mask, "table", None)
     note = {"labels": asdict(dataset.labels), "ids": table and [*table.items()], "scale": plan.scale, "seen": seen}
     training.fit(plan, dataset, options.out, recipe, note)
     best = options.out / "best.keras"

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from seglib import __main__ as command_line
-from seglib import crf, images, models, predict, runs, train
+from seglib import crf, data, images, models, predict, runs, train
 from seglib.labels import LabelMap
 
 MAP = LabelMap(("sky", "road", "car"))
@@ -196,12 +196,13 @@ class TestCheckTrainEvaluate:
 
     def test_other_folders_are_read_as_in_training_and_scored_whole(self, model, pairs, tmp_path, capsys):
         """Painted masks, of which the other folder lacks a class: its colours mean what they meant in training."""
-        note = {"labels": {"names": MAP.names}, "ids": [[[9, 9, 9], 0], [[8, 8, 8], 1], [[7, 7, 7], 2]], "seen": ["x"]}
+        note = {"labels": {"names": MAP.names}, "ids": [[[0, 9, 0], 0], [[0, 8, 0], 1], [[0, 7, 0], 2]], "seen": ["x"]}
         runs.attach_note(shutil.copy(model, tmp_path / "noted.keras"), note)
         (tmp_path / "painted").mkdir()
         for i, path in enumerate(sorted(pairs[1].iterdir())):
-            painted = np.full((12, 16, 3), 8 - i % 2, np.uint8)
+            painted = np.full((12, 16, 3), (0, 8 - i % 2, 0), np.uint8)
             Image.fromarray(painted).save(tmp_path / "painted" / path.name)
+        assert data.from_folder(pairs[0], tmp_path / "painted").read_mask.table == {(0, 7, 0): 0, (0, 8, 0): 1}
         assert run("evaluate", tmp_path / "noted.keras", pairs[0], tmp_path / "painted") == 0
         printed = capsys.readouterr().out
         assert "sky   IoU nan" in printed or "sky   IoU 0.000" in printed
