@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm")
+logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)  # it logs what it then raises
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 # How the stored pixels become upright, by EXIF's orientation.
 _TURNS = {5: np.transpose, 6: lambda m: np.rot90(m, -1), 7: lambda m: np.rot90(m, 2).T, 8: np.rot90}
@@ -329,7 +330,6 @@ def _opened(source):
         if not isinstance(source, Image.Image):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # from half of Pillow's limit on
-                logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)  # it logs what it then raises
                 picture = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
         with contextlib.nullcontext() if picture is source else picture:
             yield picture

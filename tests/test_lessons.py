@@ -1,7 +1,4 @@
-"""How the lessons speak: figures with alt text, terms in the glossary, and cells that may be run twice.
-
-``SPOKEN`` lists the lessons that have been written this way; a lesson that joins them is held to all of it.
-"""
+"""How the lessons speak: figures with alt text, terms in the glossary, and cells that may be run twice."""
 
 import base64
 import html
@@ -18,20 +15,7 @@ import pytest
 from PIL import Image
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
-SPOKEN = (
-    "01_data_preparation",
-    "02_augmentation",
-    "03_fcn",
-    "04_unet",
-    "05_deeplabv3plus",
-    "06_losses_and_training",
-    "07_metrics",
-    "08_inference",
-    "09_transfer_learning",
-    "A1_your_own_data",
-    "A2_hyperparameters",
-    "A3_training_in_practice",
-)
+LESSONS = sorted(path.stem for path in NOTEBOOKS.glob("[0-9A][0-9]_*.ipynb"))
 MOST_CELLS = {"01": 80, "02": 70, "03": 62, "04": 80, "05": 78, "06": 65, "09": 60}
 MOST_CELLS |= {"A1": 62, "A2": 50, "A3": 60}  # of the others: 84
 TERM = re.compile(r"\*\*(?!\*)(.+?)\*\*", re.DOTALL)
@@ -39,7 +23,7 @@ LINK = re.compile(r"\[[^]]+\]\(glossary\.md#([\w-]+)\)")
 ALT = re.compile(r'<img[^>]*?alt="([^"]*)"')
 ENTRY = re.compile(r'- <a id="([\w-]+)"></a>\*\*(.+?)\*\*: .+ \[(\w\w)\]\((\3_\w+\.ipynb)\)')
 
-every_spoken = pytest.mark.parametrize("name", SPOKEN)
+every_lesson = pytest.mark.parametrize("name", LESSONS)
 
 
 def read(name):
@@ -66,13 +50,13 @@ def list_entries():
     return [ENTRY.fullmatch(line) or line for line in lines if line.startswith("-")]
 
 
-@every_spoken
+@every_lesson
 def test_every_figure_says_in_words_what_it_shows(name):
     lone = [cell.source for cell in read(name).cells for shown in figures(cell) if len(find_alt(cell, shown)) < 40]
     assert not lone
 
 
-@every_spoken
+@every_lesson
 def test_pages_have_the_alt_texts(name, tmp_path):
     (lesson,) = course.read_lessons(NOTEBOOKS, name)
     pages.write_page(lesson, [lesson], tmp_path)
@@ -94,7 +78,7 @@ def test_the_glossary_has_a_line_for_each_term_in_order():
     assert not [entry[4] for entry in entries if not (NOTEBOOKS / entry[4]).is_file()]
 
 
-@every_spoken
+@every_lesson
 def test_bold_terms_lead_to_the_glossary(name):
     known = {entry[1] for entry in list_entries()}
     text = "\n\n".join(cell.source for cell in read(name).cells if cell.cell_type == "markdown")
@@ -106,12 +90,12 @@ def test_a_term_without_an_entry_is_found():
     assert find_lone_terms(text, {"mask"}) == ["[map](glossary.md#map)", "plain term"]
 
 
-@every_spoken
+@every_lesson
 def test_a_lesson_has_a_length_that_fits_an_hour(name):
     assert (30 if name.startswith("A") else 50) <= len(read(name).cells) <= MOST_CELLS.get(name[:2], 84)
 
 
-@every_spoken
+@every_lesson
 def test_predictions_are_answered(name):
     """After "Predict first" comes code, and in the next text "The answer"."""
     texts = [cell.source for cell in read(name).cells if cell.cell_type == "markdown"]
@@ -132,7 +116,7 @@ def list_results(cell):
 
 
 @pytest.mark.long
-@every_spoken
+@every_lesson
 def test_every_cell_runs_twice_with_the_same_result(name, tmp_path):
     (lesson,) = course.read_lessons(NOTEBOOKS, name)
     lesson.path = tmp_path / lesson.path.name  # its working folder

@@ -171,21 +171,21 @@ def _read_images(sources, contents, class_of, missing):
             sides = entry.get("height"), entry.get("width")
             size = tuple(int(side) if isinstance(side, float) and side.is_integer() else side for side in sides)
             place = _find_place(folder, str(file_name).replace("\\", "/").lstrip("/"))
-            key = f"{path}, image {number!r} ({place})"
+            file, key = folder / place, f"{path}, image {number!r} ({place})"
+            is_there = file.is_file()
             if number is None or number in found:
                 problems.append(f"{key}: wanted an id of its own")
             elif not all(isinstance(side, int) and side > 0 for side in size):
                 problems.append(f"{key}: height {size[0]!r} and width {size[1]!r}; wanted pixels")
-            elif not (folder / place).is_file() and missing == "skip":
+            elif not is_there and missing == "skip":
                 gone.append(key)
-            elif not (folder / place).is_file():
+            elif not is_there:
                 problems.append(f"{key}: no file {file_name} in {folder}; missing='skip' leaves such images out")
-            elif folder / place in used:
-                problems.append(f"{key}: the same file as {used[folder / place]}")
-            turn = find_turn(folder / place, size) if look else None
-            found[number] = _Image(split, folder, place, size, [], turn)
-            if key not in gone[-1:]:
-                used[folder / place], keyed[key] = key, found[number]
+            elif file in used:
+                problems.append(f"{key}: the same file as {used[file]}")
+            found[number] = _Image(split, folder, place, size, [], find_turn(file, size) if look and is_there else None)
+            if is_there:
+                used[file], keyed[key] = key, found[number]
         refuse(problems, "images that cannot be used")
         empty += _add_annotations(path, contents[path]["annotations"], found, class_of)
     notes = [f"left out: {len(gone)} images that are not there, the first {gone[0]}"] if gone else []

@@ -5,7 +5,7 @@ import contextlib
 import numpy as np
 import tensorflow as tf
 
-from seglib.annotations import DataError, refuse, to_label_map  # noqa: F401, where those above find them
+from seglib.annotations import DataError
 from seglib.bridge import call_python
 from seglib.data.epochs import draw_batch_seed, draw_epochs
 from seglib.images import ImageError, describe_losses, open_image, read_size, resize_image, resize_mask, to_size

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import binary_dilation
 
-from seglib.data.dataset import DataError, check_size, from_pairs, refuse, to_label_map
+from seglib.annotations import DataError, refuse, to_label_map
+from seglib.data.dataset import check_size, from_pairs
 from seglib.data.pairing import list_below
 from seglib.data.splits import assign_splits
 from seglib.images import EXTENSIONS, read_binary, read_size

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from seglib.data.dataset import DataError, Dataset, resize_pair
+from seglib.annotations import DataError
+from seglib.data.dataset import Dataset, resize_pair
 from seglib.data.specs import find_spec
 
 PROBE_SECONDS = 3  # in which a host must answer; TFDS itself would try for 204

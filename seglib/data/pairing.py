@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
-from seglib.data.dataset import DataError, refuse
+from seglib.annotations import DataError, refuse
 from seglib.images import EXTENSIONS
 
 JUNK = ("__macosx", "thumbs.db", "desktop.ini")  # of operating systems; and all that starts with a dot

@@ -5,7 +5,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from seglib.data.dataset import SPLITS, DataError, refuse
+from seglib.annotations import DataError, refuse
+from seglib.data.dataset import SPLITS
 
 SPLIT_NAMES = {
     "train": ("train", "training"),

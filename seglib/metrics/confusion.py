@@ -140,10 +140,12 @@ class ConfusionMatrix(keras.metrics.Metric):
 
     def _tell_once(self):
         """Of masks of 0 and 255 the 255 is ignored: one class is left, and its IoU soon is 1."""
+        if self._told:
+            return
         pixels = self._read_counts()
         scored, void = pixels[:-2].reshape(self.num_classes, -1).sum(1), pixels[-2]
         is_one = np.count_nonzero(scored) == 1 < self.num_classes and (void or scored.sum() >= 1000)
-        if self._told or not (is_one or void > scored.sum()):
+        if not (is_one or void > scored.sum()):
             return
         self._told = True
         share = f"{void / pixels.sum():.0%} of the pixels carry the ignore label {self.ignore_id} and are not scored"
