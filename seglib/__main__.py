@@ -7,13 +7,17 @@ import re
 import sys
 from pathlib import Path
 
+os.environ.setdefault("MPLBACKEND", "Agg")  # figures are files
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow tells of the processor, not of the work
 
-MODELS = {"unet": {"depth": 5}, "fcn": {"backbone": "small"}, "deeplab_v3_plus": {}}
+PLANNED = "minutes steps epochs scale crop batch_size model filters rate augment seed".split()
+MOST_PIXELS = 2**20  # that a model sees at once
 EXIT = "exit codes: 0 all is well, 1 something is wrong and said, 2 the command was not understood, 130 interrupted"
 MODEL = "a .keras file; or a checkpoint that comes with seglib: unet, deeplab_v3_plus, fcn_8s"
-DATA = """DATA is a name, such as streets/tiny or oxford_iiit_pet; or two folders, of images and of masks that have the
-same names. Folders are split by chance, the same way each time; what is inferred is printed."""
+DATA = """DATA is a name, such as streets/tiny or oxford_iiit_pet; two folders, of images and of masks of the same
+names; a COCO file and the folder of its images; or one folder of <image>/images/*.png and <image>/masks/*.png, a mask
+an instance. Folders are split by chance, the same way each time; what is inferred is printed."""
+PLAN = "What is not said by an option is planned from the data, printed with its reasons, and kept in plan.json."
 
 
 def main(arguments=None):
@@ -47,76 +51,74 @@ def check(options):
 
 
 def train(options):
-    """Trains a model, keeps the best, and goes on with a run that was interrupted."""
-    from seglib import augment, predict, runs
+    """Plans a training from the data, trains a model, keeps the best, and goes on with a run that was interrupted."""
+    from dataclasses import asdict
+
+    from seglib import runs
     from seglib import train as training
 
-    dataset = _load_data(options)
-    labels, size = dataset.labels, tuple(options.size)
-    recipe = {"data": dataset.name, "classes": labels.names, "pairs": dataset.counts}
+    dataset, place = _load_data(options), options.out / "plan.json"
+    given = {name: getattr(options, name) for name in PLANNED}
+    recipe = {"data": dataset.name, "classes": dataset.labels.names, "pairs": dataset.counts, **given}
     recipe |= {f"{split} files": runs.sign_names(itertools.chain(*pairs)) for split, pairs in dataset.files.items()}
-    settings = ("model", "filters", "size", "epochs", "batch_size", "rate", "augment", "seed")
-    recipe |= {name: getattr(options, name) for name in settings}
     runs.check_recipe(options.out, recipe, "state-*", "*.keras")
-    views = None if options.augment == "none" else getattr(augment, options.augment)(size, ignore_id=labels.ignore_id)
-    choice = dict(batch_size=options.batch_size, augment=views, seed=options.seed)
-    model = _make_model(options, labels, steps=options.epochs * len(dataset.batches("train", size, **choice)))
-    runs.note_recipe(options.out, recipe)  # not earlier: settings that cannot be leave nothing behind
-    (options.out / predict.LABELS).unlink(missing_ok=True)  # of a run that made no model
-    labels.save(options.out / predict.LABELS)
-    done = training.resume(model, options.out, recipe)
-    if done:
-        print(f"{options.out}: {done} of {options.epochs} epochs are done")
-    model.fit(
-        dataset.batches("train", size, epoch=done, **choice),
-        validation_data=dataset.batches("val", size, options.batch_size),
-        initial_epoch=done,
-        epochs=options.epochs,
-        shuffle=False,
-        verbose=0,
-        callbacks=training.callbacks(model, options.out, lines=options.epochs),
-    )
+    goes_on = place.is_file() and any(options.out.glob("state-*"))
+    plan = training.Plan.load(place) if goes_on else training.plan(dataset, **given)
+    training.build(plan, dataset.labels)  # not later: settings that cannot be leave nothing behind
+    runs.note_recipe(options.out, recipe)
+    plan.save(place)
+    print(plan)
+    seen = [runs.sign_file(image) for split in ("train", "val") for image, _ in dataset.files.get(split, ())]
+    table = getattr(dataset.read_mask, "table", None)
+    note = {"labels": asdict(dataset.labels), "ids": table and [*table.items()], "scale": plan.scale, "seen": seen}
+    training.fit(plan, dataset, options.out, recipe, note)
     best = options.out / "best.keras"
     if not best.is_file():
         raise ValueError(f"{best} is gone, but its run has ended; delete state-*.npz in that folder to train anew")
-    print(f"the best model: {best}; it was trained at --size {size[0]} {size[1]}")
+    _draw_progress(best, dataset)
+    print(f"the best model: {best}; how it learned: progress.png, and worst.png of validation images, beside it")
     return 0
 
 
-def _make_model(options, labels, steps):
-    import keras
+def _draw_progress(best, dataset):
+    """Draws the curves of a run and its worst validation images into the folder of its best model."""
+    import json
 
-    from seglib import losses, metrics, models
-    from seglib import train as training
+    import matplotlib.pyplot as plt
 
-    training.seed(options.seed)
-    settings = MODELS[options.model] | ({"filters": options.filters} if options.model == "unet" else {})
-    model = getattr(models, options.model)((None, None, 3), labels.num_classes, **settings)
-    poly = keras.optimizers.schedules.PolynomialDecay(options.rate, steps, end_learning_rate=0.0, power=0.9)
-    optimizer = keras.optimizers.AdamW(training.Warmup(poly, min(50, steps // 10)), weight_decay=1e-2)
-    loss = losses.CompoundLoss({"cross_entropy": 1, "dice": 1}, ignore_id=labels.ignore_id)
-    model.compile(optimizer, loss, metrics=[metrics.ConfusionMatrix(labels.num_classes, labels.ignore_id)])
-    return model
+    from seglib import predict as predicting
+    from seglib import runs, viz
+
+    epochs = [json.loads(line) for line in best.with_name("log.jsonl").read_text().splitlines()]
+    viz.show_history({name: [epoch[name] for epoch in epochs] for name in epochs[0]})
+    plt.savefig(best.with_name("progress.png"))
+    model, method = predicting.load_model(best), _make_method(scale=runs.read_note(best)["scale"])
+    pairs = [*dataset.val.take(20).as_numpy_iterator()]
+    images, masks = ([pair[key] for pair in pairs] for key in ("image", "mask"))
+    viz.show_worst(images, masks, [method(model, image) for image in images], dataset.labels)
+    plt.savefig(best.with_name("worst.png"))
 
 
 def evaluate(options):
-    """Scores a model on a split, at the images' own size."""
+    """Scores a model at the images' own size, on those that its training has not seen, or on a split."""
     from tqdm import tqdm
 
-    from seglib import metrics
+    from seglib import metrics, runs
 
-    dataset, (model, _), method = _load_data(options), _open_model(options), _make_method(options)
-    labels, known = dataset.labels, model.output_shape[-1]
-    if known != labels.num_classes:
-        raise ValueError(f"{options.model} has {known} classes, {dataset.name} has {labels.num_classes}")
+    model, known, method = _open_model(options)
+    note = runs.read_note(options.model)
+    dataset = _load_data(options, note, **({} if options.split else {"val": 0, "test": 0}) if note.get("seen") else {})
+    labels = dataset.labels
+    if known.num_classes != labels.num_classes:
+        raise ValueError(f"{options.model} has {known.num_classes} classes, {dataset.name} has {labels.num_classes}")
     matrix = metrics.ConfusionMatrix(labels.num_classes, labels.ignore_id)
-    pairs = dataset.split(options.split).as_numpy_iterator()
-    for pair in tqdm(pairs, total=dataset.counts[options.split], desc="images", disable=None, delay=2):
+    what, count, pairs = _choose_pairs(dataset, options.split, set(note.get("seen", ())))
+    for pair in tqdm(pairs, total=count, desc="images", disable=None, delay=2):
         matrix.update_state(pair["mask"], method(model, pair["image"]))
     width = max(map(len, labels.names))
     for name, iou in zip(labels.names, matrix.iou(), strict=True):
         print(f"{name:<{width}}  IoU {iou:.3f}")
-    print(f"{dataset.name} {options.split}: mean IoU {matrix.mean_iou():.3f}, accuracy {matrix.accuracy():.3f}")
+    print(f"{dataset.name}, {what}: mean IoU {matrix.mean_iou():.3f}, accuracy {matrix.accuracy():.3f}")
     return 0
 
 
@@ -125,9 +127,9 @@ def predict(options):
     from seglib import predict as predicting
 
     paths = _find_images(options.images)
-    model, labels = _open_model(options)
+    model, labels, method = _open_model(options)
     recipe = {name: getattr(options, name) for name in ("size", "tta", "crf", "tile")}
-    run = predicting.segment_files(model, paths, options.out, labels, _make_method(options), recipe)
+    run = predicting.segment_files(model, paths, options.out, labels, method, recipe)
     for message in run.failed.values():
         print(message, file=sys.stderr)
     print(f"{options.out}: {len(run.written)} masks written, {len(run.kept)} there already, {len(run.failed)} failed")
@@ -135,31 +137,59 @@ def predict(options):
 
 
 def _open_model(options):
-    """The model that is named, and its classes; a checkpoint sees images at the size of its training."""
-    from seglib import checkpoints
+    """The model that is named, its classes, and how it predicts: at the scale, or at the size, of its training."""
+    from seglib import checkpoints, runs
     from seglib import predict as predicting
 
-    path = Path(options.model)
+    path, scale = Path(options.model), None
     if path.suffix not in ("", ".npz"):
-        model = predicting.load_model(path)
-        return model, predicting.find_labels(path, model.output_shape[-1])
-    model = checkpoints.load(path.stem)
-    if not (options.size or options.tile):
-        options.size = checkpoints.CHECKPOINTS[path.stem].size
-    return model, predicting.find_labels(checkpoints.FOLDER / path.stem, model.output_shape[-1])
+        model, beside = predicting.load_model(path), path
+        scale = runs.read_note(path).get("scale")
+    else:
+        model, beside = checkpoints.load(path.stem), checkpoints.FOLDER / path.stem
+        if not (options.size or options.tile):
+            options.size = checkpoints.CHECKPOINTS[path.stem].size
+    method = _make_method(options.size, options.tta, options.crf, options.tile, scale)
+    return model, predicting.find_labels(beside, model.output_shape[-1]), method
 
 
-def _load_data(options):
+def _load_data(options, note=(), **shares):
+    """The dataset that is named; folders are read as the model was trained on them, if its ``note`` says how."""
     from seglib import data
+    from seglib.labels import LabelMap
 
-    if len(options.data) > 2:
-        raise ValueError(f"DATA is a name, or two folders; got {' '.join(options.data)}")
-    if len(options.data) == 1:
-        if options.classes:
-            raise ValueError(f"--classes names the classes of folders; {options.data[0]} is none")
-        return data.load(options.data[0])
-    names = options.classes and [name.strip() for name in options.classes.split(",")]
-    return data.from_folder(*options.data, labels=names)
+    places, names = options.data, options.classes and [name.strip() for name in options.classes.split(",")]
+    if len(places) > 2:
+        raise ValueError(f"DATA is a name, or one or two folders; got {' '.join(places)}")
+    labels = names or ("labels" in note and LabelMap(**note["labels"])) or None
+    coco = [place for place in places if place.endswith(".json")]
+    if coco and len(places) == 2:
+        images = places[1 - places.index(coco[0])]
+        return data.from_coco(coco[0], images, labels, **shares)
+    if len(places) == 2:
+        ids = not names and note and note.get("ids") or None
+        ids = ids and {tuple(key) if isinstance(key, list) else key: target for key, target in ids}
+        return data.from_folder(*places, labels, ids, **shares)
+    if Path(places[0]).is_dir():
+        return data.from_instances(places[0], labels, **shares)
+    if names:
+        raise ValueError(f"--classes names the classes of folders; {places[0]} is none")
+    return data.load(places[0])
+
+
+def _choose_pairs(dataset, split, seen):
+    """What is scored, in words, how many pairs, and these: of the split, or all whose images are not ``seen``."""
+    from seglib import runs
+    from seglib.data.dataset import read_pair
+
+    if split or not (seen and any(dataset.files.values())):
+        split = split or "test"
+        return split, dataset.counts.get(split), dataset.split(split).as_numpy_iterator()
+    files = [pair for pairs in dataset.files.values() for pair in pairs if runs.sign_file(pair[0]) not in seen]
+    if not files:
+        raise ValueError(f"{dataset.name}: training has seen all of these images; --split train scores them still")
+    pairs = (dict(zip(("image", "mask"), read_pair(*pair, dataset.read_mask), strict=True)) for pair in files)
+    return f"{len(files)} images that training has not seen", len(files), pairs
 
 
 def _find_images(sources):
@@ -176,21 +206,23 @@ def _find_images(sources):
     return found
 
 
-def _make_method(options):
-    """``method(model, image)`` → ids, as the options say."""
-    from seglib import crf
+def _make_method(size=None, tta=False, crf=False, tile=None, scale=None):
+    """``method(model, image)`` → ids, as the options say; where the scale is known, large images tile by tile."""
+    from seglib import crf as fields
     from seglib import predict as predicting
 
-    if options.tile:
-        if options.tta or options.crf or options.size:
-            raise ValueError("--tile predicts a large image tile by tile, unresized; it goes without the other options")
-        overlap = min(64, options.tile // 64 * 32)
-        return lambda model, image: predicting.tiled(model, image, options.tile, overlap)
+    if tile and (tta or crf or size):
+        raise ValueError("--tile predicts a large image tile by tile, unresized; it goes without the other options")
 
     def infer(model, image):
         image = predicting.to_image(image)
-        probs = (predicting.tta if options.tta else predicting.probabilities)(model, image, options.size)
-        return predicting.to_ids(crf.refine(probs, image) if options.crf else probs)
+        scaled = predicting.Scaled(model, scale) if scale and not size else model
+        is_large = scale and scale**2 * image.shape[0] * image.shape[1] > MOST_PIXELS
+        if tile or is_large and not (tta or crf or size):
+            side = tile or round(512 / scale / 32) * 32
+            return predicting.tiled(scaled, image, side, min(64, side // 64 * 32))
+        probs = (predicting.tta if tta else predicting.probabilities)(scaled, image, size)
+        return predicting.to_ids(fields.refine(probs, image) if crf else probs)
 
     return infer
 
@@ -204,7 +236,7 @@ def _build_parser():
         added = commands.add_parser(
             run.__name__,
             help=run.__doc__,
-            description=f"{run.__doc__}\n\n{DATA if run is not predict else ''}",
+            description=f"{run.__doc__}\n\n{DATA if run is not predict else ''} {PLAN if run is train else ''}",
             epilog=f"example: python -m seglib {run.__name__} {example}\n\n{EXIT}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
@@ -213,26 +245,29 @@ def _build_parser():
 
     _add_data(command(check, "photos masks --classes background,crack"))
 
-    add = command(train, "streets/tiny --out build/runs/mine --size 64 96 --epochs 10")
+    add = command(train, "photos masks --out build/runs/mine --minutes 10")
     _add_data(add)
     add("--out", type=Path, required=True, metavar="DIR", help="for best.keras; run again, it resumes")
-    add("--model", choices=MODELS, default="unet", help="(unet)")
-    add("--filters", type=_whole_number, default=32, metavar="N", help="of the U-Net's first level (32)")
-    add("--size", **SIZE, default=(256, 256), help="(256 256)")
-    add("--epochs", type=_whole_number, default=40, help="how often each training pair is used (40)")
-    add("--batch-size", type=_whole_number, default=8, metavar="N", help="images in a step (8)")
-    add("--rate", type=float, default=2e-3, help="the highest learning rate (0.002)")
-    add("--augment", choices=("none", "light", "standard", "strong"), default="light", help="(light)")
-    add("--seed", type=int, default=0, metavar="N", help="of weights, order and augmentation (0)")
+    add("--minutes", type=float, metavar="M", help="how long to train on this machine; some steps are timed for it")
+    add("--steps", type=_whole_number, metavar="N", help="in place of the minutes (1000)")
+    add("--epochs", type=_whole_number, metavar="N", help="parts of the steps, each with a validation at its end")
+    add("--scale", type=float, help="the factor of the images' own sizes, in training and prediction")
+    add("--crop", **SIZE, help="of what the network is trained on, at that scale")
+    add("--batch-size", type=_whole_number, metavar="N", help="crops in a step")
+    add("--model", choices=("unet", "fcn", "deeplab_v3_plus"), help="(unet)")
+    add("--filters", type=_whole_number, metavar="N", help="of the U-Net's first level")
+    add("--rate", type=float, help="the highest learning rate (0.003)")
+    add("--no-augment", dest="augment", action="store_const", const={}, help="images as they are")
+    add("--seed", type=int, metavar="N", help="of weights, order and augmentation (0)")
 
-    add = command(evaluate, "build/runs/mine/best.keras streets/tiny --size 64 96")
+    add = command(evaluate, "build/runs/mine/best.keras photos masks")
     add("model", metavar="MODEL", help=MODEL)
     _add_data(add)
-    add("--split", choices=("train", "val", "test"), default="test", help="(test)")
+    add("--split", choices=("train", "val", "test"), help="(what training has not seen; test)")
     _add_inference(add)
 
     add = command(predict, "unet photos --out masks")
-    add("model", metavar="MODEL", help=f"{MODEL}; labels.json beside a file names its classes")
+    add("model", metavar="MODEL", help=f"{MODEL}; a file that train wrote knows its classes and scale")
     add("images", nargs="+", metavar="IMAGE", help="image files, and folders of them (not those inside)")
     add("--out", type=Path, required=True, metavar="DIR", help="for masks as PNG; run again, it resumes")
     _add_inference(add)
@@ -240,12 +275,12 @@ def _build_parser():
 
 
 def _add_data(add):
-    add("data", nargs="+", metavar="DATA", help="a name, or a folder of images and one of masks")
+    add("data", nargs="+", metavar="DATA", help="a name, or folders")
     add("--classes", metavar="A,B,…", help="the names of a folder's classes, id 0 first")
 
 
 def _add_inference(add):
-    add("--size", **SIZE, help="to resize images to for the model; best that of its training (a checkpoint's; none)")
+    add("--size", **SIZE, help="to resize images to for the model (that of its training)")
     add("--tta", action="store_true", help="average with the flipped view: twice the time")
     add("--crf", action="store_true", help="refine boundaries by a fully connected CRF")
     add("--tile", type=_whole_number, metavar="N", help="predict large images in overlapping tiles of N pixels")

@@ -26,12 +26,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow tells of the pr
 import numpy as np
 from PIL import Image
 
-from seglib import checkpoints, images, predict, viz
+from seglib import checkpoints, images, predict, runs, viz
 from seglib.labels import LabelMap
 
 MOST_BYTES = 20 * 2**20  # of an upload
 MOST_PIXELS = 2**20  # of the model's input and of what the page shows: some 900 × 1,200
 KEPT_SECONDS = 3600
+TRAINED = -1  # the shorter side of the training's images
 OPACITY = 0.55
 CLOSED = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'none'"
 INTRODUCTION = """<h1>What is where</h1>
@@ -68,7 +69,8 @@ def find_models(folder):
     """Maps names to the ``.keras`` files in a folder and the folders in it: with labels first, shortened runs last."""
     folder = Path(folder)
     paths = sorted([*folder.glob("*.keras"), *folder.glob("*/*.keras")])
-    paths.sort(key=lambda path: ("-steps" in str(path), not path.with_name(predict.LABELS).is_file()))
+    named = lambda path: path.with_name(predict.LABELS).is_file() or "labels" in runs.read_note(path)  # noqa: E731
+    paths.sort(key=lambda path: ("-steps" in str(path), not named(path)))
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in paths}
 
 
@@ -85,6 +87,14 @@ def fit_size(size, shorter=None):
     return tuple(max(1, round(scale * side)) for side in size)
 
 
+def find_side(path, size):
+    """The shorter side at which a model was trained, for a photo of this ``(height, width)``; 64 if nothing tells."""
+    if path.stem in checkpoints.CHECKPOINTS and path.suffix == ".npz":
+        return min(checkpoints.CHECKPOINTS[path.stem].size)
+    scale = runs.read_note(path).get("scale")
+    return max(1, round(scale * min(size))) if scale else 64
+
+
 def read_photo(path):
     """The first three fields of a :class:`Prediction`; an ``ImageError`` names the file without its folder."""
     try:
@@ -98,10 +108,13 @@ def read_photo(path):
 def predict_photo(photo, path, shorter=None):
     """Runs the model of a file on what :func:`read_photo` returned: a :class:`Prediction`.
 
-    The model's input has the size that the model was built for, if it was, or else this shorter side.
+    The model's input has the size that the model was built for, if it was, or else this shorter side; if that is
+    ``TRAINED``, the one of its training, as far as the model's file says it.
     """
     model, labels = open_model(path)
     built_for, image = model.input_shape[1:3], photo[1]
+    if shorter == TRAINED:
+        shorter = find_side(path, photo[2])
     size = fit_size(image.shape[:2], shorter) if None in built_for else tuple(built_for)
     probs = predict.probabilities(model, image, size)
     ids, confidence = predict.to_ids(probs), predict.confidence(probs)
@@ -181,9 +194,9 @@ def _add_settings(models):
         gr.HTML(INTRODUCTION)
         drop = gr.File(label="Photo", show_label=False, file_types=list(images.EXTENSIONS), height=150)
         model = gr.Dropdown(list(models), value=next(iter(models)), label="Model", filterable=False)
-        sides = [*((str(side), side) for side in (64, 128, 256, 512)), ("its own", 0)]
+        sides = [("as trained", TRAINED), *((str(side), side) for side in (64, 128, 256, 512)), ("its own", 0)]
         info = "Shorter side in pixels. A network knows things at the size at which it learnt them."
-        shorter = gr.Radio(sides, value=64, label="Size of the model's input", info=info)
+        shorter = gr.Radio(sides, value=TRAINED, label="Size of the model's input", info=info)
     return drop, model, shorter
 
 

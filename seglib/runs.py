@@ -5,12 +5,14 @@ import json
 import os
 import re
 import reprlib
+import zipfile
 from pathlib import Path
 
 import keras
 from keras import ops
 
 RUN = "run.json"
+NOTE = "seglib.json"  # in a .keras file, which is a ZIP archive: Keras leaves it alone
 
 
 def describe_model(model, *more):
@@ -90,3 +92,17 @@ def note_recipe(folder, recipe):
     beside = folder / f".{RUN}.part"
     beside.write_text(json.dumps(recipe, indent=1), encoding="utf-8")
     os.replace(beside, folder / RUN)
+
+
+def attach_note(path, note):
+    """Puts a mapping, as for ``json.dump``, into a ``.keras`` file that has none yet."""
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(NOTE, json.dumps(note))
+
+
+def read_note(path):
+    """What :func:`attach_note` put into a ``.keras`` file; an empty mapping for any other file."""
+    if not zipfile.is_zipfile(path):
+        return {}
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read(NOTE)) if NOTE in archive.namelist() else {}

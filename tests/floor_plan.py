@@ -50,15 +50,15 @@ ROOMS = {
         "labels images annotations bridge datasets",
         "tensorflow tensorflow_datasets scipy",
     ),
-    "train": Room(2, "callbacks, resume, learning rates", "runs", "keras"),
+    "train": Room(
+        2, "plan, callbacks, learning rates", "images losses class_balance bridge runs metrics augment models", "keras"
+    ),
     "predict": Room(2, "any image, tiles, views, folders", "labels images layers runs", "keras PIL"),
     "checkpoints": Room(2, "trained networks of the lessons", "models"),
     "export": Room(2, "SavedModel, LiteRT, ONNX; parity", "metrics", "keras"),
     "doctor": Room(3, "what is wrong with a dataset", "images viz data", "scipy matplotlib"),
-    "demo": Room(3, "a page in the browser", "labels images viz checkpoints predict", "keras PIL"),
-    "__main__": Room(
-        4, "the command line", "images augment losses metrics models crf runs data train checkpoints predict doctor"
-    ),
+    "demo": Room(3, "a page in the browser", "labels images runs viz checkpoints predict", "keras PIL"),
+    "__main__": Room(4, "the command line", "labels images metrics crf runs viz data train checkpoints predict doctor"),
 }
 LIBRARIES = {  # Okabe & Ito's colours, and a letter for whoever cannot tell them apart
     "keras": ("K", "#D55E00"),

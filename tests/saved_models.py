@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from seglib import losses, metrics, models, predict, train
+from seglib import losses, metrics, models, predict, runs, train
 
 ANY = (None, None, 3)
 DEEPLAB = functools.partial(models.deeplab_v3_plus, ANY, 3, filters=4, rates=(2, 4))
@@ -59,7 +59,9 @@ if __name__ == "__main__":
         keras.utils.clear_session()
         if command == "write":
             build(kind).save(folder / f"{kind}.keras")
+            runs.attach_note(folder / f"{kind}.keras", {"kind": kind})
         else:
             difference = compare(folder / f"{kind}.keras")
+            assert runs.read_note(folder / f"{kind}.keras") == {"kind": kind}
             assert difference < 1e-4, f"{kind}: logits differ by {difference}"
             print(f"{kind}: opened by Keras {keras.__version__}, logits differ by {difference:.1e}")

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from seglib import __main__ as command_line
-from seglib import crf, images, models, predict, train
+from seglib import crf, data, images, models, predict, runs, train
 from seglib.labels import LabelMap
 
 MAP = LabelMap(("sky", "road", "car"))
@@ -25,7 +26,7 @@ def pairs(folders):
 
 
 def train_words(pairs, out):
-    options = "--filters 4 --size 16 16 --epochs 2 --batch-size 4 --augment none"
+    options = "--filters 4 --crop 16 16 --steps 4 --epochs 2 --batch-size 4 --no-augment"
     return ["train", *pairs, "--out", out, *options.split()]
 
 
@@ -59,6 +60,17 @@ class TestPredict:
         }[options]()
         np.testing.assert_array_equal(images.read_mask(path), expected)
         np.testing.assert_array_equal(np.asarray(Image.open(path).convert("RGB")), MAP.to_rgb(expected))
+
+    @pytest.mark.parametrize("most", [2**20, 100], ids=["whole", "tiles"])
+    def test_a_model_of_train_predicts_at_the_scale_of_its_plan(self, model, photo, tmp_path, monkeypatch, most):
+        noted = shutil.copy(model, tmp_path / "noted.keras")
+        runs.attach_note(noted, {"labels": {"names": ["a", "b", "c"]}, "scale": 0.5})
+        monkeypatch.setattr(command_line, "MOST_PIXELS", most)
+        assert run("predict", noted, photo, "--out", tmp_path / "out") == 0
+        scaled, image = predict.Scaled(predict.load_model(noted), 0.5), images.read_image(photo)
+        expected = predict.segment(scaled, image) if most > 600 else predict.tiled(scaled, image, 1024, 64)
+        np.testing.assert_array_equal(images.read_mask(tmp_path / "out" / "photo.png"), expected)
+        assert json.loads((tmp_path / "out" / "run.json").read_text())["classes"] == ["a", "b", "c"]
 
     def test_a_folder_and_again(self, model, photo, tmp_path, capsys):
         (photo.parent / "notes.txt").write_text("no image")
@@ -129,7 +141,7 @@ class TestCheckTrainEvaluate:
     def test_train_interrupt_go_on_evaluate_and_refuse_another_run(self, pairs, tmp_path, capsys, monkeypatch):
         out = tmp_path / "run"
         words, save = train_words(pairs, out), train.Checkpoint.on_epoch_end
-        monkeypatch.setitem(command_line.MODELS, "unet", {"depth": 2})
+        monkeypatch.setitem(train.plans.NETWORKS, "unet", {"depth": 2})
 
         def interrupt(self, epoch, logs=None):
             save(self, epoch, logs)
@@ -142,13 +154,18 @@ class TestCheckTrainEvaluate:
         assert run(*words) == 0
         printed = capsys.readouterr().out
         assert "1 of 2 epochs are done" in printed and "epoch   2/2" in printed and "epoch   1/2" not in printed
-        assert LabelMap.load(out / "labels.json") == MAP
-        assert run("evaluate", out / "best.keras", *pairs, "--size", "16", "16") == 0
-        printed = capsys.readouterr().out
-        assert "road  IoU 0." in printed and "images test: mean IoU 0." in printed
+        assert predict.find_labels(out / "best.keras", 3) == MAP
+        assert all((out / name).is_file() for name in ("plan.json", "log.jsonl", "progress.png", "worst.png"))
+        scores = []
+        for options, what in (("", "2 images that training has not seen"), ("--split test", "test")):
+            assert run("evaluate", out / "best.keras", *pairs[:2], *options.split()) == 0
+            found = capsys.readouterr().out
+            assert "road  IoU 0." in found and f"images, {what}: mean IoU 0." in found
+            scores.append(found.splitlines()[-1].partition(":")[2])
+        assert scores[0] == scores[1]
         # What is in the folder is of these very data and options.
         best, recipe = (out / "best.keras").read_bytes(), (out / "run.json").read_text()
-        for option, message in (("--seed 7", "seed was 0, now it is 7"), ("--augment light", "augment was 'none'")):
+        for option, message in (("--seed 7", "seed was None, now it is 7"), ("--scale 1", "scale was None")):
             assert run(*words, *option.split()) == 1
             assert message in capsys.readouterr().err
         (out / "run.json").unlink()
@@ -170,12 +187,51 @@ class TestCheckTrainEvaluate:
         words = train_words(pairs, out)
         assert run(*words, "--rate", "nan") == 1 and not out.exists()
         out.mkdir()
-        LabelMap(("of", "an", "older", "run")).save(out / "labels.json")
-        (out / "run.json").write_text("{}")
+        for name in ("run.json", "plan.json"):
+            (out / name).write_text("{}")
         for image in pairs[0].iterdir():
             image.write_bytes(image.read_bytes()[:100])
         assert run(*words) == 1
-        assert "labels.json" not in capsys.readouterr().err and LabelMap.load(out / "labels.json") == MAP
+        assert "damaged" in capsys.readouterr().err
+
+    def test_other_folders_are_read_as_in_training_and_scored_whole(self, model, pairs, tmp_path, capsys):
+        """Painted masks, of which the other folder lacks a class: its colours mean what they meant in training."""
+        note = {"labels": {"names": MAP.names}, "ids": [[[0, 9, 0], 0], [[0, 8, 0], 1], [[0, 7, 0], 2]], "seen": ["x"]}
+        runs.attach_note(shutil.copy(model, tmp_path / "noted.keras"), note)
+        (tmp_path / "painted").mkdir()
+        for i, path in enumerate(sorted(pairs[1].iterdir())):
+            painted = np.full((12, 16, 3), (0, 8 - i % 2, 0), np.uint8)
+            Image.fromarray(painted).save(tmp_path / "painted" / path.name)
+        assert data.from_folder(pairs[0], tmp_path / "painted").read_mask.table == {(0, 7, 0): 0, (0, 8, 0): 1}
+        assert run("evaluate", tmp_path / "noted.keras", pairs[0], tmp_path / "painted") == 0
+        printed = capsys.readouterr().out
+        assert "sky   IoU nan" in printed or "sky   IoU 0.000" in printed
+        assert "images, 10 images that training has not seen" in printed
+        seen = [runs.sign_file(path) for path in pairs[0].iterdir()]
+        runs.attach_note(shutil.copy(model, tmp_path / "all.keras"), {"seen": seen})
+        assert run("evaluate", tmp_path / "all.keras", *pairs) == 1
+        assert "training has seen all of these images" in capsys.readouterr().err
+
+    def test_coco_files_and_folders_of_instances(self, tmp_path, capsys):
+        coco = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "box"}]}
+        for i in range(8):
+            image, mask = np.full((16, 16, 3), 20 * i, np.uint8), np.zeros((16, 16), np.uint8)
+            mask[i : i + 4, :8] = 255
+            for kind, array in (("images", image), ("masks", mask)):
+                (tmp_path / "cells" / str(i) / kind).mkdir(parents=True)
+                Image.fromarray(array).save(tmp_path / "cells" / str(i) / kind / f"{i}.png")
+            (tmp_path / "photos").mkdir(exist_ok=True)
+            Image.fromarray(image).save(tmp_path / "photos" / f"{i}.png")
+            coco["images"].append({"id": i, "file_name": f"{i}.png", "height": 16, "width": 16})
+            box = [0, i, 8, i, 8, i + 4, 0, i + 4]
+            coco["annotations"].append({"id": i, "image_id": i, "category_id": 1, "segmentation": [box]})
+        (tmp_path / "boxes.json").write_text(json.dumps(coco))
+        run("check", tmp_path / "cells")
+        assert "background, object" in (printed := capsys.readouterr().out) or "object" in printed
+        run("check", tmp_path / "boxes.json", tmp_path / "photos")
+        assert "8 images, 8 annotations" in (printed := capsys.readouterr().out) and "box" in printed
+        run("check", tmp_path / "photos", tmp_path / "boxes.json")
+        assert "8 images, 8 annotations" in capsys.readouterr().out
 
     def test_what_goes_wrong_within_the_input_is_told_in_a_line(self, model, pairs, capsys):
         for image in pairs[0].iterdir():
@@ -190,7 +246,7 @@ class TestCheckTrainEvaluate:
 
     @pytest.mark.long
     def test_training_under_jax(self, pairs, tmp_path):
-        words = [*train_words(pairs, tmp_path / "run"), "--model", "fcn", "--augment", "light", "--epochs", "1"]
+        words = [*train_words(pairs, tmp_path / "run"), "--model", "fcn", "--epochs", "1"]
         command = [sys.executable, "-m", "seglib", *map(str, words)]
         done = subprocess.run(command, env={**os.environ, "KERAS_BACKEND": "jax"}, capture_output=True, text=True)
         assert done.returncode == 0 and "epoch   1/1" in done.stdout, done.stderr[-2000:]
@@ -210,8 +266,8 @@ def test_help_loads_nothing_heavy_and_prints_on_a_terminal_of_ascii():
     ("words", "message"),
     [
         ("predict", "required"),
-        ("train a --out b --size x 3", "'x'"),
-        ("train a --out b --epochs 0", "1 or more, got 0"),
+        ("train a --out b --crop x 3", "'x'"),
+        ("train a --out b --steps 0", "1 or more, got 0"),
     ],
 )
 def test_a_command_that_is_not_understood_ends_with_2(words, message, capsys):

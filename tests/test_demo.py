@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from seglib import demo, images, viz
+from seglib import runs as seglib_runs
 from seglib.labels import LabelMap
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -84,6 +85,15 @@ def test_finds_models_named_ones_first_and_shortened_runs_last(runs, tmp_path):
 )
 def test_size_keeps_the_shape_and_the_limit(size, shorter, wanted):
     assert demo.fit_size(size, shorter) == wanted
+
+
+def test_side_of_the_input_is_that_of_the_training(tmp_path):
+    build_model().save(tmp_path / "noted.keras")
+    seglib_runs.attach_note(tmp_path / "noted.keras", {"scale": 0.5})
+    assert demo.find_side(tmp_path / "noted.keras", (300, 400)) == 150
+    assert demo.find_side(tmp_path / "none.keras", (300, 400)) == 64
+    name, checkpoint = next(iter(demo.checkpoints.CHECKPOINTS.items()))
+    assert demo.find_side(demo.checkpoints.FOLDER / f"{name}.npz", (300, 400)) == min(checkpoint.size)
 
 
 def test_what_is_no_photo_is_named_without_its_folder(tmp_path):

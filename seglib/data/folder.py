@@ -84,6 +84,7 @@ def from_folder(
     def read(mask):
         return np.full(read_size(keys[mask]), names.index(nothing), np.uint8) if mask in keys else encoding.read(mask)
 
+    read.table = encoding.table  # what a model that is trained on these masks is to be scored by
     places = [image.stem + os.path.splitext(image.path)[1] for image in [*(row[0] for row in rows), *empty.values()]]
     split_of, dealt = assign_splits(places, *how)
     notes += [*inferred, *_find_bad(paths, seen, encoding), *dealt]

@@ -13,7 +13,7 @@ from seglib import layers  # noqa: F401, importing it registers the layers that 
 from seglib.images import ImageError, write_mask
 from seglib.labels import LabelMap
 from seglib.predict.inference import segment
-from seglib.runs import check_recipe, fingerprint, note_recipe, sign_file
+from seglib.runs import check_recipe, fingerprint, note_recipe, read_note, sign_file
 
 IMAGE = "SHA-256 of the image"  # the note in a mask's file that says which image it belongs to
 LABELS = "labels.json"  # beside a model: names and colours of its classes
@@ -55,19 +55,21 @@ def load_model(path):
 
 
 def find_labels(path, num_classes):
-    """The label map that belongs to a model's file: ``labels.json`` beside it, as ``LabelMap.save`` writes it.
+    """The label map of a model's file: the one in it, or ``labels.json`` beside it, as ``LabelMap.save`` writes it.
 
     Args:
         path: the model's file.
         num_classes: how many classes the model has.
 
     Returns:
-        A :class:`~seglib.labels.LabelMap`; where there is no file, one with the names "class 0", "class 1" and so on.
+        A :class:`~seglib.labels.LabelMap`; where there is neither, one with the names "class 0", "class 1" and so on.
 
     Raises:
         ValueError: a file that is no label map, or has another number of classes; more than 255 classes, as masks
             hold ids of 8 bits, and one id is void.
     """
+    if "labels" in (note := read_note(path)):
+        return LabelMap(**note["labels"])
     beside = Path(path).with_name(LABELS)
     if not beside.is_file():
         return LabelMap(tuple(f"class {i}" for i in range(num_classes)))

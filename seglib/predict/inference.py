@@ -81,6 +81,23 @@ def tta(model, image, size=None, flip=True, scales=(1,)):
     return total / np.float32(len(scales) * (1 + bool(flip)))
 
 
+class Scaled:
+    """A model that sees each image resized by a factor of its own size, for the functions of this package.
+
+    Args:
+        model: as for :func:`segment`.
+        scale: the factor, such as that of a :class:`seglib.train.Plan`.
+    """
+
+    def __init__(self, model, scale):
+        self.model, self.scale = model, scale
+
+    def predict_on_batch(self, images):
+        """(1, height, width, 3) in 0–255 → (1, height, width, num_classes) logits."""
+        size = tuple(max(1, round(self.scale * side)) for side in images.shape[1:3])
+        return find_logits(self.model, images[0], size)[None]
+
+
 def confidence(probs):
     """The confidence of a prediction: the largest probability at each pixel, from 1 / num_classes to 1.
 
