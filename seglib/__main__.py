@@ -158,23 +158,36 @@ def _load_data(options, note=(), **shares):
     from seglib import data
     from seglib.labels import LabelMap
 
-    places, names = options.data, options.classes and [name.strip() for name in options.classes.split(",")]
+    places = options.data
     if len(places) > 2:
         raise ValueError(f"DATA is a name, or one or two folders; got {' '.join(places)}")
-    labels = names or ("labels" in note and LabelMap(**note["labels"])) or None
+    labels, ids = _read_classes(options.classes)
+    if not labels and "labels" in note:
+        ids = note.get("ids") and {tuple(key) if isinstance(key, list) else key: target for key, target in note["ids"]}
+        labels = LabelMap(**note["labels"])
     coco = [place for place in places if place.endswith(".json")]
     if coco and len(places) == 2:
-        images = places[1 - places.index(coco[0])]
-        return data.from_coco(coco[0], images, labels, **shares)
+        return data.from_coco(coco[0], places[1 - places.index(coco[0])], labels, **shares)
     if len(places) == 2:
-        ids = not names and note and note.get("ids") or None
-        ids = ids and {tuple(key) if isinstance(key, list) else key: target for key, target in ids}
         return data.from_folder(*places, labels, ids, **shares)
     if Path(places[0]).is_dir():
         return data.from_instances(places[0], labels, **shares)
-    if names:
+    if options.classes:
         raise ValueError(f"--classes names the classes of folders; {places[0]} is none")
     return data.load(places[0])
+
+
+def _read_classes(text):
+    """``(label map, table of ids)`` of the names in ``--classes``, or Nones; what is called void is not scored."""
+    from seglib.labels import VOID, LabelMap
+
+    if not text:
+        return None, None
+    names = [name.strip() for name in text.split(",")]
+    labels = LabelMap(tuple(name for name in names if name != "void"))
+    if "void" not in names:
+        return labels, None
+    return labels, {VOID: VOID} | {i: VOID if name == "void" else labels.id_of(name) for i, name in enumerate(names)}
 
 
 def _choose_pairs(dataset, split, seen):
@@ -276,7 +289,11 @@ def _build_parser():
 
 def _add_data(add):
     add("data", nargs="+", metavar="DATA", help="a name, or folders")
-    add("--classes", metavar="A,B,…", help="the names of a folder's classes, id 0 first")
+    add(
+        "--classes",
+        metavar="A,B,…",
+        help="the names of a folder's classes, id 0 first; the id called void is not scored",
+    )
 
 
 def _add_inference(add):

@@ -212,6 +212,19 @@ class TestCheckTrainEvaluate:
         assert run("evaluate", tmp_path / "all.keras", *pairs) == 1
         assert "training has seen all of these images" in capsys.readouterr().err
 
+    @pytest.mark.slow
+    def test_the_id_called_void_is_not_scored(self, pairs, tmp_path, capsys, monkeypatch):
+        """Masks hold 0, 1, 2; with 1 called void two classes are left, sky and car, and evaluate knows of it."""
+        monkeypatch.setitem(train.plans.NETWORKS, "unet", {"depth": 2})
+        words = train_words([*pairs[:2], "--classes", "sky, void, car"], tmp_path / "run")
+        assert run(*words) == 0
+        best = tmp_path / "run" / "best.keras"
+        assert predict.find_labels(best, 2).names == ("sky", "car")
+        assert runs.read_note(best)["ids"] == [[255, 255], [0, 0], [1, 255], [2, 1]]
+        assert run("evaluate", best, *pairs[:2]) == 0
+        found = capsys.readouterr().out
+        assert "car  IoU" in found and "void  IoU" not in found
+
     def test_coco_files_and_folders_of_instances(self, tmp_path, capsys):
         coco = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "box"}]}
         for i in range(8):
