@@ -74,9 +74,11 @@ class TestChoices:
         assert plan.steps == 49 and plan.epochs == 7 and plan.network["filters"] == 4
         assert all(getattr(plan, name) == value for name, value in chosen.items() if name != "filters")
         assert plan.reasons["crop"] == "chosen" and "crop          16 16: chosen" in str(plan)
-        monkeypatch.setattr("seglib.train.plans._time_step", lambda plan, dataset: 0.5)
+        monkeypatch.setattr("seglib.train.plans._time", lambda plan, dataset: (0.5, 1.0))
         timed = train.plan(dataset, minutes=10)
-        assert 900 < timed.steps <= 1020 and "0.50 s" in timed.reasons["steps"]  # a fifth of 600 s is for validation
+        # 85 % of 600 s; two images take 2 s, so that twenty validations are less than a tenth: 470 s remain.
+        assert timed.epochs == 20 and timed.steps == 940 and "0.50 s" in timed.reasons["steps"]
+        assert train.plan(dataset, minutes=1).epochs == 2  # 51 s; a tenth would be two validations and a half
         with pytest.raises(TypeError, match="colour"):
             train.plan(dataset, colour=1)
 
