@@ -56,6 +56,16 @@ class TestChoices:
         assert scene.early == lines.early == 1  # of large photographs alone
         assert cells.augment["rotation"] == 180 and cells.augment["elastic"] and "hue" not in cells.augment
 
+    def test_images_are_upright_only_beyond_chance(self, tmp_path):
+        """In ten masks one half is all thing: the upper in six of them, a difference of 0.2 that means nothing."""
+
+        def either(mask, i):
+            half = len(mask) // 2
+            mask[:half] = i < 6
+            mask[half:] = i >= 6
+
+        assert train.plan(write_pairs(tmp_path, 10, (32, 32), either, grey=True)).augment["rotation"] == 180
+
     def test_class_weights_where_a_class_is_rare(self, tmp_path):
         """Shares ⅔ and ⅓ leave the loss as it is; a pixel in 48 is weighted: 1/ln(1.02 + f) with a mean of 1."""
         assert train.plan(write_pairs(tmp_path / "even", 10, (96, 96), below)).class_weights is None

@@ -84,7 +84,7 @@ class Plan(NamedTuple):
 class _Facts(NamedTuple):
     size: tuple  # median (height, width)
     in_colour: bool
-    upright: float  # by how much the shares of the classes differ between the upper half and the lower, 0–1
+    upright: float  # by how much more than chance the classes' shares differ between upper and lower halves, 0–1
     thin: float  # width in pixels of the regions of a class that a third of the classes fall below
     pixels: np.ndarray  # (num_classes,) counts
 
@@ -190,22 +190,24 @@ def fit(plan, dataset, run_dir, recipe=None, note=None):
 def _look_at(dataset):
     dataset.split("val")  # refuses what cannot be validated
     count, classes = min(dataset.counts.get("train", 0), 20 * SAMPLE), dataset.labels.num_classes
-    sizes, colours, halves, edges = [], [], np.zeros((2, classes)), np.zeros(classes)
+    sizes, colours, halves, edges = [], [], [], np.zeros(classes)
     for pair in dataset.train.take(count).shard(-(-count // SAMPLE), 0).as_numpy_iterator():
         image, mask = pair["image"].astype(np.int16), pair["mask"]
         sizes.append(mask.shape)
         colours.append(np.mean(image.max(-1) - image.min(-1)))
-        for half, rows in zip(halves, np.array_split(mask, 2), strict=True):
-            half += np.bincount(rows.ravel(), minlength=256)[:classes]
+        halves.append([np.bincount(rows.ravel(), minlength=256)[:classes] for rows in np.array_split(mask, 2)])
         for a, b in ((mask[1:], mask[:-1]), (mask[:, 1:], mask[:, :-1])):
             edges += np.bincount(np.concatenate([a[a != b], b[a != b]]), minlength=256)[:classes]
-    pixels, shares = halves.sum(axis=0), halves / np.maximum(halves.sum(axis=1, keepdims=True), 1)
+    shares = np.array(halves) / np.maximum(np.sum(halves, axis=-1, keepdims=True), 1)
+    differences, pixels = shares[:, 0] - shares[:, 1], np.sum(halves, axis=(0, 1))
+    chance = 2 * differences.std(axis=0) / math.sqrt(max(len(differences) - 1, 1))  # two standard errors
+    upright = np.maximum(abs(differences.mean(axis=0)) - chance, 0).sum() / 2
     there = pixels > 0
     # A strip's area is its width times half its boundary, which over all directions has 4 / π edges of pixels each.
     widths = 2 * pixels[there] / np.maximum(edges[there], 1) * (4 / np.pi)
     size = tuple(int(side) for side in np.median(sizes, axis=0))
-    thin, upright = np.quantile(widths, 1 / 3, method="lower"), abs(shares[0] - shares[1]).sum() / 2
-    return _Facts(size, statistics.median(colours) > 8, float(upright), float(thin), pixels)
+    thin = float(np.quantile(widths, 1 / 3, method="lower"))
+    return _Facts(size, statistics.median(colours) > 8, float(upright), thin, pixels)
 
 
 def _choose_network(facts, scale, model):
