@@ -5,4 +5,5 @@ from seglib.models.dilation import dilate
 from seglib.models.efficientnet_lite import efficientnet_lite0
 from seglib.models.encoders import ENCODERS, build_encoder
 from seglib.models.fully_convolutional import BACKBONES, VGG_MEAN, Backbone, fcn
+from seglib.models.segformer import VARIANTS, segformer
 from seglib.models.u_net import unet
