@@ -7,8 +7,8 @@ It runs in an environment of its own, which needs neither Keras nor this package
     FOLDER/reference/bin/python bench/segformer_reference.py tiny tests/saved
     FOLDER/reference/bin/python bench/segformer_reference.py b0 FOLDER
 
-It writes ``segformer_VARIANT.safetensors``, as ``save_pretrained`` does, and ``segformer_VARIANT.npz``: an ``image`` (1,
-height, width, 3) in 0–255, its ``logits`` (1, height / 4, width / 4, classes), and the ``epsilons`` of all
+It writes ``segformer_VARIANT.safetensors``, as ``save_pretrained`` does, and ``segformer_VARIANT.npz``: an ``image``
+(1, height, width, 3) in 0–255, its ``logits`` (1, height / 4, width / 4, classes), and the ``epsilons`` of all
 normalisations. Nothing is fetched: all weights are drawn here, and so are the statistics of batch normalisation.
 ``tests/test_segformer.py`` compares tiny's, and b0's if SEGLIB_SEGFORMER names their folder.
 """

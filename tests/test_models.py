@@ -14,6 +14,7 @@ BUILDERS = {
     "fcn_8s": functools.partial(models.fcn, stride=np.int64(8), backbone="small"),
     "deeplab": functools.partial(models.deeplab_v3_plus, backbone="mobilenet_v2_050", filters=8, rates=(2, 4)),
     "unet_lite": functools.partial(models.unet, filters=4, encoder="efficientnet_lite0"),
+    "segformer": functools.partial(models.segformer, variant="tiny"),
     "deeplab_lite": functools.partial(models.deeplab_v3_plus, backbone="efficientnet_lite0", filters=8, rates=(2, 4)),
 }
 every_model = pytest.mark.parametrize("name", BUILDERS)
@@ -41,6 +42,7 @@ def layers_of(model, *kinds):
         (lambda: models.fcn(ANY, 21, 16), 134_815_994, (None, None, None, 21)),
         (lambda: models.fcn(ANY, 21, 8), 134_489_759, (None, None, None, 21)),
         (lambda: models.unet((572, 572, 1), 2, padding="valid", norm=None), 31_030_658, (None, 388, 388, 2)),
+        (lambda: models.segformer(ANY, 150), 3_752_694 + 512, (None, None, None, 150)),  # 512 statistics of a norm
     ],
 )
 def test_the_papers_networks_to_the_last_parameter(build, parameters, output):
@@ -296,6 +298,9 @@ def test_in_mixed_precision_logits_are_float32_and_a_step_is_finite(name):
         (models.fcn, (ANY, 3), {"weights": "coco"}, "got 'coco'"),
         (models.deeplab_v3_plus, (ANY, 3), {"backbone": "vgg16"}, "mobilenet_v2, .* xception, got 'vgg16'"),
         (models.deeplab_v3_plus, (ANY, 3), {"output_stride": 4}, "8, 16 or 32, got 4"),
+        (models.segformer, (ANY, 1), {}, "at least 2"),
+        (models.segformer, (ANY, 2), {"variant": "b9"}, "one of b0, tiny, got 'b9'"),
+        (models.segformer, ((None, None, 4), 2), {}, "3 channels, or of 1, which is repeated; got 4"),
     ],
 )
 def test_models_that_do_not_exist_are_refused(build, arguments, options, message):

@@ -1,7 +1,6 @@
 """Weights from a safetensors file, read with NumPy alone: the format holds names and numbers, and no program.
 
-Eight bytes say how long the header is. The header, JSON, says of each tensor its type, its shape and its bytes' place.
-The numbers follow, little-endian, one tensor behind the other.
+Eight bytes hold the header's length; the header, JSON, each tensor's type, shape and place in the bytes behind it.
 """
 
 import json

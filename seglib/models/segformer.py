@@ -23,8 +23,8 @@ VARIANTS = {
 def segformer(input_shape, num_classes, variant="b0", weights=None):
     """SegFormer (Xie et al. 2021, "Simple and Efficient Design for Semantic Segmentation with Transformers").
 
-    Four stages, at strides 4, 8, 16 and 32, embed overlapping patches as tokens, which attend to each other. Instead of
-    a positional encoding there are 3×3 depthwise convolutions. The decoder projects the four maps to equal channels,
+    Four stages, at strides 4, 8, 16 and 32, embed overlapping patches as tokens, which attend to each other. 3×3
+    depthwise convolutions replace the positional encoding. The decoder projects the four maps to equal channels,
     upsamples them to stride 4, concatenates and mixes them. The paper's stochastic depth is left out.
 
     Args:
@@ -34,16 +34,12 @@ def segformer(input_shape, num_classes, variant="b0", weights=None):
         variant: ``"b0"``, the paper's smallest, or ``"tiny"``, with a tenth of its parameters, to train without a GPU.
         weights: None for random ones, or the path of a safetensors file of a ``SegformerForSemanticSegmentation``, as
             ``save_pretrained`` of Hugging Face's ``transformers`` writes it. NVIDIA's published weights are for
-            non-commercial use only: read their licence before you fetch them.
+            non-commercial use only: read their licence before you fetch them. A ValueError says what is wrong with a
+            file that is damaged, or holds the weights of another variant or number of classes.
 
     Returns:
         A ``keras.Model``: (batch, height, width, 3) in 0–255 → (batch, height, width, num_classes) logits. Those at
         stride 4 are the output of its layer ``"logits"``. ``segformer((None, None, 3), 150)`` has 3,753,206 parameters.
-
-    Raises:
-        ValueError: fewer than 2 classes, an unknown variant, 2 or more than 3 channels, or a file that is damaged or
-            holds the weights of another network.
-        OSError: there is no such file.
     """
     if num_classes < 2:
         raise ValueError(f"num_classes must be at least 2, the background is a class; got {num_classes}")
@@ -158,13 +154,13 @@ class PadToLeast(layers.Layer):
         return input_shape[0], height, width, input_shape[3]
 
 
-NAMES = {"kernel": "weight", "gamma": "weight", "beta": "bias"}  # Keras's and torch's
-NAMES |= {"moving_mean": "running_mean", "moving_variance": "running_var"}
-AXES = {layers.Dense: (1, 0), layers.Conv2D: (2, 3, 1, 0), layers.DepthwiseConv2D: (2, 3, 0, 1)}  # of torch's kernels
+# Torch's names for Keras's, and which axes of torch's kernels are Keras's.
+NAMES = dict(kernel="weight", gamma="weight", beta="bias", moving_mean="running_mean", moving_variance="running_var")
+AXES = {layers.Dense: (1, 0), layers.Conv2D: (2, 3, 1, 0), layers.DepthwiseConv2D: (2, 3, 0, 1)}
 
 
 def _load_weights(model, path, wanted):
-    """Sets the weights to a file's tensors, which are named as the layers are; ``wanted`` says which file it must be."""
+    """Sets the weights to a file's tensors, which have the layers' names; ``wanted`` is of which model they must be."""
     tensors = {name.removeprefix("segformer."): array for name, array in read_safetensors(path).items()}
     found = {name for name in tensors if not name.endswith("num_batches_tracked")}
     named = {}
