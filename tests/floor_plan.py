@@ -42,7 +42,7 @@ ROOMS = {
     "datasets": Room(1, "streets and cells, drawn", "labels", "tensorflow tensorflow_datasets PIL"),
     "annotations": Room(1, "class lists, shapes, run lengths", "labels images"),
     "augment": Room(1, "one transform for image and mask", "bridge", "keras scipy"),
-    "models": Room(1, "FCN, U-Net, DeepLabV3+", "layers", "keras"),
+    "models": Room(1, "FCN, U-Net, DeepLabV3+, SegFormer", "layers", "keras"),
     "viz": Room(1, "overlays, errors, curves", "labels", "matplotlib"),
     "data": Room(
         2,

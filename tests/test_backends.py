@@ -35,7 +35,7 @@ def say(folder):
     images = rng.uniform(0, 255, (2, 21, 34, 3)).astype(np.float32)
     masks = rng.choice(np.array([0, 1, 2, 255]), (2, 21, 34)).astype(np.int32)
     said = {}
-    for name in ("unet_lite", "unet", "fcn_8s"):
+    for name in ("segformer", "unet_lite", "unet", "fcn_8s"):
         model = keras.models.load_model(folder / f"{name}.keras")
         said[f"{name}: logits"] = logits = model.predict(images, verbose=0)
         matrix = metrics.ConfusionMatrix(3)
@@ -123,6 +123,7 @@ def by_tensorflow(tmp_path_factory):
     built = {
         "unet": models.unet((None, None, 3), 3, filters=4, depth=2),
         "fcn_8s": models.fcn((None, None, 3), 3, 8, "small"),
+        "segformer": models.segformer((None, None, 3), 3, "tiny"),
         "unet_lite": models.unet((None, None, 3), 3, filters=2, encoder="efficientnet_lite0"),
     }
     for name, model in built.items():

@@ -74,7 +74,7 @@ def test_the_encoder_of_b0_has_the_papers_parameters():
 
 
 def test_attention_of_three_tokens_by_hand():
-    # Two channels, one head. The first query is like the second key: q·k/√2 = ln 3, else 0; the weights are 1, 3, 1 of 5
+    # Two channels, one head. The first query is like the second key: q·k/√2 = ln 3, else 0: weights 1, 3, 1 of 5.
     key = np.array([[0, 1], [1, 0], [0, -1]], np.float32).reshape(1, 1, 3, 2)
     query = np.array([[np.sqrt(2) * np.log(3), 0], [0, 0]], np.float32).reshape(1, 2, 1, 2)
     value = np.array([[5, 0], [10, 0], [0, 15]], np.float32).reshape(1, 1, 3, 2)
