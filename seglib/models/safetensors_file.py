@@ -34,8 +34,6 @@ def _read(content):
         (first, last), shape, dtype = (entry[key] for key in ("data_offsets", "shape", "dtype"))
         if dtype not in DTYPES:
             raise ValueError(f"{name} has the type {dtype}, wanted one of {', '.join(DTYPES)}")
-        if not all(type(n) is int and n >= 0 for n in shape):
-            raise ValueError(f"{name} has the shape {shape}, wanted whole numbers from 0")
         end = at + math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize
         if (first, last) != (at, end):
             raise ValueError(f"{name} is at the bytes {first} to {last}, wanted {at} to {end}")

@@ -28,8 +28,8 @@ def segformer(input_shape, num_classes, variant="b0", weights=None):
     upsamples them to stride 4, concatenates and mixes them. The paper's stochastic depth is left out.
 
     Args:
-        input_shape: ``(height, width, 3)``, of any size; None lets one model take every size. Inside, an image of fewer
-            than 32 rows or columns repeats its last one, and a grey image its single channel.
+        input_shape: ``(height, width, 3)``, of any size; None lets one model take every size. An image of fewer than 32
+            rows or columns is padded with copies of its last one. A grey image's single channel is repeated.
         num_classes: channels of the logits, at least 2: the background is a class.
         variant: ``"b0"``, the paper's smallest, or ``"tiny"``, with a tenth of its parameters, to train without a GPU.
         weights: None for random ones, or the path of a safetensors file of a ``SegformerForSemanticSegmentation``, as
