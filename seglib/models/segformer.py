@@ -55,18 +55,18 @@ def segformer(input_shape, num_classes, variant="b0", weights=None):
     features = []
     for stage, (channels, heads, depth, reduction) in enumerate(zip(*plan[:4], strict=True)):
         kernel, stride = (3, 2) if stage else (7, 4)
-        x = embed_patches(x, channels, kernel, stride, f"encoder.patch_embeddings.{stage}")
+        x = embed_patches(x, channels, kernel, stride, f"encoder_patch_embeddings_{stage}")
         for block in range(depth):
-            name = f"encoder.block.{stage}.{block}"
-            x = x + attention(_normalise(x, f"{name}.layer_norm_1"), heads, reduction, f"{name}.attention")
-            x = x + mix_ffn(_normalise(x, f"{name}.layer_norm_2"), f"{name}.mlp")
-        x = _normalise(x, f"encoder.layer_norm.{stage}")
+            name = f"encoder_block_{stage}_{block}"
+            x = x + attention(_normalise(x, f"{name}_layer_norm_1"), heads, reduction, f"{name}_attention")
+            x = x + mix_ffn(_normalise(x, f"{name}_layer_norm_2"), f"{name}_mlp")
+        x = _normalise(x, f"encoder_layer_norm_{stage}")
         features.append(x)
 
-    maps = [layers.Dense(plan.decoder, name=f"decode_head.linear_c.{n}.proj")(x) for n, x in enumerate(features)]
+    maps = [layers.Dense(plan.decoder, name=f"decode_head_linear_c_{n}_proj")(x) for n, x in enumerate(features)]
     x = layers.Concatenate()([ResizeLike()(x, maps[0]) for x in maps[:0:-1]] + maps[:1])  # the coarsest first
-    x = layers.Conv2D(plan.decoder, 1, use_bias=False, name="decode_head.linear_fuse")(x)
-    x = layers.BatchNormalization(momentum=0.9, epsilon=EPSILON, name="decode_head.batch_norm")(x)
+    x = layers.Conv2D(plan.decoder, 1, use_bias=False, name="decode_head_linear_fuse")(x)
+    x = layers.BatchNormalization(momentum=0.9, epsilon=EPSILON, name="decode_head_batch_norm")(x)
     x = layers.Dropout(0.1)(layers.ReLU()(x))
     # float32 also under a mixed-precision policy: the softmax of the loss needs the digits.
     x = layers.Conv2D(num_classes, 1, dtype="float32", name="logits")(x)
@@ -80,27 +80,27 @@ def segformer(input_shape, num_classes, variant="b0", weights=None):
 def embed_patches(x, channels, kernel, stride, name):
     """Turns overlapping patches into tokens: a convolution with a kernel wider than its stride (section 3.1)."""
     x = layers.ZeroPadding2D(kernel // 2)(x)  # on all four sides alike, as "same" with a stride does not
-    return _normalise(layers.Conv2D(channels, kernel, stride, name=f"{name}.proj")(x), f"{name}.layer_norm")
+    return _normalise(layers.Conv2D(channels, kernel, stride, name=f"{name}_proj")(x), f"{name}_layer_norm")
 
 
 def attention(x, heads, reduction, name):
     """Efficient self-attention (section 3.1): keys and values are made from a map downsampled by ``reduction``."""
     channels, reduced = x.shape[-1], x
     if reduction > 1:
-        reduced = layers.Conv2D(channels, reduction, reduction, name=f"{name}.self.sr")(x)
-        reduced = _normalise(reduced, f"{name}.self.layer_norm")
-    query = layers.Dense(channels, name=f"{name}.self.query")(x)
-    key = layers.Dense(channels, name=f"{name}.self.key")(reduced)
-    value = layers.Dense(channels, name=f"{name}.self.value")(reduced)
-    return layers.Dense(channels, name=f"{name}.output.dense")(DotProductAttention(heads)(query, key, value))
+        reduced = layers.Conv2D(channels, reduction, reduction, name=f"{name}_self_sr")(x)
+        reduced = _normalise(reduced, f"{name}_self_layer_norm")
+    query = layers.Dense(channels, name=f"{name}_self_query")(x)
+    key = layers.Dense(channels, name=f"{name}_self_key")(reduced)
+    value = layers.Dense(channels, name=f"{name}_self_value")(reduced)
+    return layers.Dense(channels, name=f"{name}_output_dense")(DotProductAttention(heads)(query, key, value))
 
 
 def mix_ffn(x, name):
     """Mix-FFN (section 3.1): with zeros around the map, the depthwise convolution tells a token where it is."""
     start = keras.initializers.RandomNormal(stddev=(2 / 9) ** 0.5)  # He et al. 2015: each output reads 9 numbers
-    y = layers.Dense(4 * x.shape[-1], name=f"{name}.dense1")(x)
-    y = layers.DepthwiseConv2D(3, padding="same", depthwise_initializer=start, name=f"{name}.dwconv.dwconv")(y)
-    return layers.Dense(x.shape[-1], name=f"{name}.dense2")(layers.Activation("gelu")(y))
+    y = layers.Dense(4 * x.shape[-1], name=f"{name}_dense1")(x)
+    y = layers.DepthwiseConv2D(3, padding="same", depthwise_initializer=start, name=f"{name}_dwconv_dwconv")(y)
+    return layers.Dense(x.shape[-1], name=f"{name}_dense2")(layers.Activation("gelu")(y))
 
 
 def _normalise(x, name):
@@ -161,12 +161,13 @@ AXES = {layers.Dense: (1, 0), layers.Conv2D: (2, 3, 1, 0), layers.DepthwiseConv2
 
 def _load_weights(model, path, wanted):
     """Sets the weights to a file's tensors, which have the layers' names; ``wanted`` is of which model they must be."""
-    tensors = {name.removeprefix("segformer."): array for name, array in read_safetensors(path).items()}
+    tensors = read_safetensors(path)
+    tensors = {name.removeprefix("segformer.").replace(".", "_"): array for name, array in tensors.items()}
     found = {name for name in tensors if not name.endswith("num_batches_tracked")}
     named = {}
     for layer in model.layers:
         for weight in layer.weights:
-            name = f"{layer.name}.{NAMES.get(weight.name, weight.name)}".replace("logits", "decode_head.classifier")
+            name = f"{layer.name}_{NAMES.get(weight.name, weight.name)}".replace("logits", "decode_head_classifier")
             named[name] = weight, AXES[type(layer)] if weight.name == "kernel" else (0,)
     for problem, names in ("lacks", named.keys() - found), ("has, not wanted,", found - named.keys()):
         if names:
