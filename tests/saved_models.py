@@ -23,6 +23,7 @@ KINDS = {
     "fcn_32s": lambda: models.fcn(ANY, 3, stride=32, backbone="small"),
     "fcn_8s": lambda: models.fcn(ANY, 3, stride=8, backbone="small"),
     **{f"deeplab_{name}": functools.partial(DEEPLAB, backbone=name) for name in models.ENCODERS},
+    "segformer": lambda: models.segformer(ANY, 3, "tiny"),
     "deeplab_stride_8": lambda: DEEPLAB(backbone="mobilenet_v2_050", output_stride=8, decoder=False),
 }
 
