@@ -100,7 +100,13 @@ def mix_ffn(x, name):
     start = keras.initializers.RandomNormal(stddev=(2 / 9) ** 0.5)  # He et al. 2015: each output reads 9 numbers
     y = layers.Dense(4 * x.shape[-1], name=f"{name}_dense1")(x)
     y = layers.DepthwiseConv2D(3, padding="same", depthwise_initializer=start, name=f"{name}_dwconv_dwconv")(y)
-    return layers.Dense(x.shape[-1], name=f"{name}_dense2")(layers.Activation("gelu")(y))
+    return layers.Dense(x.shape[-1], name=f"{name}_dense2")(layers.Activation(gelu)(y))
+
+
+@keras.saving.register_keras_serializable("seglib")
+def gelu(x):
+    """x · Φ(x) (Hendrycks & Gimpel 2016). Keras's own exports to ONNX as an operation that ONNX does not have."""
+    return x * (1 + ops.erf(x / 2**0.5)) / 2
 
 
 def _normalise(x, name):
