@@ -105,8 +105,8 @@ def mix_ffn(x, name):
 
 @keras.saving.register_keras_serializable("seglib")
 def gelu(x):
-    """x · Φ(x) (Hendrycks & Gimpel 2016). Keras's own exports to ONNX as an operation that ONNX does not have."""
-    return x * (1 + ops.erf(x / 2**0.5)) / 2
+    """x · Φ(x) (Hendrycks & Gimpel 2016), as LiteRT recognises it; Keras's own has an operation that ONNX lacks."""
+    return (0.5 * x) * (ops.erf(x * 0.5**0.5) + 1)
 
 
 def _normalise(x, name):
