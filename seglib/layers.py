@@ -109,15 +109,15 @@ class PadToMultiple(layers.Layer):
                 continue
             # Not length + (-length) % multiple: ONNX rounds quotients of negative numbers the other way.
             wanted = (length + self.multiple - 1) // self.multiple * self.multiple
-            x = ops.take(x, _mirrored(length, wanted), axis=axis)
+            # 0 1 2 3 → 0 1 2 3 2 1 0 1 …: a saw-tooth of period 2 · last; a single row can only repeat itself.
+            last = length - 1
+            position = ops.arange(wanted) % ops.maximum(2 * last, 1)
+            x = ops.take(x, ops.minimum(last - ops.abs(last - position), last), axis=axis)
         return x
 
     def compute_output_shape(self, input_shape):
         height, width = (n if n is None else n + (-n) % self.multiple for n in input_shape[1:3])
         return input_shape[0], height, width, input_shape[3]
-
-    def get_config(self):
-        return {**super().get_config(), "multiple": self.multiple}
 
 
 @keras.saving.register_keras_serializable("seglib")
@@ -143,9 +143,6 @@ class CropLike(layers.Layer):
 
     def compute_output_shape(self, x_shape, reference_shape):
         return x_shape[0], reference_shape[1], reference_shape[2], x_shape[3]
-
-    def get_config(self):
-        return {**super().get_config(), "where": self.where}
 
 
 @keras.saving.register_keras_serializable("seglib")
@@ -190,11 +187,3 @@ def _without_defaults(config):
             known = inspect.signature(kind).parameters
             config["config"] = {k: v for k, v in config["config"].items() if k not in known or v != known[k].default}
     return config
-
-
-def _mirrored(length, wanted):
-    # 0 1 2 3 → 0 1 2 3 2 1 0 1 …: a saw-tooth of period 2 (length − 1); one single row can only repeat itself.
-    last = length - 1
-    period = ops.maximum(2 * last, 1)
-    position = ops.arange(wanted) % period
-    return ops.minimum(last - ops.abs(last - position), last)

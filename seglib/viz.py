@@ -1,6 +1,7 @@
 """Figures: masks are always shown in the colours of their class map, with a legend, and never interpolated.
 
 Every ``show_…`` but :func:`show_image` draws a new matplotlib figure, which a notebook shows at the end of the cell.
+Wherever ``labels`` is an argument, it is a :class:`~seglib.labels.LabelMap`.
 """
 
 import math
@@ -22,9 +23,7 @@ ERROR_COLOUR = (200, 0, 0)  # darker than the greys of an error map, so that it 
 def show_pairs(pairs, labels):
     """Rows of image, mask, and the mask laid over the image.
 
-    Args:
-        pairs: iterable of ``{"image": (height, width, 3) in 0–255, "mask": (height, width) ids}``; a handful.
-        labels: the :class:`~seglib.labels.LabelMap`.
+    ``pairs`` is an iterable of ``{"image": (height, width, 3) in 0–255, "mask": (height, width) ids}``; a handful.
     """
     images, masks = zip(*((np.asarray(pair["image"]), np.asarray(pair["mask"])) for pair in pairs), strict=True)
     laid = [overlay(image, mask, labels) for image, mask in zip(images, masks, strict=True)]
@@ -133,12 +132,7 @@ def add_legend(figure, labels, masks, others=None):
 
 
 def show_ids(masks, labels):
-    """Masks of a few pixels, side by side, with the id written into each pixel.
-
-    Args:
-        masks: mapping from a title to (height, width) ids.
-        labels: the :class:`~seglib.labels.LabelMap`.
-    """
+    """Masks of a few pixels, side by side, the id written into each; ``masks`` maps titles to (height, width) ids."""
     arrays = [np.asarray(mask) for mask in masks.values()]
     figure, axes = _grid(1, len(arrays), arrays[0].shape, width=2.6 * len(arrays))
     for axis, title, mask, picture in zip(axes[0], masks, arrays, _paint(arrays, labels), strict=True):
@@ -153,8 +147,7 @@ def show_ids(masks, labels):
 def show_steps(steps):
     """A diagram of steps: a box for each, joined by arrows; :func:`show_network` with the steps in one row.
 
-    Args:
-        steps: mapping from what a box says to what stands below it, such as the shape of what comes out.
+    ``steps`` maps what a box says to what stands below it, such as the shape of what comes out.
     """
     boxes = {step: (place, 0, below) for place, (step, below) in enumerate(steps.items())}
     show_network(boxes, [(*pair, "") for pair in pairwise(steps)])
@@ -178,9 +171,7 @@ def show_network(boxes, arrows, rows=()):
     styles = {kind: {"color": colour, "linestyle": dashes} for kind, colour, dashes in kinds}
     (axis,) = _axes(1, (1.7 * max(columns) + 1.7, 1.25 * max(places) + 1.1 + 0.12 * len(styles)))
     axis.set(xlim=(-0.5, max(columns) + 0.5), ylim=(max(places) + 0.9, -0.5), xticks=[])
-    axis.set_yticks(range(len(rows)), rows)
-    axis.tick_params(length=0)
-    axis.spines[:].set_visible(False)
+    _label_rows(axis, rows)
     largest = np.max([(1, 1, 1), *(shape for shape in shapes if not isinstance(shape, str))], axis=0)
     clear = {"ha": "center", "zorder": 4, "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1}}  # over arrows
     below, sides = {**clear, "va": "top", "color": "0.3", "fontsize": 8}, {}
@@ -208,10 +199,8 @@ def show_network(boxes, arrows, rows=()):
 def show_receptive_field(stack):
     """How many pixels of a row of the image one value depends on: a row of squares for each layer of a stack.
 
-    The value at the top and all values that it depends on are blue; their number stands at the right.
-
-    Args:
-        stack: a list of ``(name, kernel, stride)``, the layer that reads the image first; padded to keep the size.
+    The value at the top and all values that it depends on are blue; their number stands at the right. ``stack`` is a
+    list of ``(name, kernel, stride)``, the layer that reads the image first; padded to keep the size.
     """
     rows = [("image", 1, 0.0)]  # of each row: its name, the distance of two of its values, and the place of value 0
     for name, kernel, stride in stack:
@@ -224,29 +213,25 @@ def show_receptive_field(stack):
     (axis,) = _axes(1, (9, 0.55 * len(rows) + 0.2))
     left, right = spans[0][0] - 3, spans[0][1] + 3
     for row, ((_, step, start), (low, high)) in enumerate(zip(rows, spans, strict=True)):
-        for value in range(math.ceil((left - start) / step), math.floor((right - start) / step) + 1):
-            place, colour = start + value * step, BLUE if low <= value <= high else "0.88"
-            axis.add_patch(Rectangle((place - 0.4 * step, row - 0.2), 0.8 * step, 0.4, facecolor=colour))
-            if row and colour == BLUE:
-                _, kernel, stride = stack[row - 1]
-                _, below, offset = rows[row - 1]
-                ends = [offset + below * (value * stride - (kernel - 1) // 2 + end) for end in (0, kernel - 1)]
-                axis.plot([ends[0], place, ends[1]], [row - 0.8, row - 0.2, row - 0.8], color="0.6", linewidth=0.8)
-        count = high - low + 1
-        axis.text(
-            right + 1.5, row, f"{count} {'pixels' if not row else 'values' if count > 1 else 'value'}", va="center"
-        )
+        values = np.arange(math.ceil((left - start) / step), math.floor((right - start) / step) + 1)
+        colours = [BLUE if low <= value <= high else "0.88" for value in values]
+        axis.bar(start + values * step, 0.4, 0.8 * step, row - 0.2, color=colours)
+        if row:  # lines from each blue value to the first and the last value that it is computed from
+            (_, kernel, stride), (_, below, offset) = stack[row - 1], rows[row - 1]
+            used = np.arange(low, high + 1)
+            first = offset + below * (used * stride - (kernel - 1) // 2)
+            ends = [first, start + used * step, first + below * (kernel - 1)]
+            axis.plot(ends, [row - 0.8, row - 0.2, row - 0.8], color="0.6", linewidth=0.8)
+        unit = "pixels" if row == 0 else "values" if high > low else "value"
+        axis.text(right + 1.5, row, f"{high - low + 1} {unit}", va="center")
     axis.set(xlim=(left - 0.6, right + 5), ylim=(-0.4, len(rows) - 0.6), xticks=[])
-    axis.set_yticks(range(len(rows)), [name for name, *_ in rows])
-    axis.tick_params(length=0)
-    axis.spines[:].set_visible(False)
+    _label_rows(axis, [name for name, *_ in rows])
 
 
 def show_history(history):
     """Training and validation loss, and the validation mIoU with its best epoch marked, over the epochs.
 
-    Args:
-        history: ``history.history`` of ``model.fit``: lists under ``loss``, ``val_loss`` and ``val_miou``.
+    ``history`` is the ``history.history`` of ``model.fit``: lists under ``loss``, ``val_loss`` and ``val_miou``.
     """
     left, right = _axes(2, (9, 3))
     epochs, scores = np.arange(1, len(history["loss"]) + 1), history["val_miou"]
@@ -264,9 +249,7 @@ def show_history(history):
 def show_confusion(matrix, labels):
     """The confusion matrix, each row in percent of the true class: the diagonal is the recall of each class.
 
-    Args:
-        matrix: (num_classes, num_classes) pixel counts, row: truth, column: prediction.
-        labels: the :class:`~seglib.labels.LabelMap`.
+    ``matrix`` holds (num_classes, num_classes) pixel counts, row: truth, column: prediction.
     """
     shares = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     side = 1.6 + 0.55 * labels.num_classes
@@ -286,9 +269,7 @@ def show_confusion(matrix, labels):
 def show_seeds(scores, xlabel):
     """Scores of several models, each trained with several seeds: a dot a seed, a line at their mean.
 
-    Args:
-        scores: mapping from a model's name to its scores, one a seed.
-        xlabel: what the scores are.
+    ``scores`` maps a model's name to its scores, one a seed; ``xlabel`` says what they are.
     """
     axis = _row_axis(scores, xlabel, 6, 0.35)
     for row, values in enumerate(scores.values()):
@@ -300,10 +281,7 @@ def show_seeds(scores, xlabel):
 def show_intervals(scores, xlabel, title=None):
     """Scores with their intervals: a tick on a bar each, with the numbers at the right, and a legend.
 
-    Args:
-        scores: mapping from what is scored to ``(score, low, high)``.
-        xlabel: what the scores are.
-        title: above the diagram.
+    ``scores`` maps what is scored to ``(score, low, high)``; ``xlabel`` says what they are; ``title`` stands above.
     """
     axis = _row_axis(scores, xlabel, 7, 0.35)
     for row, (score, low, high) in enumerate(scores.values()):
@@ -320,8 +298,7 @@ def show_intervals(scores, xlabel, title=None):
 def show_calibration(found):
     """A reliability diagram: accuracy by confidence (calibrated networks are on the diagonal), and a histogram.
 
-    Args:
-        found: mapping from a network's name to what :func:`seglib.metrics.calibration` returns for it.
+    ``found`` maps a network's name to what :func:`seglib.metrics.calibration` returns for it.
     """
     left, right = _axes(2, (9, 3.4))
     left.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="perfectly calibrated")
@@ -336,12 +313,7 @@ def show_calibration(found):
 
 
 def show_class_shares(pixels, labels):
-    """Each class's share of the labelled pixels as horizontal bars, with the number beside each.
-
-    Args:
-        pixels: (num_classes,) pixel counts.
-        labels: the :class:`~seglib.labels.LabelMap`.
-    """
+    """Each class's share of the labelled ``pixels``, (num_classes,) counts, as bars with the number beside each."""
     shares = pixels / max(pixels.sum(), 1)
     axis = _row_axis(labels.names, "share of the labelled pixels (%)", 6, 0.3)
     colours = np.array(labels.colours) / 255
@@ -364,6 +336,13 @@ def _show_rows(columns, labels, masks, titles=None, others=None):
     for axis, title in zip(axes[:, 0], titles or [], strict=False):
         axis.set_ylabel(title)
     add_legend(figure, labels, masks, others)
+
+
+def _label_rows(axis, names):
+    """Names at the left of the rows 0, 1, … of a diagram, without ticks and frame."""
+    axis.set_yticks(range(len(names)), names)
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
 
 
 def _grid(rows, columns, size, width=None):

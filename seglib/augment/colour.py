@@ -44,16 +44,11 @@ def blur(images, draws, sigma):
     own = ops.maximum(draws.uniform("blur", 0, sigma), 1e-3)[:, None]
     weights = ops.exp(-(steps**2) / (2 * own**2))
     weights = weights / ops.sum(weights, axis=1, keepdims=True)
+    weights = [weights[:, i, None, None, None] for i in range(len(steps))]
     for axis in (1, 2):
-        length = images.shape[axis]
-        places = np.clip(np.arange(-reach, length + reach), 0, length - 1)  # beyond the border, the last pixel
-        wide = ops.take(images, places, axis=axis)
-        index = [slice(None)] * 4
-        total = 0
-        for i in range(2 * reach + 1):
-            index[axis] = slice(i, i + length)
-            total = total + weights[:, i, None, None, None] * wide[tuple(index)]
-        images = total
+        last = images.shape[axis] - 1  # the border repeats
+        places = [np.clip(np.arange(last + 1) + step, 0, last) for step in range(-reach, reach + 1)]
+        images = sum(weight * ops.take(images, at, axis=axis) for weight, at in zip(weights, places, strict=True))
     return images
 
 

@@ -7,7 +7,6 @@ from keras import ops
 from PIL import Image
 
 from seglib import images as image_files
-from seglib import layers  # noqa: F401, importing it registers the layers that a saved model is made of
 
 _TOLD = set()  # the id of each model of which it was said that they end in softmax
 
