@@ -86,17 +86,11 @@ def read_mask(path):
 
 
 class Values(NamedTuple):
-    """What a mask file holds.
+    """What a mask file holds."""
 
-    Attributes:
-        pixels: (height, width) uint8 or uint16 grey values or palette indices, or (height, width, 3) uint8 colours.
-        palette: (n, 3) uint8 colours of the indices; None if the pixels are no indices.
-        lossy: whether it was stored with loss (JPEG, and WebP and TIFF of that kind).
-    """
-
-    pixels: np.ndarray
-    palette: np.ndarray | None
-    lossy: bool
+    pixels: np.ndarray  # (height, width) uint8 or uint16 grey values or indices, or (height, width, 3) uint8 colours
+    palette: np.ndarray | None  # (n, 3) uint8 colours of the indices; None if the pixels are no indices
+    lossy: bool  # whether it was stored with loss (JPEG, and WebP and TIFF of that kind)
 
     def in_colour(self):
         """(height, width, 3) uint8: indices looked up, grey repeated (16 bits: only values up to 255)."""

@@ -9,11 +9,8 @@ from scipy import ndimage
 class Region(NamedTuple):
     """A connected region: pixels of one class that touch at their sides (4-connectivity).
 
-    Attributes:
-        class_id: the id of the class.
-        area: in pixels.
-        top, left: the first row and column of the bounding box.
-        pixels: (height, width) bool, the region within its bounding box.
+    ``area`` is in pixels, ``top`` and ``left`` are the first row and column of the bounding box, and ``pixels`` is
+    (height, width) bool: the region within its bounding box.
     """
 
     class_id: int

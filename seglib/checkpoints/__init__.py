@@ -21,11 +21,8 @@ NUM_CLASSES = 8  # of the drawn streets
 class Checkpoint(NamedTuple):
     """What a network was built with and trained on.
 
-    Attributes:
-        builder: a function of :mod:`seglib.models`.
-        arguments: for it, beside the input's shape and the number of classes.
-        dataset: the name for :func:`seglib.data.load` of the pairs that it was trained on.
-        size: ``(height, width)`` of the training images.
+    ``builder`` is a function of :mod:`seglib.models`, and ``arguments`` are for it, beside the input's shape and the
+    number of classes; ``dataset`` is a name for :func:`seglib.data.load`, ``size`` the ``(height, width)`` in training.
     """
 
     builder: str

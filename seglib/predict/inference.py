@@ -81,12 +81,7 @@ def tta(model, image, size=None, flip=True, scales=(1,)):
 
 
 class Scaled:
-    """A model that sees each image resized by a factor of its own size, for the functions of this package.
-
-    Args:
-        model: as for :func:`segment`.
-        scale: the factor, such as that of a :class:`seglib.train.Plan`.
-    """
+    """A model that sees each image resized by a factor of its own size, such as the ``scale`` of a ``train.Plan``."""
 
     def __init__(self, model, scale):
         self.model, self.scale = model, scale
