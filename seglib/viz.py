@@ -171,7 +171,9 @@ def show_network(boxes, arrows, rows=()):
     styles = {kind: {"color": colour, "linestyle": dashes} for kind, colour, dashes in kinds}
     (axis,) = _axes(1, (1.7 * max(columns) + 1.7, 1.25 * max(places) + 1.1 + 0.12 * len(styles)))
     axis.set(xlim=(-0.5, max(columns) + 0.5), ylim=(max(places) + 0.9, -0.5), xticks=[])
-    _label_rows(axis, rows)
+    axis.set_yticks(range(len(rows)), rows)
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
     largest = np.max([(1, 1, 1), *(shape for shape in shapes if not isinstance(shape, str))], axis=0)
     clear = {"ha": "center", "zorder": 4, "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1}}  # over arrows
     below, sides = {**clear, "va": "top", "color": "0.3", "fontsize": 8}, {}
@@ -194,38 +196,6 @@ def show_network(boxes, arrows, rows=()):
         axis.annotate("", (to_x - to_half, to_y), (x + half, y), arrowprops=style)
     handles = [plt.Line2D([], [], label=kind, **style) for kind, style in styles.items()]
     axis.figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
-
-
-def show_receptive_field(stack):
-    """How many pixels of a row of the image one value depends on: a row of squares for each layer of a stack.
-
-    The value at the top and all values that it depends on are blue; their number stands at the right. ``stack`` is a
-    list of ``(name, kernel, stride)``, the layer that reads the image first; padded to keep the size.
-    """
-    rows = [("image", 1, 0.0)]  # of each row: its name, the distance of two of its values, and the place of value 0
-    for name, kernel, stride in stack:
-        _, step, start = rows[-1]
-        rows.append((name, step * stride, start + step * ((kernel - 1) / 2 - (kernel - 1) // 2)))
-    spans = [(0, 0)]  # of each row: the first and the last value that the one at the top depends on
-    for _, kernel, stride in reversed(stack):
-        low, high = (value * stride - (kernel - 1) // 2 for value in spans[0])
-        spans.insert(0, (low, high + kernel - 1))
-    (axis,) = _axes(1, (9, 0.55 * len(rows) + 0.2))
-    left, right = spans[0][0] - 3, spans[0][1] + 3
-    for row, ((_, step, start), (low, high)) in enumerate(zip(rows, spans, strict=True)):
-        values = np.arange(math.ceil((left - start) / step), math.floor((right - start) / step) + 1)
-        colours = [BLUE if low <= value <= high else "0.88" for value in values]
-        axis.bar(start + values * step, 0.4, 0.8 * step, row - 0.2, color=colours)
-        if row:  # lines from each blue value to the first and the last value that it is computed from
-            (_, kernel, stride), (_, below, offset) = stack[row - 1], rows[row - 1]
-            used = np.arange(low, high + 1)
-            first = offset + below * (used * stride - (kernel - 1) // 2)
-            ends = [first, start + used * step, first + below * (kernel - 1)]
-            axis.plot(ends, [row - 0.8, row - 0.2, row - 0.8], color="0.6", linewidth=0.8)
-        unit = "pixels" if row == 0 else "values" if high > low else "value"
-        axis.text(right + 1.5, row, f"{high - low + 1} {unit}", va="center")
-    axis.set(xlim=(left - 0.6, right + 5), ylim=(-0.4, len(rows) - 0.6), xticks=[])
-    _label_rows(axis, [name for name, *_ in rows])
 
 
 def show_history(history):
@@ -336,13 +306,6 @@ def _show_rows(columns, labels, masks, titles=None, others=None):
     for axis, title in zip(axes[:, 0], titles or [], strict=False):
         axis.set_ylabel(title)
     add_legend(figure, labels, masks, others)
-
-
-def _label_rows(axis, names):
-    """Names at the left of the rows 0, 1, … of a diagram, without ticks and frame."""
-    axis.set_yticks(range(len(names)), names)
-    axis.tick_params(length=0)
-    axis.spines[:].set_visible(False)
 
 
 def _grid(rows, columns, size, width=None):
