@@ -275,10 +275,8 @@ def write_tiff(path, strips, size, labels):
     if height * width >= 2**32 - 2**16:
         raise ImageError(f"{path}: {height}×{width} ids are over 4 GiB, more than a TIFF holds")
     tags = TiffImagePlugin.ImageFileDirectory_v2()
-    tags[256], tags[257], tags[258] = width, height, 8
-    tags[259], tags[262], tags[277] = 1, 3, 1  # not compressed, with a palette, one value a pixel
-    tags[278], tags[279] = height, height * width  # one strip: its rows and bytes
-    tags[273] = 0  # which lie right behind these tags
+    tags.update({256: width, 257: height, 258: 8, 259: 1, 262: 3, 277: 1})  # 8 bits, not compressed, with a palette
+    tags.update({273: 0, 278: height, 279: height * width})  # one strip right behind these tags: its rows and bytes
     tags[320] = tuple(int(value) * 257 for value in labels.palette.T.ravel())
     with _written_whole(path, ".tif", ".tiff") as beside, open(beside, "wb") as file:
         offset = tags.save(file)

@@ -63,16 +63,9 @@ def aspp(x, filters, rates):
 def upsample(x, factor, **options):
     """Upsamples by a learnt transposed convolution that starts as bilinear interpolation (Long et al. 2015, 3.3).
 
-    Its kernel is ``2 · factor`` wide, and it has no bias.
-
-    Args:
-        x: (batch, height, width, channels).
-        factor: an even number.
-        **options: for the layer, such as ``name`` or ``dtype``.
-
-    Returns:
-        (batch, factor · height, factor · width, channels). Beyond the border of ``x`` all is zero, so that before
-        training the outermost ``factor / 2`` rows and columns fade.
+    (batch, height, width, channels) and an even ``factor`` → (batch, factor · height, factor · width, channels). The
+    kernel is ``2 · factor`` wide, and there is no bias; ``options``, such as ``name`` or ``dtype``, are for the layer.
+    Beyond the border of ``x`` all is zero, so that before training the outermost ``factor / 2`` rows and columns fade.
     """
     factor = index(factor)
     return layers.Conv2DTranspose(

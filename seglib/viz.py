@@ -1,7 +1,7 @@
 """Figures: masks are always shown in the colours of their class map, with a legend, and never interpolated.
 
 Every ``show_…`` but :func:`show_image` draws a new matplotlib figure, which a notebook shows at the end of the cell.
-Wherever ``labels`` is an argument, it is a :class:`~seglib.labels.LabelMap`.
+Everywhere ``labels`` is a :class:`~seglib.labels.LabelMap`.
 """
 
 import math
@@ -31,14 +31,9 @@ def show_pairs(pairs, labels):
 
 
 def show_overlay(image, mask, labels, alpha=0.55, title=None):
-    """One image with its mask laid over it, and a legend of the classes in it.
+    """One image with its mask laid over it as by :func:`overlay`, a legend of the classes in it, and a title above.
 
-    Args:
-        image: (height, width, 3) in 0–255.
-        mask: (height, width) ids.
-        labels: the :class:`~seglib.labels.LabelMap`.
-        alpha: weight of the mask's colours, 0–1.
-        title: text above the figure.
+    ``image`` is (height, width, 3) in 0–255, ``mask`` (height, width) ids, ``alpha`` the weight of the colours, 0–1.
     """
     figure, axes = _grid(1, 1, np.shape(mask), width=6)
     show_image(axes[0, 0], overlay(image, mask, labels, alpha))
@@ -49,11 +44,8 @@ def show_overlay(image, mask, labels, alpha=0.55, title=None):
 def show_masks(images, masks, labels, titles=None):
     """One row an image: the image, then its masks from several sources.
 
-    Args:
-        images: (batch, height, width, 3) in 0–255.
-        masks: mapping from a column's title to (batch, height, width) ids.
-        labels: the :class:`~seglib.labels.LabelMap`.
-        titles: one text a row, written left of it.
+    ``images`` are (batch, height, width, 3) in 0–255; ``masks`` maps a column's title to (batch, height, width) ids;
+    ``titles``, one text a row, stand left of the rows.
     """
     columns = {title: _paint(ids, labels) for title, ids in masks.items()}
     _show_rows({"image": images, **columns}, labels, list(masks.values()), titles)
@@ -62,11 +54,8 @@ def show_masks(images, masks, labels, titles=None):
 def show_predictions(images, masks, preds, labels, titles=None):
     """Rows of image, truth, prediction, and their errors: wrong pixels in red on the image in grey, void in light grey.
 
-    Args:
-        images: sequence of (height, width, 3) in 0–255.
-        masks, preds: sequences of (height, width) ids, the truth and the predictions.
-        labels: the :class:`~seglib.labels.LabelMap`.
-        titles: one text a row, written left of it.
+    ``images`` are (height, width, 3) in 0–255 each, ``masks`` (the truth) and ``preds`` (height, width) ids;
+    ``titles``, one text a row, stand left of the rows.
     """
     errors = [_error_map(*row, labels.ignore_id) for row in zip(images, masks, preds, strict=True)]
     truth, found = _paint(masks, labels), _paint(preds, labels)
@@ -75,13 +64,10 @@ def show_predictions(images, masks, preds, labels, titles=None):
 
 
 def show_worst(images, masks, preds, labels, count=3):
-    """The images with the largest share of wrong pixels, worst first, drawn by :func:`show_predictions`.
+    """The ``count`` images with the largest share of wrong pixels, worst first, drawn by :func:`show_predictions`.
 
-    Args:
-        images: sequence of (height, width, 3) in 0–255.
-        masks, preds: sequences of (height, width) ids, the truth and the predictions. Void pixels do not count.
-        labels: the :class:`~seglib.labels.LabelMap`.
-        count: how many images.
+    ``images`` are (height, width, 3) in 0–255 each, ``masks`` (the truth) and ``preds`` (height, width) ids.
+    Void pixels do not count.
     """
     shares = []
     for mask, pred in zip(masks, preds, strict=True):
@@ -100,14 +86,8 @@ def show_image(axis, image):
 def overlay(image, mask, labels, alpha=0.55):
     """The mask's colours laid over the image; void, and a background that is black, show the image alone.
 
-    Args:
-        image: (height, width, 3) in 0–255.
-        mask: (height, width) ids.
-        labels: the :class:`~seglib.labels.LabelMap`.
-        alpha: weight of the colours, 0–1: a number, or one for each pixel, (height, width).
-
-    Returns:
-        (height, width, 3) uint8.
+    (height, width, 3) image in 0–255, (height, width) ids, and ``alpha``, the weight of the colours, 0–1: a number, or
+    one for each pixel, (height, width) → (height, width, 3) uint8.
     """
     image, mask = _to_uint8(image), np.asarray(mask)
     colours = labels.to_rgb(mask)
