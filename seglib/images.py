@@ -75,10 +75,8 @@ def read_mask(path):
     if picture.info["lossy"]:
         raise ImageError(f"{path}: a mask stored with loss, like JPEG, has invented ids; save it as PNG")
     if picture.mode not in ("1", "L", "P", *_SIXTEEN_BITS, "I"):
-        raise ImageError(
-            f"{path}: a mask holds one id per pixel, found mode {picture.mode}; "
-            "wanted a grey or palette file (a painted mask is converted with LabelMap.from_rgb)"
-        )
+        wanted = "wanted a grey or palette file (a painted mask is converted with LabelMap.from_rgb)"
+        raise ImageError(f"{path}: a mask holds one id per pixel, found mode {picture.mode}; {wanted}")
     ids = _to_array(picture)
     if ids.size and (ids.min() < 0 or ids.max() > 255):
         raise ImageError(f"{path}: a mask holds ids 0–255, found {int(ids.min())}–{int(ids.max())}")
@@ -242,8 +240,8 @@ def write_mask(path, mask, labels, notes=None):
     """
     mask = np.asarray(mask)
     if mask.dtype != np.uint8 or mask.ndim != 2:
-        way = {True: "; say mask.squeeze(-1)", False: "; of one-hot say mask.argmax(-1)"}.get(mask.shape[-1:] == (1,))
-        found = f"{mask.shape} {mask.dtype}{way if mask.ndim == 3 else ''}"
+        way = "say mask.squeeze(-1)" if mask.shape[-1:] == (1,) else "of one-hot say mask.argmax(-1)"
+        found = f"{mask.shape} {mask.dtype}{f'; {way}' if mask.ndim == 3 else ''}"
         raise ImageError(f"{path}: a mask is (height, width) uint8, got {found}")
     picture = Image.fromarray(mask)
     picture.putpalette(labels.palette.tobytes())

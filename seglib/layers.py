@@ -43,15 +43,8 @@ def aspp(x, filters, rates):
     """Atrous spatial pyramid pooling (ASPP): several receptive fields in parallel (Chen et al. 2017, section 3.3).
 
     A 1×1 convolution, a 3×3 convolution for each dilation in ``rates``, and global average pooling, each with
-    ``filters`` channels, are concatenated and mixed by another 1×1 convolution.
-
-    Args:
-        x: (batch, height, width, channels).
-        filters: channels of each branch and of the result.
-        rates: dilations. One beyond height and width leaves only the centre of the 3×3 kernel.
-
-    Returns:
-        (batch, height, width, filters).
+    ``filters`` channels, are concatenated and mixed by another 1×1 convolution: (batch, height, width, channels) →
+    (batch, height, width, filters). A rate beyond height and width leaves only the centre of the 3×3 kernel.
     """
     branches = [conv_block(x, filters, kernel=1, repeats=1)]
     branches += [conv_block(x, filters, repeats=1, dilation=rate) for rate in rates]

@@ -20,10 +20,8 @@ def change_colour(images, draws, brightness, contrast, saturation, hue):
 
     ``contrast · (YIQ⁻¹ · diag(1, saturation · rotate(hue)) · YIQ · rgb − 127.5) + 127.5 + brightness``
 
-    Args:
-        images: (batch, height, width, 3) float32 in 0–255.
-        brightness, hue: largest change to either side, in grey levels of 255, and largest angle, in degrees.
-        contrast, saturation: largest change to either side of the factor, whose middle is 1.
+    Of (batch, height, width, 3) float32 in 0–255. The ranges are the largest changes to either side: of ``brightness``
+    in grey levels of 255, of ``hue`` in degrees, of ``contrast`` and ``saturation`` of a factor whose middle is 1.
     """
     angle = draws.uniform("hue", -math.radians(hue), math.radians(hue))
     chroma = draws.uniform("saturation", 1 - saturation, 1 + saturation)
