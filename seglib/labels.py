@@ -60,18 +60,12 @@ class LabelMap:
             raise ValueError(f"{len(names)} names need {len(names)} colours of three values in 0–255, got {colours}")
         if len(set(colours)) != len(colours):
             raise ValueError(f"two classes share a colour, so a painted mask could not be read back: {colours}")
-        object.__setattr__(self, "names", names)
-        object.__setattr__(self, "colours", colours)
-        object.__setattr__(self, "ignore_id", int(self.ignore_id))
-        object.__setattr__(self, "void_colour", tuple(int(value) for value in self.void_colour))
+        void_colour = tuple(int(value) for value in self.void_colour)
+        vars(self).update(names=names, colours=colours, ignore_id=int(self.ignore_id), void_colour=void_colour)
 
     @classmethod
     def load(cls, path):
-        """Reads a label map that :meth:`save` wrote.
-
-        Raises:
-            ValueError: there is no such file, it is no JSON, or it holds no label map; the file is named.
-        """
+        """Reads a label map that :meth:`save` wrote; a ``ValueError`` names a file that is missing or holds none."""
         try:
             return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
         except (OSError, TypeError, ValueError) as error:  # of the file, of JSON, of UTF-8, or of __post_init__
@@ -109,8 +103,7 @@ class LabelMap:
     def from_rgb(self, rgb):
         """Reads a painted mask back: (…, 3) uint8 colours → (…,) uint8 ids. The void colour gives ``ignore_id``.
 
-        Raises:
-            ValueError: a colour that is in no class; the first one found is named.
+        A ``ValueError`` names the first colour that is of no class.
         """
         rgb = np.asarray(rgb)
         if rgb.shape[-1:] != (3,) or rgb.dtype != np.uint8:
@@ -125,36 +118,26 @@ class LabelMap:
         return found
 
     def check_ids(self, mask, name="mask"):
-        """Returns ``mask`` as an array if all its ids are classes or void.
-
-        Raises:
-            ValueError: the mask is not of integers, or holds other ids; they are listed, with ``name``.
-        """
+        """Returns ``mask`` as an array; a ``ValueError`` with ``name`` lists ids that are no class and not void."""
         mask = np.asarray(mask)
         if mask.dtype.kind not in "iu":
             raise ValueError(f"{name}: a mask holds integer ids, got {mask.dtype}")
         strange = (mask != self.ignore_id) & ((mask < 0) | (mask >= self.num_classes))
         if strange.any():
-            raise ValueError(
-                f"{name}: found ids outside the label map: {list_some(np.unique(mask[strange]))} "
-                f"(classes 0–{self.num_classes - 1}, void {self.ignore_id}); remap them with ids={{file id: class id}}"
-            )
+            found = f"{name}: found ids outside the label map: {list_some(np.unique(mask[strange]))}"
+            wanted = f"classes 0–{self.num_classes - 1}, void {self.ignore_id}"
+            raise ValueError(f"{found} ({wanted}); remap them with ids={{file id: class id}}")
         return mask
 
 
 def remap_table(ids):
-    """A look-up table for masks from another scheme of ids: ``table[mask]`` holds class ids.
+    """A look-up table for masks of other ids, (256,) int16: ``table[mask]`` holds class ids, −1 where there is none.
 
-    Args:
-        ids: mapping from the id in the file (0–255) to the class id wanted (0–255).
-
-    Returns:
-        (256,) int16; −1 for the file ids that ``ids`` does not name.
+    ``ids`` maps ids in the file to class ids, both 0–255, else a ``ValueError``.
 
     Example:
-        >>> table = remap_table({0: 0, 255: 1})   # a 0/255 mask becomes 0/1
-        >>> int(table[255]), int(table[7])
-        (1, -1)
+        >>> remap_table({0: 0, 255: 1})[[0, 7, 255]].tolist()
+        [0, -1, 1]
     """
     for source, target in ids.items():
         if not (0 <= source <= 255 and 0 <= target <= 255):
@@ -167,8 +150,7 @@ def remap_table(ids):
 def remap(mask, table, name="mask"):
     """Applies a table of :func:`remap_table`: (height, width) integers → (height, width) uint8.
 
-    Raises:
-        ValueError: the mask holds ids that the table does not know; they are listed, with ``name``.
+    A ``ValueError`` with ``name`` lists the ids of the mask that the table does not know.
     """
     mask = np.asarray(mask)
     known = np.flatnonzero(table >= 0)
@@ -215,10 +197,9 @@ def one_based(num_classes, void=0):
 
 
 def voc_colours(count=21):
-    """The PASCAL VOC palette: bit ``3j + c`` of the id is bit ``7 − j`` of channel c (VOC devkit).
+    """The PASCAL VOC palette, ``count`` tuples ``(red, green, blue)``, id 0 (black, background) first.
 
-    Returns:
-        ``count`` tuples ``(red, green, blue)``, id 0 (black, background) first.
+    Bit ``3j + c`` of the id is bit ``7 − j`` of channel c (VOC devkit).
     """
 
     def channel(i, c):

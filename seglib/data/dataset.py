@@ -64,8 +64,8 @@ class Dataset:
         Args:
             split: ``"train"`` is shuffled anew in every epoch and loses an incomplete last batch (a split smaller than
                 a batch is one batch); ``"val"`` and ``"test"`` keep their order and every pair.
-            size: ``(height, width)`` that every pair is resized to as it is read, before all else: images bilinearly
-                (with antialiasing), masks by nearest neighbour. None, only with an ``augment``: as they are.
+            size: ``(height, width)`` that pairs are resized to as they are read, images bilinearly (with antialiasing),
+                masks by nearest neighbour. None, only with an ``augment``: as they are.
             batch_size: pairs in a batch.
             augment: ``(pair, seed) -> pair``, a layer of :mod:`seglib.augment` or a function in TensorFlow, only for
                 ``"train"``. A pair is ``{"images": (height, width, 3) uint8, "segmentation_masks": (height, width)
@@ -73,12 +73,10 @@ class Dataset:
                 returns may be float32, and of another size, which then is the batch's.
             mix: ``(batch, seed) -> batch``, the same for a whole batch, whose pairs come from ``augment``.
             repeats: (pairs,) how often each training pair is wanted in an epoch, on any scale, as from
-                :func:`seglib.class_balance.rare_class_repeats`: an epoch has as many pairs as ever, some of them
-                several times, drawn anew each time, and others not at all. None: each once.
+                :func:`seglib.class_balance.rare_class_repeats`: an epoch has as many pairs as ever. None: each once.
             seed: another one gives another order and other draws; the same gives the same batches in every run.
-            epoch: the number of the first epoch. Each further iteration is the next one, a ``.take(1)`` too, but not
-                the batch that ``fit`` builds a model from (JAX, torch). A run that is resumed after n epochs asks for
-                ``epoch=n`` and gets the batches it would have seen.
+            epoch: the number of the first epoch, n for a run that is resumed after n. Each further iteration is the
+                next one, a ``.take(1)`` too, but not the batch that ``fit`` builds a model from (JAX, torch).
 
         Returns:
             A ``tf.data.Dataset`` of ``(images, masks)``: (batch, height, width, 3) float32 in 0–255 and
@@ -115,9 +113,8 @@ class Dataset:
             pairs = _map(pairs, lambda pair, draw, epoch: (augment(pair, draw), draw, epoch))
         batches = pairs.batch(min(batch_size, count), drop_remainder=split == "train")
         if mix is not None:
-            batches = _map(
-                batches.enumerate(), lambda number, batch: (mix(batch[0], draw_batch_seed(seed, batch[2][0], number)),)
-            )
+            numbered = batches.enumerate()
+            batches = _map(numbered, lambda i, batch: (mix(batch[0], draw_batch_seed(seed, batch[2][0], i)),))
         return _map(batches, _to_fit).prefetch(tf.data.AUTOTUNE)
 
     def is_cached(self, split, size=None):
@@ -141,12 +138,8 @@ class Dataset:
 def from_pairs(name, labels, pairs, split_of, read_mask, notes=(), unpaired=(), sizes=None):
     """Prints the notes, and gives the :class:`Dataset` of pairs in files, of which at most image headers are read.
 
-    Args:
-        name, labels: the name for messages, and the :class:`~seglib.labels.LabelMap`.
-        pairs: list of ``(image, mask)``: the image's path, and what ``read_mask`` reads (height, width) uint8 ids from.
-        split_of: mapping from a split to the indices of its pairs.
-        notes, unpaired: what was inferred about the source, and the files that were left out.
-        sizes: the ``(height, width)`` of every pair; None: the headers of up to ``MAX_HEADERS`` images tell them.
+    ``pairs`` are a list of what ``Dataset.files`` holds, ``split_of`` maps a split to the indices of its pairs. Without
+    ``sizes`` the headers of up to ``MAX_HEADERS`` images tell them.
     """
     notes = [*notes, *describe_losses([image for image, _ in pairs])]
     for note in notes:
@@ -182,13 +175,9 @@ def check_size(mask, mask_size, image, image_size):
 
 
 def resize_pair(pair, size):
-    """Resizes a pair to ``size = (height, width)``: the image bilinearly with antialiasing, the mask by nearest.
+    """Resizes ``{"image": (h, w, 3) uint8, "mask": (h, w) uint8}`` to ``size = (height, width)``.
 
-    Args:
-        pair: ``{"image": (h, w, 3) uint8, "mask": (h, w) uint8}``.
-
-    Returns:
-        The pair. Every id of the result stood in the mask.
+    The image bilinearly with antialiasing; the mask by nearest neighbour, so that every id of the result stood in it.
     """
     size, inputs = to_size(size), [pair["image"], pair["mask"]]
     if tuple(pair["image"].shape[:2]) == size:
@@ -197,7 +186,6 @@ def resize_pair(pair, size):
 
 
 def _tf_pairs(files, sizes, read_mask):
-    """The files as a ``tf.data.Dataset``, and the function that reads a pair of them."""
     own_size = sizes[0] if sizes and len(set(sizes)) == 1 else (None, None)  # static where it can be
 
     def to_pair(paths, size=None):
@@ -222,10 +210,8 @@ def _map(dataset, function):
     except Exception as error:
         if "symbolic" not in str(error).lower():
             raise
-        raise TypeError(
-            "augment and mix are called inside tf.data, with TensorFlow's symbolic tensors: use a layer of "
-            "seglib.augment, or tf functions (keras.ops only under the TensorFlow backend)"
-        ) from error
+        way = "use a layer of seglib.augment, or tf functions (keras.ops only under the TensorFlow backend)"
+        raise TypeError(f"augment and mix get TensorFlow's symbolic tensors, inside tf.data: {way}") from error
 
 
 def _to_fit(pair, *_):

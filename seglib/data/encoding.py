@@ -37,10 +37,8 @@ class Encoding:
         """Reads a mask file: (height, width) uint8 class ids; a ValueError lists values that stand for no class."""
         values = read_values(path)
         if values.pixels.ndim == 3 and not self.in_colour:
-            raise DataError(
-                f"{path}: a painted mask (colours); wanted ids or grey values. Say ids={{(red, green, blue): class id, "
-                "…}, or give labels= with the colours it is painted in"
-            )
+            way = "Say ids={(red, green, blue): class id, …}, or give labels= with the colours it is painted in"
+            raise DataError(f"{path}: a painted mask (colours); wanted ids or grey values. {way}")
         if self.table is None:
             if values.lossy:
                 raise DataError(f"{path}: stored with loss, as JPEG is, which invents ids; wanted PNG. Or {CUT}")

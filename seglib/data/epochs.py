@@ -13,18 +13,11 @@ ORDER, PAIRS, BATCHES, REPEATS = range(4)
 
 
 def draw_epochs(items, count, held, seed, epoch, repeats=None):
-    """The items in another order in each iteration.
+    """Another order in each iteration: ``(item, (2,) int32 seed of its draws, int64 number of the epoch)``.
 
-    Args:
-        items, count: a ``tf.data.Dataset`` in a fixed order, and how many items it has.
-        held: from how many of them the next one is drawn.
-        seed: another one gives other orders and draws.
-        epoch: the number of the first iteration; each further one is the next, but for one that only builds a model.
-        repeats: (count,) how often each item is wanted, on any scale; None: each once. By systematic sampling an item
-            wanted 2.3 times comes twice or three times.
-
-    Returns:
-        A ``tf.data.Dataset`` of ``(item, (2,) int32 seed of its draws, int64 number of the epoch)``.
+    ``items`` are a ``tf.data.Dataset`` of ``count`` in a fixed order; the next one is drawn from as many as are
+    ``held``. ``epoch`` is the number of the first iteration, and ``repeats`` as for ``Dataset.batches``: by systematic
+    sampling an item wanted 2.3 times comes twice or three times.
     """
     wanted = None if repeats is None else _count_before(repeats, count)
 
@@ -63,10 +56,8 @@ def _count_before(repeats, count):
     """How often the items before each are wanted, and all: (count + 1,) float64, rising from 0 to ``count``."""
     repeats = np.asarray(repeats, np.float64)
     if repeats.shape != (count,) or not (np.isfinite(repeats).all() and repeats.min() >= 0 and repeats.any()):
-        raise ValueError(
-            f"repeats must be {count} finite numbers of at least 0, one a training pair, and not all 0; got "
-            f"{repeats.shape} from {repeats.min(initial=np.inf):g} to {repeats.max(initial=-np.inf):g}"
-        )
+        found = f"{repeats.shape} from {repeats.min(initial=np.inf):g} to {repeats.max(initial=-np.inf):g}"
+        raise ValueError(f"repeats must be {count} finite numbers of at least 0, not all 0, one a pair; got {found}")
     before = np.cumsum([0, *repeats])
     return before / before[-1] * count
 
