@@ -10,6 +10,7 @@ import numpy as np
 _ending = threading.Event()
 _running = set()
 _last_call = [0.0]
+_register_once = functools.cache(atexit.register)
 
 
 def call_python(function, inputs, specs):
@@ -23,7 +24,7 @@ def call_python(function, inputs, specs):
     """
     import tensorflow as tf
 
-    _wait_at_exit()
+    _register_once(_come_to_rest)  # after the libraries that are called: what is registered last runs first
 
     def call(*arrays):
         if _ending.is_set():
@@ -40,12 +41,6 @@ def call_python(function, inputs, specs):
 
     results = tf.numpy_function(call, inputs, [spec.dtype for spec in specs])
     return [tf.ensure_shape(result, spec.shape) for result, spec in zip(results, specs, strict=True)]
-
-
-@functools.cache
-def _wait_at_exit():
-    """Registers the wait once, after the libraries that are called: what is registered last runs first."""
-    atexit.register(_come_to_rest)
 
 
 def _come_to_rest():

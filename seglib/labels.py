@@ -208,27 +208,23 @@ def voc_colours(count=21):
     return tuple(tuple(channel(i, c) for c in range(3)) for i in range(count))
 
 
-def _named(names):
+def _named(names, **look):
     """The label map of names with commas between them."""
-    return LabelMap([name.strip() for name in names.split(",")])
+    return LabelMap([name.strip() for name in names.split(",")], **look)
 
 
-VOC = LabelMap(
-    (
-        "background aeroplane bicycle bird boat bottle bus car cat chair cow dining-table dog horse motorbike person "
-        "potted-plant sheep sofa train tv-monitor"
-    ).split(),
-    voc_colours(),
+VOC = _named(
+    "background, aeroplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow, dining-table, dog, horse, "
+    "motorbike, person, potted-plant, sheep, sofa, train, tv-monitor",
+    colours=voc_colours(),
     void_colour=(224, 224, 192),
 )
 """PASCAL VOC 2012: 21 classes; the cream-coloured border of its masks is void, id 255 in the palette files."""
 
-CITYSCAPES = LabelMap(
-    (
-        "road sidewalk building wall fence pole traffic-light traffic-sign vegetation terrain sky person rider car "
-        "truck bus train motorcycle bicycle"
-    ).split(),
-    _from_hex(
+CITYSCAPES = _named(
+    "road, sidewalk, building, wall, fence, pole, traffic-light, traffic-sign, vegetation, terrain, sky, person, "
+    "rider, car, truck, bus, train, motorcycle, bicycle",
+    colours=_from_hex(
         "804080 f423e8 464646 66669c be9999 999999 faaa1e dcdc00 6b8e23 98fb98 4682b4 dc143c ff0000 00008e "
         "000046 003c64 005064 0000e6 770b20"
     ),

@@ -11,7 +11,7 @@ from scipy.ndimage import find_objects, label
 
 from seglib.annotations import DataError
 from seglib.images import ImageError, read_values
-from seglib.labels import LabelMap, list_some, look_up, pack_colours
+from seglib.labels import VOID, LabelMap, list_some, look_up, pack_colours
 
 SAMPLE = 200  # masks that are read to infer an encoding, spread evenly over the set
 MAX_CLASSES = 64  # more values or colours than that, in most files, are not taken for classes
@@ -179,19 +179,19 @@ def _infer_grey(values, lossy, smooth, labels):
     found = sorted(values)
     if set(found) <= {0, 255} and (labels is None or labels.num_classes == 2):
         return {0: 0, 255: 1}, labels or LabelMap(BINARY), "black and white, 0 → class 0, 255 → class 1"
+    ignore_id = labels.ignore_id if labels else VOID
+    void = f", and {ignore_id} for void" if ignore_id in found else ""
+    rest = [value for value in found if value != ignore_id]
+    largest, few = max(rest, default=0), len(found) <= MAX_CLASSES
     if labels is not None:
-        void = f", and {labels.ignore_id} for void" if labels.ignore_id in found else ""
         hint = ". Is 255 the foreground? Then give two names" if found == [0, 255] else ""
-        rest = [value for value in found if value != labels.ignore_id]
-        if max(rest, default=0) >= labels.num_classes >= len(rest) > 1:
+        if largest >= labels.num_classes >= len(rest) > 1:
             hint = f". They have gaps: if {rest} are the classes in this order, say {number(rest)}"
         return None, labels, f"ids of the label map{void}{hint}"
     ends = {value for value, _ in values.most_common(2)} == {0, 255} and values[0] + values[255] > 0.75 * values.total()
     between = ends and len(found) > 3  # as in black and white that was resized smoothly
-    largest, few = max(value for value in found if value != 255), len(found) <= MAX_CLASSES
     if not (lossy or smooth) and (few or not between) and largest < min(255, 2 * len(found) + 6):
-        note = f"ids {found[0]}–{largest}" + (", and 255 for void" if 255 in found else "")
-        rest = [value for value in found if value != 255]
+        note = f"ids {found[0]}–{largest}{void}"
         if len(rest) <= largest:
             note += f". No mask holds the others: to have {len(rest)} classes, say {number(rest)}"
         return None, LabelMap(tuple(f"class {i}" for i in range(largest + 1))), note
