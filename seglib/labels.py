@@ -201,11 +201,9 @@ def voc_colours(count=21):
 
     Bit ``3j + c`` of the id is bit ``7 − j`` of channel c (VOC devkit).
     """
-
-    def channel(i, c):
-        return sum(((i >> (3 * j + c)) & 1) << (7 - j) for j in range(8))
-
-    return tuple(tuple(channel(i, c) for c in range(3)) for i in range(count))
+    j, c = np.indices((8, 3))
+    bits = (np.arange(count)[:, None, None] >> (3 * j + c)) & 1
+    return tuple(map(tuple, (bits << (7 - j)).sum(axis=1).tolist()))
 
 
 def _named(names, **look):

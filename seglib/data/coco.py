@@ -161,7 +161,7 @@ def _read_categories(contents):
 
 
 def _read_images(sources, contents, class_of, missing):
-    """Key, which names the JSON file, the image's id and its place → :class:`_Image`, of all files; and notes."""
+    """From a key that names the JSON file, the image's id and its place to :class:`_Image`; and notes."""
     keyed, used, gone, empty = {}, {}, [], 0
     look = sum(len(contents[path]["images"]) for _, path, _ in sources) <= MAX_HEADERS
     for split, path, folder in sources:
@@ -201,10 +201,7 @@ def _find_place(folder, place):
 
 
 def _add_annotations(path, annotations, images, class_of):
-    """Gives annotations to their images, and counts those that enclose nothing.
-
-    Refuses what pycocotools would crash on or draw wrongly in silence.
-    """
+    """Gives annotations to their images, counts the empty, refuses what pycocotools crashes on or draws wrongly."""
     problems, empty = [], 0
     shapes = [drop_empty(annotation.get("segmentation")) for annotation in annotations]
     for number, annotation in enumerate(annotations):

@@ -37,14 +37,14 @@ class SeveralMasks(DataError):
 
 
 def find_pairs(images, masks):
-    """Finds images and masks, given as to ``from_folder`` or as lists of :class:`File`, and pairs them by their names.
+    """Pairs the images and the masks, two lists of :class:`File`, by their names.
 
     Of three ways the one that pairs most files is taken, the first of equals: by the whole name, with the folders below
     the one given (``night/007``); word by word, but for words that all images and few or no masks have, or the reverse
     (``img3.jpg`` and ``label_3.png``); and likewise without the folders. Numbers must agree with their leading zeros.
     Gives ``(pairs, unpaired, notes)``: pairs of :class:`File`; the paths without a partner; what was done, in words.
     """
-    sides = (images, masks) if isinstance(masks, list) else find_files(images, masks)
+    sides = images, masks
     words = [_to_words(sides, folders=True), _to_words(sides, folders=False)]
     names = [[file.stem for file in files] for files in sides]
     agreed = max((_agree(sides, keys) for keys in (names, *words)), key=len)
@@ -107,7 +107,7 @@ def list_files(where, endings=EXTENSIONS):
 
 
 def find_files(images, masks):
-    """The image files and the mask files, none of them both."""
+    """The image files and the mask files, given as to ``from_folder``; none of them is both."""
     found = [list_files(images), list_files(masks)]
     paths = [{os.path.abspath(file.path) for file in files} for files in found]
     if paths[0] == paths[1]:

@@ -54,10 +54,8 @@ def _ids_of(feature, ids):
 
 
 def _coco_panoptic(example, features):
-    """The colour of a pixel is its segment's id, R + 256 G + 256² B; the list of segments tells the class of each.
-
-    By its name, as the label's number is TFDS's own. Colours without a segment, such as black, are void.
-    """
+    # The colour of a pixel is its segment's id, R + 256 G + 256² B; the list of segments tells the class of each, by
+    # its name, as the label's number is TFDS's own. Colours without a segment, such as black, are void.
     code = tf.tensordot(tf.cast(example["panoptic_image"], tf.int64), tf.constant([1, 256, 65536], tf.int64), 1)
     names, segments = features["panoptic_objects"]["label"].names, example["panoptic_objects"]
     ids = tf.constant([labels.COCO_PANOPTIC.id_of(name) for name in names], tf.uint8)
