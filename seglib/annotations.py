@@ -29,7 +29,7 @@ _UPLOAD = re.compile(r"^(.*[/\\])?([0-9a-f]{8}-)?")  # folders, and what Label S
 _RUNS = "encod|rle|segmentation|annotation"  # what the column of run lengths may be called
 BRUSH = r"task-(\d+)-annotation-\d+(?:-by-[^-]+)?-[^-]+-(.+)-\d+\.png$"
 STUDIO = "Export the project as JSON, too, and put that file beside the masks: it tells of which image each task is"
-_SAVE = "Image.fromarray(np.uint8(x.squeeze())).save(…), one-hot ones by x.argmax(-1)"
+_SAVE = "save as PNG, Image.fromarray(np.uint8(x.squeeze())).save(…), one-hot ones by x.argmax(-1)"
 
 
 class DataError(ValueError):
@@ -71,7 +71,7 @@ EXPORTS = (
     Export("Supervisely's JSON", r"\.json$", r'"objects"\s*:', "Export Pascal VOC's masks, or COCO for from_coco"),
     Export("CVAT's XML", r"\.xml$", "<annotations>", "Export 'Segmentation mask 1.1', or 'COCO 1.0' for from_coco"),
     Export("YOLO's text", r"\.txt$", r"^\d+( -?[\d.e-]+){4,}\s*$", "Export masks as PNG, or COCO for from_coco"),
-    Export("NumPy's arrays", r"\.np[yz]$", "", f"labelme2voc has the same as PNG in SegmentationClass; else {_SAVE}"),
+    Export("NumPy's arrays", r"\.np[yz]$", "", f"labelme2voc's own are in SegmentationClass, too; else {_SAVE}"),
 )
 
 
