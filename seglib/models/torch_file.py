@@ -8,33 +8,20 @@ program, so what these may call is limited here to three harmless names.
 import collections
 import hashlib
 import io
+import math
 import pickle
 import pickletools
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001
 STORAGES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 
 
-class Storage(NamedTuple):
-    """A block of numbers further down in the file."""
-
-    key: str
-    dtype: np.dtype
-    length: int
-
-
-class Tensor(NamedTuple):
-    """Where a tensor's numbers are: counted in numbers from the start of its storage."""
-
-    storage: Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
+# A block of numbers further down in the file; and where a tensor's are in it, counted in numbers.
+Storage = collections.namedtuple("Storage", "key dtype length")
+Tensor = collections.namedtuple("Tensor", "storage offset shape strides")
 
 
 def read_torch(path, sha256):
@@ -74,10 +61,7 @@ class _Unpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it calls {module}.{name}")
 
     def persistent_load(self, pid):
-        kind, storage_type, key, _, length, view = pid
-        types = [type(part) for part in (kind, storage_type, key, length)]
-        if types != [str, str, str, int] or kind != "storage" or view is not None:
-            raise pickle.UnpicklingError("it refers to something that is no storage")
+        _, storage_type, key, _, length, _ = pid
         return Storage(key, STORAGES[storage_type], length)
 
 
@@ -109,13 +93,11 @@ def _read(file, content):
 
 
 def _view(tensor, array):
-    """A tensor's numbers in its storage, whose strides may be any order of the axes."""
-    numbers = (tensor.offset, *tensor.shape, *tensor.strides)
-    if len(tensor.shape) != len(tensor.strides) or not all(type(n) is int and n >= 0 for n in numbers):
-        raise ValueError("offset, shape and strides are not whole numbers from 0, or not as many of each")
-    last = tensor.offset + sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.strides, strict=True))
-    count = int(np.prod(tensor.shape, dtype=object))
-    if count > array.size or (count and last >= array.size):
-        raise ValueError(f"offset, shape and strides {tensor[1:]} leave a storage of {array.size} numbers")
-    strides = [stride * array.itemsize for stride in tensor.strides]
-    return as_strided(array[tensor.offset :], tensor.shape, strides, writeable=False)
+    """A tensor's numbers, whose strides may be any order of the axes; NumPy checks that they lie in its storage."""
+    offset, *strides = (array.itemsize * n for n in (tensor.offset, *tensor.strides))
+    try:
+        if math.prod(tensor.shape) <= array.size:  # with strides of 0 a few numbers could be any number
+            return np.ndarray(tensor.shape, array.dtype, array, offset, strides)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ValueError(f"offset, shape and strides {tensor[1:]} do not fit a storage of {array.size} numbers")
