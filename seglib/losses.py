@@ -16,7 +16,8 @@ from keras import ops
 def cross_entropy(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None, ohem_fraction=1.0):
     """Mean negative log-probability of the true class over the pixels that are not void.
 
-    ``−Σ w[mask] log softmax(logits)[mask] / Σ w[mask]``; pixel weights multiply ``w[mask]``.
+    ``−Σ w[mask] log softmax(logits)[mask] / Σ w[mask]``; pixel weights multiply ``w[mask]``. It is a float32 scalar in
+    [0, ∞), and 0 where every pixel is void.
 
     Args:
         mask, logits: (batch, height, width) integer ids, ``ignore_id`` where void; (…, num_classes) floats.
@@ -24,9 +25,6 @@ def cross_entropy(mask, logits, ignore_id=255, class_weights=None, pixel_weights
         pixel_weights: (batch, height, width) weights from 0, such as U-Net's border map; None gives each pixel 1.
         ohem_fraction: in (0, 1]; online hard example mining (OHEM) averages only this fraction of the scored pixels,
             those with the largest losses (Shrivastava et al. 2016; Wu et al. 2016, section 2.2).
-
-    Returns:
-        A float32 scalar in [0, ∞); 0 where every pixel is void.
 
     Raises:
         ValueError: shapes that do not fit, or ``ohem_fraction`` out of range.
@@ -52,16 +50,14 @@ def cross_entropy(mask, logits, ignore_id=255, class_weights=None, pixel_weights
 def focal(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None, gamma=2.0):
     """Cross-entropy that weighs a pixel less, the more probable its true class already is (Lin et al. 2017, eq. 4).
 
-    ``−Σ w[mask] (1 − p)^γ log p / Σ w[mask]`` with the probability ``p`` of the true class.
+    ``−Σ w[mask] (1 − p)^γ log p / Σ w[mask]`` with the probability ``p`` of the true class: a float32 scalar in [0, ∞),
+    and 0 where every pixel is void.
 
     Args:
         mask, logits: (batch, height, width) integer ids, ``ignore_id`` where void; (…, num_classes) floats.
         class_weights: ``w``, (num_classes,) positive numbers; None gives each class the weight 1.
         pixel_weights: (batch, height, width) weights from 0; None gives each pixel the weight 1.
         gamma: γ, from 0, which is the cross-entropy.
-
-    Returns:
-        A float32 scalar in [0, ∞); 0 where every pixel is void.
     """
     truth, weight, logits, class_weights = _prepare(mask, logits, ignore_id, class_weights, pixel_weights)
     log_prob = ops.sum(truth * ops.log_softmax(logits, axis=-1), axis=-1)
@@ -74,15 +70,13 @@ def dice(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None):
     """One minus the soft Dice coefficient, averaged over classes.
 
     ``1 − mean_c (2 TP_c + 1) / (2 TP_c + FP_c + FN_c + 1)``, with sums of probabilities over the whole batch (Milletari
-    et al. 2016, section 3, who sum squares). The ones give a class that is neither present nor predicted a score of 1.
+    et al. 2016, section 3, who sum squares): a float32 scalar in [0, 1), and 0 where every pixel is void. The ones give
+    a class that is neither present nor predicted a score of 1.
 
     Args:
         mask, logits: (batch, height, width) integer ids, ``ignore_id`` where void; (…, num_classes) floats.
         class_weights: (num_classes,) positive weights of the mean over classes; None is the plain mean.
         pixel_weights: (batch, height, width) weights from 0 of each pixel in the sums; None gives each pixel 1.
-
-    Returns:
-        A float32 scalar in [0, 1); 0 where every pixel is void.
     """
     tp, predicted, true, class_weights = _count_softly(mask, logits, ignore_id, class_weights, pixel_weights)
     # 2 TP + FP + FN = predicted + true. TP occurs once: TensorFlow adds three or more gradients in any order.
@@ -93,16 +87,14 @@ def tversky(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None,
     """One minus the soft Tversky index, averaged over classes (Salehi et al. 2017, equation 4).
 
     ``1 − mean_c (TP_c + 1) / (TP_c + α FP_c + β FN_c + 1)``. With β > α a false negative costs more than a false
-    positive. ``α = β = 1`` is the soft IoU; ``α = β = ½`` is the Dice coefficient, except for its ones.
+    positive. ``α = β = 1`` is the soft IoU; ``α = β = ½`` is the Dice coefficient, except for its ones. The loss is a
+    float32 scalar in [0, 1), and 0 where every pixel is void.
 
     Args:
         mask, logits: (batch, height, width) integer ids, ``ignore_id`` where void; (…, num_classes) floats.
         class_weights: (num_classes,) positive weights of the mean over classes; None is the plain mean.
         pixel_weights: (batch, height, width) weights from 0 of each pixel in the sums; None gives each pixel 1.
         alpha, beta: weights of the false positives and of the false negatives, from 0.
-
-    Returns:
-        A float32 scalar in [0, 1); 0 where every pixel is void.
     """
     tp, predicted, true, class_weights = _count_softly(mask, logits, ignore_id, class_weights, pixel_weights)
     union = (1 - alpha - beta) * tp + alpha * predicted + beta * true  # FP = predicted − TP, FN = true − TP
@@ -113,15 +105,13 @@ def lovasz(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None):
     """Lovász-Softmax: one minus the IoU, extended to probabilities (Berman et al. 2018, equations 8, 9 and 11).
 
     The errors ``|truth − probs|`` of a class are sorted, largest first. Each is weighted by how much the IoU falls when
-    its pixel joins the wrong ones before it. The mean is over the classes that occur in the masks of the batch.
+    its pixel joins the wrong ones before it. The mean is over the classes that occur in the masks of the batch. It is a
+    float32 scalar in [0, 1], and 0 where every pixel is void.
 
     Args:
         mask, logits: (batch, height, width) integer ids, ``ignore_id`` where void; (…, num_classes) floats.
         class_weights: (num_classes,) positive weights of the mean over classes; None is the plain mean.
         pixel_weights: (batch, height, width) weights from 0: for how many pixels each counts in the IoU; None is 1.
-
-    Returns:
-        A float32 scalar in [0, 1]; 0 where every pixel is void.
     """
     truth, weight, logits, class_weights = _prepare(mask, logits, ignore_id, class_weights, pixel_weights)
     flat = (-1, logits.shape[-1])
@@ -144,7 +134,8 @@ def boundary(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None
     The soft boundary of a class is what a maximum over 3×3 pixels adds to its complement, ``maxpool(1 − p) − (1 − p)``.
     Precision P is the fraction of the predicted boundary within ``tolerance`` of the true one, recall R the reverse,
     and ``F1 = 2 P R / (P + R)``; a one in each numerator and denominator gives absent boundaries a perfect score. It
-    has no gradient where a predicted boundary is far from a true one: add it to a loss that has.
+    has no gradient where a predicted boundary is far from a true one: add it to a loss that has. It is a float32 scalar
+    in [0, 1), and 0 where every pixel is void.
 
     Args:
         mask, logits: (batch, height, width) integer ids, ``ignore_id`` where void; (…, num_classes) floats.
@@ -152,9 +143,6 @@ def boundary(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None
         class_weights: (num_classes,) positive weights of the mean over classes; None is the plain mean.
         pixel_weights: (batch, height, width) weights from 0 of the pixels of either boundary; None gives each pixel 1.
         tolerance: distance in pixels, along rows or columns, whichever is longer.
-
-    Returns:
-        A float32 scalar in [0, 1); 0 where every pixel is void.
     """
     truth, weight, logits, class_weights = _prepare(mask, logits, ignore_id, class_weights, pixel_weights)
     void = ops.cast(ops.equal(ops.cast(mask, "int32"), ignore_id), "float32")[..., None]

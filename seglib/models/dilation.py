@@ -37,7 +37,9 @@ def dilate(network, output_stride, momentum=None):
         if momentum is not None and isinstance(layer, layers.BatchNormalization):
             config["momentum"] = momentum
         if layer in padded and before[layer] * _stride(padded[layer]) > output_stride:
-            return _pad_more(layer, config, padded[layer], dilation)
+            # The convolution behind it loses its stride: padding by the kernel's extent, in the same proportion.
+            sides = zip(layer.padding, padded[layer].kernel_size, strict=True)
+            config["padding"] = [(dilation * first, dilation * (side - 1 - first)) for (first, _), side in sides]
         too_far = _stride(layer) > 1 and before[layer] * _stride(layer) > output_stride
         if isinstance(layer, CONVOLUTIONS):
             if too_far and layer.padding == "same" and max(layer.kernel_size) > 1:
@@ -103,10 +105,3 @@ def _strides_before(network):
 
 def _is_padded_before(layer):
     return _stride(layer) > 1 and layer.padding == "valid" and isinstance(parents(layer)[0], layers.ZeroPadding2D)
-
-
-def _pad_more(layer, config, convolution, dilation):
-    """The padding layer before a convolution that loses its stride: by the kernel's extent, in the same proportion."""
-    sides = zip(layer.padding, convolution.kernel_size, strict=True)
-    padding = tuple((dilation * first, dilation * (side - 1 - first)) for (first, _), side in sides)
-    return layers.ZeroPadding2D.from_config({**config, "padding": padding})

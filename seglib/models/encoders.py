@@ -26,21 +26,14 @@ class Encoder(NamedTuple):
 # Of MobileNetV2 the last but one: 320 channels are cheaper than 1280 (Sandler et al. 2018, section 6.3).
 MOBILENET_V2 = tuple(f"block_{n}_expand_relu" for n in (1, 3, 6, 13)) + ("block_16_project_BN",)
 RESNET50 = ("conv1_relu", *(f"conv{n}_out" for n in ("2_block3", "3_block4", "4_block6", "5_block3")))
+XCEPTION = (*(f"block{n}_sepconv2_bn" for n in (2, 3, 4, 13)), "block14_sepconv2_act")
+EFFICIENTNET_LITE0 = ("block_0_project_bn", "block_2_add", "block_4_add", "block_10_add", "block_15_project_bn")
 ENCODERS = {
-    "efficientnet_lite0": Encoder(
-        "efficientnet_lite0",
-        ("block_0_project_bn", "block_2_add", "block_4_add", "block_10_add", "block_15_project_bn"),
-        SCALE,
-        OFFSET,
-    ),
+    "efficientnet_lite0": Encoder("efficientnet_lite0", EFFICIENTNET_LITE0, SCALE, OFFSET),
     "mobilenet_v2": Encoder("MobileNetV2", MOBILENET_V2),
     "mobilenet_v2_050": Encoder("MobileNetV2", MOBILENET_V2, options={"alpha": 0.5}),
     "resnet50": Encoder("ResNet50", RESNET50, scale=1.0, offset=tuple(-mean for mean in IMAGENET_MEAN)),
-    "xception": Encoder(
-        "Xception",
-        (*(f"block{n}_sepconv2_bn" for n in (2, 3, 4, 13)), "block14_sepconv2_act"),
-        padding=(2, 3),  # its first two convolutions lose a row or two
-    ),
+    "xception": Encoder("Xception", XCEPTION, padding=(2, 3)),  # its first two convolutions lose a row or two
 }
 
 
