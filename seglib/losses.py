@@ -207,8 +207,7 @@ class CompoundLoss(keras.losses.Loss):
         return total / _count_replicas()
 
     def get_config(self):
-        config = {"terms": self.terms, "ignore_id": self.ignore_id, "class_weights": self.class_weights}
-        return {**config, "name": self.name}
+        return {name: getattr(self, name) for name in ("terms", "ignore_id", "class_weights", "name")}
 
 
 _SAID = []  # not empty once it was said that a model ends in softmax; a bare function says it only once

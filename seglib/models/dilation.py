@@ -30,7 +30,9 @@ def dilate(network, output_stride, momentum=None):
         raise ValueError(f"output_stride must be 8, 16 or 32, got {output_stride!r}")
     output_stride = int(output_stride)
     before = _strides_before(network)
-    padded = {parents(layer)[0]: layer for layer in network.layers if _is_padded_before(layer)}
+    # What pads what strides: a ZeroPadding2D, and the convolution behind it.
+    strided = [layer for layer in network.layers if _stride(layer) > 1 and layer.padding == "valid"]
+    padded = {parents(layer)[0]: layer for layer in strided if isinstance(parents(layer)[0], layers.ZeroPadding2D)}
 
     def change(layer):
         config, dilation = layer.get_config(), max(1, before[layer] // output_stride)
@@ -101,7 +103,3 @@ def _strides_before(network):
         before[layer] = 1 if isinstance(layer, layers.InputLayer) else max(behind[parent] for parent in parents(layer))
         behind[layer] = before[layer] * _stride(layer)
     return before
-
-
-def _is_padded_before(layer):
-    return _stride(layer) > 1 and layer.padding == "valid" and isinstance(parents(layer)[0], layers.ZeroPadding2D)
