@@ -56,6 +56,16 @@ class TestChoices:
         assert scene.early == lines.early == 1  # of large photographs alone
         assert cells.augment["rotation"] == 180 and cells.augment["elastic"] and "hue" not in cells.augment
 
+    def test_images_are_upright_only_beyond_chance(self, tmp_path):
+        """In ten masks one half is all thing: the upper in six of them, a difference of 0.2 that means nothing."""
+
+        def either(mask, i):
+            half = len(mask) // 2
+            mask[:half] = i < 6
+            mask[half:] = i >= 6
+
+        assert train.plan(write_pairs(tmp_path, 10, (32, 32), either, grey=True)).augment["rotation"] == 180
+
     def test_class_weights_where_a_class_is_rare(self, tmp_path):
         """Shares ⅔ and ⅓ leave the loss as it is; a pixel in 48 is weighted: 1/ln(1.02 + f) with a mean of 1."""
         assert train.plan(write_pairs(tmp_path / "even", 10, (96, 96), below)).class_weights is None
@@ -74,9 +84,11 @@ class TestChoices:
         assert plan.steps == 49 and plan.epochs == 7 and plan.network["filters"] == 4
         assert all(getattr(plan, name) == value for name, value in chosen.items() if name != "filters")
         assert plan.reasons["crop"] == "chosen" and "crop          16 16: chosen" in str(plan)
-        monkeypatch.setattr("seglib.train.plans._time_step", lambda plan, dataset: 0.5)
+        monkeypatch.setattr("seglib.train.plans._time", lambda plan, dataset: (0.5, 1.0))
         timed = train.plan(dataset, minutes=10)
-        assert 900 < timed.steps <= 1020 and "0.50 s" in timed.reasons["steps"]  # a fifth of 600 s is for validation
+        # 85 % of 600 s; two images take 2 s, so that twenty validations are less than a tenth: 470 s remain.
+        assert timed.epochs == 20 and timed.steps == 940 and "0.50 s" in timed.reasons["steps"]
+        assert train.plan(dataset, minutes=1).epochs == 2  # 51 s; a tenth would be two validations and a half
         with pytest.raises(TypeError, match="colour"):
             train.plan(dataset, colour=1)
 

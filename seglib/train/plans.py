@@ -22,6 +22,7 @@ PIXELS = 2e8  # of crops in all, unless the time or the steps are said
 WIDTH, SHORTER = 5, 256  # pixels that the thinner classes, and an image's shorter side, keep at the plan's scale
 CROP, VIEW = 224**2, 2**20  # pixels of a crop, as of ImageNet's images, and of an image in validation at most
 EARLY = 0.57  # of the steps; then about as much time is spent on small crops as on large ones
+TRAINED = 0.85  # of the minutes; the rest goes into tracing and saving
 BYTES = 6000  # of memory in a training step, for each pixel of a crop
 NETWORKS = {"unet": {"depth": 5, "filters": 16}, "fcn": {"backbone": "small"}, "deeplab_v3_plus": {}}
 PRETRAINED = {"filters": 32, "encoder": "efficientnet_lite0", "weights": "imagenet"}
@@ -83,7 +84,7 @@ class Plan(NamedTuple):
 class _Facts(NamedTuple):
     size: tuple  # median (height, width)
     in_colour: bool
-    upright: float  # by how much the shares of the classes differ between the upper half and the lower, 0–1
+    upright: float  # by how much more than chance the classes' shares differ between upper and lower halves, 0–1
     thin: float  # width in pixels of the regions of a class that a third of the classes fall below
     pixels: np.ndarray  # (num_classes,) counts
 
@@ -189,22 +190,24 @@ def fit(plan, dataset, run_dir, recipe=None, note=None):
 def _look_at(dataset):
     dataset.split("val")  # refuses what cannot be validated
     count, classes = min(dataset.counts.get("train", 0), 20 * SAMPLE), dataset.labels.num_classes
-    sizes, colours, halves, edges = [], [], np.zeros((2, classes)), np.zeros(classes)
+    sizes, colours, halves, edges = [], [], [], np.zeros(classes)
     for pair in dataset.train.take(count).shard(-(-count // SAMPLE), 0).as_numpy_iterator():
         image, mask = pair["image"].astype(np.int16), pair["mask"]
         sizes.append(mask.shape)
         colours.append(np.mean(image.max(-1) - image.min(-1)))
-        for half, rows in zip(halves, np.array_split(mask, 2), strict=True):
-            half += np.bincount(rows.ravel(), minlength=256)[:classes]
+        halves.append([np.bincount(rows.ravel(), minlength=256)[:classes] for rows in np.array_split(mask, 2)])
         for a, b in ((mask[1:], mask[:-1]), (mask[:, 1:], mask[:, :-1])):
             edges += np.bincount(np.concatenate([a[a != b], b[a != b]]), minlength=256)[:classes]
-    pixels, shares = halves.sum(axis=0), halves / np.maximum(halves.sum(axis=1, keepdims=True), 1)
+    shares = np.array(halves) / np.maximum(np.sum(halves, axis=-1, keepdims=True), 1)
+    differences, pixels = shares[:, 0] - shares[:, 1], np.sum(halves, axis=(0, 1))
+    chance = 2 * differences.std(axis=0) / math.sqrt(max(len(differences) - 1, 1))  # two standard errors
+    upright = np.maximum(abs(differences.mean(axis=0)) - chance, 0).sum() / 2
     there = pixels > 0
     # A strip's area is its width times half its boundary, which over all directions has 4 / π edges of pixels each.
     widths = 2 * pixels[there] / np.maximum(edges[there], 1) * (4 / np.pi)
     size = tuple(int(side) for side in np.median(sizes, axis=0))
-    thin, upright = np.quantile(widths, 1 / 3, method="lower"), abs(shares[0] - shares[1]).sum() / 2
-    return _Facts(size, statistics.median(colours) > 8, float(upright), float(thin), pixels)
+    thin = float(np.quantile(widths, 1 / 3, method="lower"))
+    return _Facts(size, statistics.median(colours) > 8, float(upright), thin, pixels)
 
 
 def _choose_network(facts, scale, model):
@@ -254,28 +257,34 @@ def _choose_augment(facts, count):
 
 def _choose_steps(plan, dataset, minutes, chosen, why):
     share = 1 - EARLY * (1 - plan.early**2)  # of the work, were all crops large
-    pixels = share * plan.batch_size * math.prod(plan.crop)
-    steps, why["steps"] = np.clip(PIXELS / pixels, 1000, 3000), "the default; --minutes allow more or fewer"
+    pixels, images = share * plan.batch_size * math.prod(plan.crop), min(dataset.counts["val"], SAMPLE)
+    # Validation costs about half of training for a pixel.
+    total, validated = np.clip(PIXELS / pixels, 1000, 3000), images * math.prod(plan.view) / pixels / 2
+    why["steps"], why["epochs"] = "the default; --minutes allow more or fewer", "validation takes a tenth of the time"
     if minutes:
-        seconds = share * _time_step(plan, dataset)
-        steps, why["steps"] = 0.8 * 60 * minutes / seconds, f"{minutes:g} minutes at {seconds:.2f} s, and validation"
-    steps = chosen.get("steps", max(1, round(steps)))
-    # Validation costs about half of training for a pixel: with so many epochs it takes a tenth of the time.
-    validated = min(dataset.counts["val"], SAMPLE) * math.prod(plan.view)
-    epochs = int(np.clip(0.2 * steps * pixels / validated, 5, 20))
-    why["epochs"] = "validation takes a tenth of the time"
+        step, image = _time(plan, dataset)
+        total, validated = TRAINED * 60 * minutes / (share * step), images * image / (share * step)
+        why["steps"] = f"{minutes:g} minutes at {step:.2f} s, and {images * image:.0f} s for each validation"
+    epochs = int(np.clip(0.1 * total / validated, 2, 20))
+    steps = chosen.get("steps", max(1, round(total - epochs * validated if minutes else total)))
     epochs = min(chosen.get("epochs", epochs), steps)
     return steps // epochs * epochs, epochs
 
 
-def _time_step(plan, dataset):
-    """The seconds of a training step, its batch included: the median of eight, after two that are slower."""
-    model, batches, seconds = build(plan, dataset.labels), iter(_draw_stage(plan, dataset)), []
-    for _ in range(10):
-        began = time.perf_counter()
-        model.train_on_batch(*(np.asarray(part) for part in next(batches)))
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds[2:])
+def _time(plan, dataset):
+    """The seconds of a training step, its batch included, and of an image in validation: medians of eight."""
+    model = build(plan, dataset.labels)
+
+    def measure(call, batches):
+        batches, seconds = iter(batches.repeat()), []
+        for _ in range(10):
+            began = time.perf_counter()
+            call(*(np.asarray(part) for part in next(batches)))
+            seconds.append(time.perf_counter() - began)
+        return statistics.median(seconds[2:])  # the first two are slower
+
+    validation = dataset.batches("val", plan.view, 1)
+    return measure(model.train_on_batch, _draw_stage(plan, dataset)), measure(model.test_on_batch, validation)
 
 
 def _draw_batches(plan, dataset, start=0):
