@@ -22,12 +22,13 @@ from pathlib import Path
 
 import nbformat
 from nbconvert import SlidesExporter
-from nbformat.v4 import new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE.parent / "build" / "slides"
 HEADING = re.compile(r"^#+ +(.+)$", re.M)
 QUESTION = re.compile(r"\*\*(?:The question|Predict first)\.\*\*.*?(?=\n\n|\Z)", re.S)
+REVEAL = "LICENSE", "dist/reveal.css", "dist/reveal.js", "dist/theme/white.css", "plugin/notes/notes.js"
 LINK = re.compile(r"!?\[([^]]*)\]\([^)]*\)")
 
 
@@ -43,6 +44,15 @@ def find_kind(cell):
 def make_text(source, kind):
     """A text cell of the slides. Links lose their targets, which are pages of the course and not of the slides."""
     return new_markdown_cell(LINK.sub(r"\1", source).strip(), metadata={"slideshow": {"slide_type": kind}})
+
+
+def make_figure(cell, kind):
+    """The figures of a code cell, each with its alt text; what the cell printed if it has none."""
+    shown = [output for output in cell.outputs if "image/png" in output.get("data", {})] or cell.outputs
+    for output in shown:
+        if "alt" in cell.metadata:
+            output.metadata["image/png"] = {"alt": cell.metadata.alt}
+    return new_code_cell(outputs=shown, metadata={"slideshow": {"slide_type": kind}})
 
 
 def split_text(source):
@@ -76,13 +86,9 @@ def select_cells(notebook):
         if cell.cell_type == "code":
             if not cell.outputs:
                 raise SlidesError(f"cell {at} is marked for slides and has no outputs: make course, or --save, first")
-            for output in cell.outputs:
-                if "image/png" in output.get("data", {}) and "alt" in cell.metadata:
-                    output.metadata.setdefault("image/png", {})["alt"] = cell.metadata["alt"]
             if kind == "slide":
                 cells.append(make_text(f"## {before}", "slide"))
-            cells.append(nbformat.from_dict(cell))
-            cells[-1].metadata["slideshow"] = {"slide_type": "-" if kind == "slide" else kind}
+            cells.append(make_figure(cell, "-" if kind == "slide" else kind))
             continue
         if kind == "notes":
             cells.append(make_text(source[: next((h.start() for h in HEADING.finditer(source)), None)], "notes"))
@@ -106,7 +112,9 @@ def write_slides(path, out):
     exporter = SlidesExporter(
         template_file=str(HERE / "slides.html.j2"),
         reveal_url_prefix="reveal.js",
+        reveal_theme="white",
         exclude_input=True,
+        exclude_input_prompt=True,
         exclude_output_prompt=True,
     )
     title = HEADING.search(notebook.cells[0].source)
@@ -124,10 +132,11 @@ def copy_reveal(out):
     if package is None:
         raise SlidesError(f"reveal.js is not here; type: {sys.executable} -m pip install sphinx-revealjs")
     source, target = Path(package.origin).parent / "_static" / "revealjs", out / "reveal.js"
-    unused = shutil.ignore_patterns("*.map", "*.esm.js")
-    for name in ("dist", "plugin/notes"):
-        shutil.copytree(source / name, target / name, ignore=unused, dirs_exist_ok=True)
-    shutil.copy(source / "LICENSE", target)
+    for name in REVEAL:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source / name, target / name)
+    fonts = "dist/theme/fonts/source-sans-pro"  # those of the theme
+    shutil.copytree(source / fonts, target / fonts, dirs_exist_ok=True)
 
 
 def main(folder=HERE, out=OUT):
