@@ -98,7 +98,7 @@ def select_cells(notebook):
             raise SlidesError(f"cell {at} is marked for slides and has a formula, which is not drawn without a network")
         if cells and answer.strip():
             cells.append(make_text(answer, "notes"))
-        cells.append(make_text(f"{title or f'## {before}'}\n\n{shown}", "slide"))
+        cells.append(make_text(f"{title or f'## {before}'}\n\n{shown.strip()}", "slide"))
         if said.strip():
             cells.append(make_text(said, "notes"))
     return cells
