@@ -99,7 +99,7 @@ def test_the_lessons_slides_hold_their_figures_with_alt_texts(built):
     assert {path.stem for path in built.glob("*.html")} == set(LEAST)
     for name, least in LEAST.items():
         page = (built / f"{name}.html").read_text(encoding="utf-8")
-        assert len(re.findall(r"<section\b", page)) - page.count("<section ><section ") >= least
+        assert len(re.findall(r"<section\b", page)) // 2 >= least  # each slide is a stack of one
         (path,) = slides.HERE.glob(f"{name}_*.ipynb")
         marked = [cell for cell in nbformat.read(path, 4).cells if slides.find_kind(cell) in ("slide", "fragment", "-")]
         wanted = [cell.metadata.alt for cell in marked if "alt" in cell.metadata]
