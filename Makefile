@@ -13,7 +13,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 # TensorFlow uses all processors, so one thing runs at a time, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help setup course test check test-all test-oldest test-colab lint assignments demo colab bench clean
+.PHONY: help setup course test check test-all test-oldest test-colab lint assignments slides demo colab bench clean
 
 help: ## lists these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -49,6 +49,9 @@ lint: ## ruff: style and formatting, notebooks included
 
 assignments: ## lays the exercises out for nbgrader in build/assignments
 	@$(RUN) assignments
+
+slides: ## writes slides of the marked figures of lessons 04 and 07, as committed, to build/slides
+	@$(RUN) slides
 
 demo: ## serves a page on which a model names the pixels of your photo (MODELS=folder: your own .keras files)
 	@$(MAKE) --no-print-directory VENV=.venv-demo PINS=constraints-demo.txt NEEDS=requirements-demo.txt setup

@@ -6,6 +6,7 @@
     python make.py check            # lint and the fast unit tests
     python make.py lint             # style and formatting
     python make.py assignments      # lays the exercises out for nbgrader in build/assignments
+    python make.py slides           # writes slides of the lessons' marked figures to build/slides
     python make.py pytest …         # some tests, as the others run them: pytest tests/test_crf.py
 
 `course` heeds the environment variables KERAS_BACKEND (tensorflow, jax or torch) and SEGLIB_DATASET, which make's
@@ -75,7 +76,8 @@ def pytest(python, *arguments):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("setup", "course", "test", "check", "lint", "assignments", "pytest"))
+    commands = "setup", "course", "test", "check", "lint", "assignments", "slides", "pytest"
+    parser.add_argument("command", choices=commands)
     parser.add_argument("more", nargs=argparse.REMAINDER, help="for course.py or pytest")
     parser.add_argument("--venv", default=".venv", help="the folder of the environment")
     parser.add_argument("--pins", default="constraints.txt", help="the file of exact versions")
@@ -87,6 +89,8 @@ def main(argv=None):
         run(python, "notebooks/course.py", *options.more)
     elif options.command == "assignments":
         run(python, "notebooks/editions.py", "assignments")
+    elif options.command == "slides":
+        run(python, "notebooks/slides.py")
     elif options.command == "pytest":
         pytest(python, *options.more)
     elif options.command != "setup":

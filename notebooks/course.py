@@ -37,7 +37,7 @@ HERE = Path(__file__).resolve().parent
 OUT = HERE.parent / "build" / "course"
 CLAIM = re.compile(r"^claim: (?P<claim>.+?) · wanted (?P<wanted>.+?) · measured (?P<measured>.+?)\s*$", re.M)
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-KEPT_METADATA = ("tags", "jupyter", "cellView", "nbgrader", "alt")
+KEPT_METADATA = ("tags", "jupyter", "cellView", "nbgrader", "alt", "slideshow")
 LESSONS = "[0-9A][0-9]_*.ipynb"  # the lessons 01, 02, … and then the appendices A1, A2, …
 
 

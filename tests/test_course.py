@@ -214,9 +214,8 @@ def test_save_writes_a_clean_run(course, folder, tmp_path):
     )
     messy = nbformat.read(path, as_version=4)
     messy.cells[1].update(execution_count=17)
-    messy.cells[1].metadata.update(
-        {"tags": ["nbval-ignore-output"], "alt": "a word", "execution": {"iopub.status.busy": "2024"}, "scrolled": True}
-    )
+    kept = {"tags": ["nbval-ignore-output"], "alt": "a word", "slideshow": {"slide_type": "slide"}}
+    messy.cells[1].metadata.update({**kept, "execution": {"iopub.status.busy": "2024"}, "scrolled": True})
     messy.metadata.update(
         {"widgets": {"state": {}}, "kernelspec": {"name": "my-venv", "display_name": "mine"}, "accelerator": "GPU"}
     )
@@ -228,7 +227,7 @@ def test_save_writes_a_clean_run(course, folder, tmp_path):
     assert [cell.execution_count for cell in code] == [1, 2, 3]
     assert code[0].outputs[0].text == "hello\n"
     assert code[1].outputs[0].data["text/plain"] == "'cpu'"  # what is committed was run with the small settings
-    assert code[0].metadata == {"tags": ["nbval-ignore-output"], "alt": "a word"}
+    assert code[0].metadata == kept
     assert saved.metadata == {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
