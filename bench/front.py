@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 from seglib import checkpoints, predict, viz
 from seglib.datasets.streets import LABELS, SIZES, draw_scene
 
-SCENE = 30_005  # from 30,000 on, streets are in no split
+SCENE = 30_006  # from 30,000 on, streets are in no split
 OUT = Path(__file__).resolve().parents[1] / "notebooks" / "figures" / "front.png"
 
 
