@@ -1,10 +1,10 @@
 """Sphinx's settings for the pages of the course. ``course.write_pages`` copies this file beside the pages' sources."""
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
-import jupyter_server_mathjax
-import nbformat
+from nbformat import v4 as nbformat
 
 HERE = Path(__file__).resolve().parent
 ADDRESS = (HERE / "notebooks" / "colab.txt").read_text().strip()
@@ -12,19 +12,20 @@ GITHUB = "" if ADDRESS.startswith("OWNER/") else f"https://github.com/{ADDRESS}"
 
 project = html_title = "Semantic segmentation"
 html_theme = "sphinx_book_theme"
-html_theme_options = {"show_navbar_depth": 1, "home_page_in_toc": True}
+html_theme_options = {"show_navbar_depth": 1, "home_page_in_toc": True, "navbar_persistent": []}
 if GITHUB:
     html_theme_options |= {"repository_url": GITHUB, "repository_branch": "main", "use_repository_button": True}
     html_theme_options["launch_buttons"] = {"colab_url": "https://colab.research.google.com"}
 html_sourcelink_suffix = ""  # a notebook is downloaded by its own name
-html_static_path = [str(Path(jupyter_server_mathjax.__file__).parent / "static")]
+html_static_path = [str(Path(find_spec("jupyter_server_mathjax").origin).with_name("static"))]
 exclude_patterns = ["notebooks/solutions", "localization"]  # of MathJax: its menu in other languages
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
 myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "dollarmath"]
 myst_heading_anchors = 4
 nb_execution_mode = "off"
+autodoc_mock_imports = ["keras", "tensorflow", "tensorflow_datasets"]  # seconds, and none of their docstrings
 nb_code_prompt_show = "Show a solution"
-suppress_warnings = ["toc.empty_glob"]
+suppress_warnings = ["toc"]
 mathjax_path = "MathJax.js?config=TeX-AMS-MML_HTMLorMML-full,Safe"
 mathjax2_config = {"tex2jax": {"processClass": "tex2jax_process|mathjax_process|math|output_area"}}
 
@@ -56,7 +57,7 @@ def fit_cells(notebook, solved):
             cell.outputs = solution.outputs
         yield cell
         if is_answer:
-            solution.metadata = {"tags": ["hide-input"]}
+            solution.update(id=f"{cell.id}-solution", metadata={"tags": ["hide-input"]})
             yield solution
 
 
@@ -64,9 +65,9 @@ def fit_source(app, name, content):
     """Sphinx's event ``source-read``: what a page shows of its file. The file itself is what readers download."""
     path = Path(app.env.doc2path(name))
     if path.suffix == ".ipynb":
-        notebook = nbformat.reads(content[0], as_version=4)
+        notebook = nbformat.reads(content[0])
         solved = HERE / "notebooks" / "solutions" / path.name if path.parent.name == "exercises" else path
-        notebook.cells = list(fit_cells(notebook, nbformat.read(solved, as_version=4)))
+        notebook.cells = list(fit_cells(notebook, nbformat.reads(solved.read_text(encoding="utf-8"))))
         for cell in notebook.cells:
             if cell.cell_type == "markdown":
                 cell.source = fit_links(cell.source, path.parent)
@@ -78,3 +79,4 @@ def fit_source(app, name, content):
 
 def setup(app):
     app.connect("source-read", fit_source)
+    app.connect("autodoc-skip-member", lambda *of: (of[3].__doc__ or "").startswith("Alias for field number") or None)
