@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 import re
 import shutil
 import string
@@ -61,8 +62,9 @@ def write_pages(lessons, out, results=None, failure=None):
         index = string.Template((SITE / "index.md").read_text(encoding="utf-8"))
         filled = index.substitute(fill_index(lessons, source, results, failure))
         (source / "index.md").write_text(filled, encoding="utf-8")
-        command = ["sphinx", "-q", "-W", "--keep-going", "-j", "2", "-d", Path(folder, "trees"), source, pages]
-        done = subprocess.run([sys.executable, "-m", *command], cwd=root, capture_output=True, text=True)
+        command = ["sphinx", "-q", "-W", "--keep-going", "-d", Path(folder, "trees"), source, pages]
+        quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        done = subprocess.run([sys.executable, "-m", *command], cwd=root, env=quiet, capture_output=True, text=True)
         if (pages / "index.html").is_file():
             shutil.rmtree(out, ignore_errors=True)
             shutil.move(pages, out)
@@ -92,15 +94,15 @@ def fill_index(lessons, source, results, failure):
     notes = [FAILED.format(*(quote(str(failure).splitlines()[at]) for at in (0, -1)))] if failure else []
     if (source / "notebooks" / "colab.txt").read_text(encoding="utf-8").startswith("OWNER/"):
         notes.append(NO_ADDRESS)
-    gallery, claims, machine = [], [("lesson", "time", "claim", "wanted", "measured"), ["---"] * 5], ""
+    gallery, claims, machine = [], [("lesson", "claim", "wanted", "measured"), ["---"] * 4], ""
     for lesson in lessons:
         figure, link = f"notebooks/figures/{lesson.name[:2]}.png", f"[{quote(lesson.title)}](notebooks/{lesson.path.name})"
         picture = f"[![{quote(lesson.title)}]({figure})](notebooks/{lesson.path.name})<br>"
-        gallery.append(picture * (source / figure).is_file() + link)
-        lead = link, f"{lesson.seconds:.0f} s" if lesson.seconds else ""
+        gallery.append(("  - " if len(gallery) % 3 else "* - ") + picture * (source / figure).is_file() + link)
+        lead = link + (f" ({lesson.seconds:.0f} s)" if lesson.seconds else "")
         for claim in lesson.claims:
-            claims.append((*lead, *(quote(claim[key]) for key in claims[0][2:])))
-            lead = "", ""
+            claims.append((lead, *(quote(claim[key]) for key in claims[0][1:])))
+            lead = ""
     if results:
         versions = " · ".join(f"{name} {version}" for name, version in results["versions"].items())
         machine = (
@@ -113,16 +115,11 @@ def fill_index(lessons, source, results, failure):
         contents += CONTENT.format(caption, "\n".join(map(str, paths))) if paths else ""
     return {
         "notes": "\n\n".join(notes),
-        "gallery": tabulate([[""] * 3, ["---"] * 3, *(gallery[at : at + 3] for at in range(0, len(gallery), 3))]),
-        "claims": tabulate(claims),
+        "gallery": "\n".join(gallery + ["  -"] * (-len(gallery) % 3)),
+        "claims": "\n".join(f"| {' | '.join(row)} |" for row in claims),
         "machine": machine,
         "contents": contents,
     }
-
-
-def tabulate(rows):
-    """A table in Markdown."""
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def quote(text):

@@ -24,7 +24,6 @@ myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "dollarmath"
 myst_heading_anchors = 4
 nb_execution_mode = "off"
 nb_code_prompt_show = "Show a solution"
-autodoc_mock_imports = ["keras", "tensorflow", "tensorflow_datasets"]  # they take seconds and change no docstring
 napoleon_attr_annotations = False
 suppress_warnings = ["toc", "myst.xref_missing"]  # a link to what is no page becomes text; tests/test_site.py checks the others
 mathjax_path = "MathJax.js?config=TeX-AMS-MML_HTMLorMML-full,Safe"
@@ -46,9 +45,12 @@ def fit_cells(notebook, solved):
         hidden = {"setup": "remove-cell", "hero": "remove-input"}
         cell.metadata = {"tags": [hidden[tag] for tag in tags if tag in hidden], "mystnb": {"image": {"alt": alt}}}
         is_answer = solution.metadata.get("nbgrader", {}).get("solution")
-        yield cell if cell.cell_type == "markdown" or is_answer else cell | {"outputs": outputs}
+        if cell.cell_type == "code" and not is_answer:
+            cell.outputs = outputs
+        yield cell
         if is_answer:
-            yield solution | {"id": f"{cell.id}-solution", "metadata": {"tags": ["hide-input"]}}
+            solution.update(id=f"{cell.id}-solution", metadata={"tags": ["hide-input"]})
+            yield solution
 
 
 def fit_source(app, name, content):
