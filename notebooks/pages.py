@@ -16,7 +16,14 @@ from PIL import Image
 
 SITE = Path(__file__).resolve().with_name("site")
 SHOWN = ("notebooks/*.md", "notebooks/colab.txt", "notebooks/exercises/*", "notebooks/solutions/*.ipynb")
-SHOWN += ("notebooks/figures/*.png", "data/README.md", "bench/README.md", "bench/*.png", "CONTRIBUTING.md", "CHANGELOG.md")
+SHOWN += (
+    "notebooks/figures/*.png",
+    "data/README.md",
+    "bench/README.md",
+    "bench/*.png",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+)
 CONTENTS = {
     "Lessons": ("notebooks/[0-9]*.ipynb", "notebooks/A*.ipynb"),
     "Exercises": ("notebooks/exercises/*.md", "notebooks/exercises/*.ipynb"),
@@ -96,7 +103,10 @@ def fill_index(lessons, source, results, failure):
         notes.append(NO_ADDRESS)
     gallery, claims, machine = [], [("lesson", "claim", "wanted", "measured"), ["---"] * 4], ""
     for lesson in lessons:
-        figure, link = f"notebooks/figures/{lesson.name[:2]}.png", f"[{quote(lesson.title)}](notebooks/{lesson.path.name})"
+        figure, link = (
+            f"notebooks/figures/{lesson.name[:2]}.png",
+            f"[{quote(lesson.title)}](notebooks/{lesson.path.name})",
+        )
         picture = f"[![{quote(lesson.title)}]({figure})](notebooks/{lesson.path.name})<br>"
         gallery.append(("  - " if len(gallery) % 3 else "* - ") + picture * (source / figure).is_file() + link)
         lead = link + (f" ({lesson.seconds:.0f} s)" if lesson.seconds else "")

@@ -15,7 +15,10 @@ html_theme = "sphinx_book_theme"
 html_theme_options = {"show_navbar_depth": 1, "home_page_in_toc": True, "navbar_persistent": []}
 if STAMPED:
     html_theme_options |= {"repository_url": f"https://github.com/{ADDRESS}", "repository_branch": "main"}
-    html_theme_options |= {"use_repository_button": True, "launch_buttons": {"colab_url": "https://colab.research.google.com"}}
+    html_theme_options |= {
+        "use_repository_button": True,
+        "launch_buttons": {"colab_url": "https://colab.research.google.com"},
+    }
 html_sourcelink_suffix = ""  # a notebook is downloaded by its own name
 html_static_path = [str(Path(find_spec("jupyter_server_mathjax").origin).with_name("static"))]
 exclude_patterns = ["notebooks/solutions", "localization"]  # the latter: MathJax's menu in other languages
@@ -25,7 +28,10 @@ myst_heading_anchors = 4
 nb_execution_mode = "off"
 nb_code_prompt_show = "Show a solution"
 napoleon_attr_annotations = False
-suppress_warnings = ["toc", "myst.xref_missing"]  # a link to what is no page becomes text; tests/test_site.py checks the others
+suppress_warnings = [
+    "toc",
+    "myst.xref_missing",
+]  # a link to what is no page becomes text; tests/test_site.py checks the others
 mathjax_path = "MathJax.js?config=TeX-AMS-MML_HTMLorMML-full,Safe"
 mathjax2_config = {
     "tex2jax": {"processClass": "tex2jax_process|mathjax_process|math|output_area"},
