@@ -76,9 +76,8 @@ def pytest(python, *arguments):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "command", choices=("setup", "course", "site", "test", "check", "lint", "assignments", "pytest")
-    )
+    commands = "setup", "course", "site", "test", "check", "lint", "assignments", "pytest"
+    parser.add_argument("command", choices=commands)
     parser.add_argument("more", nargs=argparse.REMAINDER, help="for course.py or pytest")
     parser.add_argument("--venv", default=".venv", help="the folder of the environment")
     parser.add_argument("--pins", default="constraints.txt", help="the file of exact versions")

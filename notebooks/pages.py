@@ -15,15 +15,10 @@ import nbformat
 from PIL import Image
 
 SITE = Path(__file__).resolve().with_name("site")
-SHOWN = ("notebooks/*.md", "notebooks/colab.txt", "notebooks/exercises/*", "notebooks/solutions/*.ipynb")
-SHOWN += (
-    "notebooks/figures/*.png",
-    "data/README.md",
-    "bench/README.md",
-    "bench/*.png",
-    "CONTRIBUTING.md",
-    "CHANGELOG.md",
-)
+SHOWN = """
+notebooks/*.md notebooks/colab.txt notebooks/exercises/* notebooks/solutions/*.ipynb notebooks/figures/*.png
+data/README.md bench/README.md bench/*.png CONTRIBUTING.md CHANGELOG.md
+""".split()
 CONTENTS = {
     "Lessons": ("notebooks/[0-9]*.ipynb", "notebooks/A*.ipynb"),
     "Exercises": ("notebooks/exercises/*.md", "notebooks/exercises/*.ipynb"),
@@ -79,7 +74,7 @@ def write_pages(lessons, out, results=None, failure=None):
 
 
 def lay_out(lessons, root, source):
-    """Copies what there are pages of to ``source``, each file to its place in the repository, whose root is ``root``."""
+    """Copies what there are pages of to the folder ``source``, each file to its place in the repository ``root``."""
     shutil.copytree(SITE, source, ignore=shutil.ignore_patterns("__pycache__"))
     (source / "notebooks" / "figures").mkdir(parents=True)
     shutil.copy(SITE.with_name("colab.txt"), source / "notebooks")
@@ -103,11 +98,9 @@ def fill_index(lessons, source, results, failure):
         notes.append(NO_ADDRESS)
     gallery, claims, machine = [], [("lesson", "claim", "wanted", "measured"), ["---"] * 4], ""
     for lesson in lessons:
-        figure, link = (
-            f"notebooks/figures/{lesson.name[:2]}.png",
-            f"[{quote(lesson.title)}](notebooks/{lesson.path.name})",
-        )
-        picture = f"[![{quote(lesson.title)}]({figure})](notebooks/{lesson.path.name})<br>"
+        title, page = quote(lesson.title), f"notebooks/{lesson.path.name}"
+        figure = f"notebooks/figures/{lesson.name[:2]}.png"
+        link, picture = f"[{title}]({page})", f"[![{title}]({figure})]({page})<br>"
         gallery.append(("  - " if len(gallery) % 3 else "* - ") + picture * (source / figure).is_file() + link)
         lead = link + (f" ({lesson.seconds:.0f} s)" if lesson.seconds else "")
         for claim in lesson.claims:
