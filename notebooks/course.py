@@ -15,6 +15,7 @@ import base64
 import contextlib
 import importlib.metadata
 import importlib.util
+import io
 import json
 import os
 import platform
@@ -33,6 +34,8 @@ import nbformat
 import psutil
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
+from pages import write_pages
+from PIL import Image
 
 HERE = Path(__file__).resolve().parent
 BUILD = HERE.parent / "build"
@@ -206,14 +209,21 @@ def read_claims(lesson):
 
 def show_answer(lesson):
     """Lets the cell tagged ``hero`` show the figure of this run; returns that as a small PNG, None if there is none."""
-    from pages import shrink_figure
-
     png = None
     for output in (output for cell in lesson.cells if has_tag(cell, "hero") for output in cell.outputs):
         if lesson.figure and "image/png" in output.get("data", {}):
             png = shrink_figure(lesson.figure)
             output.data["image/png"] = base64.b64encode(png).decode()
     return png
+
+
+def shrink_figure(figure, width=1200):
+    """A figure, PNG in base64, as a PNG of 256 colours and at most ``width`` pixels."""
+    drawn, file = Image.open(io.BytesIO(base64.b64decode(figure))).convert("RGBA"), io.BytesIO()
+    small = Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn).convert("RGB")
+    small.thumbnail((width, width))
+    small.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+    return file.getvalue()
 
 
 def streams(lesson, name):
@@ -337,7 +347,9 @@ def read_and_show(lessons, env, out):
     try:
         run_all(run, env)
     except LessonError as error:
-        failure = error
+        failure, failed = error, [lesson for lesson in run if lesson.seconds][-1]
+        for cell in failed.cells[failed.at + 1 :]:
+            cell.outputs = []
     results = summarise(run)
     show_pages(lessons, out, results, failure)
     if failure:
@@ -363,8 +375,6 @@ def show_committed(lessons, out):
 
 
 def show_pages(lessons, out, results=None, failure=None):
-    from pages import write_pages
-
     for lesson in lessons:
         lesson.claims = lesson.claims or read_claims(lesson)
     if warnings := write_pages(lessons, out, results, failure):

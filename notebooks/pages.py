@@ -1,7 +1,5 @@
 """The pages of ``make course`` and ``make site``: lays out their sources, writes the first page, and calls Sphinx."""
 
-import base64
-import io
 import os
 import re
 import shutil
@@ -12,7 +10,6 @@ import tempfile
 from pathlib import Path
 
 import nbformat
-from PIL import Image
 
 SITE = Path(__file__).resolve().with_name("site")
 SHOWN = """
@@ -34,15 +31,6 @@ keeps the copy types `make colab REPO=owner/name`.
 FAILED = """:::{{error}}
 {} {} The lessons after it are shown as they were committed.
 :::"""
-
-
-def shrink_figure(figure, width=1200):
-    """A figure, PNG in base64, as a PNG of 256 colours and at most ``width`` pixels."""
-    drawn, file = Image.open(io.BytesIO(base64.b64decode(figure))).convert("RGBA"), io.BytesIO()
-    small = Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn).convert("RGB")
-    small.thumbnail((width, width))
-    small.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
-    return file.getvalue()
 
 
 def write_pages(lessons, out, results=None, failure=None):
@@ -76,15 +64,13 @@ def write_pages(lessons, out, results=None, failure=None):
 def lay_out(lessons, root, source):
     """Copies what there are pages of to the folder ``source``, each file to its place in the repository ``root``."""
     shutil.copytree(SITE, source, ignore=shutil.ignore_patterns("__pycache__"))
-    (source / "notebooks" / "figures").mkdir(parents=True)
+    (source / "notebooks").mkdir()
     shutil.copy(SITE.with_name("colab.txt"), source / "notebooks")
     for path in (path for pattern in SHOWN for path in root.glob(pattern)):
         (source / path.relative_to(root)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, source / path.relative_to(root))
     for lesson in lessons:
         nbformat.write(lesson.notebook, source / "notebooks" / lesson.path.name)
-        if lesson.figure:
-            (source / "notebooks" / "figures" / f"{lesson.name[:2]}.png").write_bytes(shrink_figure(lesson.figure))
     for path in (root / "seglib").glob("[!_]*"):
         if path.suffix == ".py" or (path / "__init__.py").is_file():
             name, more = f"seglib.{path.stem}", "   :imported-members:\n" if path.is_dir() else ""
@@ -114,8 +100,9 @@ def fill_index(lessons, source, results, failure):
         )
     contents = ""
     for caption, patterns in CONTENTS.items():
-        paths = [path.relative_to(source) for pattern in patterns for path in sorted(source.glob(pattern))]
-        contents += CONTENT.format(caption, "\n".join(map(str, paths))) if paths else ""
+        paths = (path for pattern in patterns for path in sorted(source.glob(pattern)))
+        names = "\n".join(path.relative_to(source).as_posix() for path in paths)
+        contents += CONTENT.format(caption, names) if names else ""
     return {
         "notes": "\n\n".join(notes),
         "gallery": "\n".join(gallery + ["  -"] * (-len(gallery) % 3)),

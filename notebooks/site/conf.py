@@ -10,6 +10,7 @@ HERE = Path(__file__).resolve().parent
 ADDRESS = (HERE / "notebooks" / "colab.txt").read_text(encoding="utf-8").strip()
 STAMPED = not ADDRESS.startswith("OWNER/")
 BADGE = re.compile(r"\[!(\[[^]]*\])\(http\S*\)\](\(\S*\))")
+LINK = re.compile(r"(?<!!)(\[[^][]+\])\((?!\w+:)([^)#\s]+)[^)\s]*\)")
 HIDDEN = {"setup": "remove-cell", "hero": "remove-input"}
 
 project = html_title = "Semantic segmentation"
@@ -27,13 +28,27 @@ myst_heading_anchors = 4
 nb_execution_mode = "off"
 nb_code_prompt_show = "Show a solution"
 napoleon_attr_annotations = False
-suppress_warnings = ["myst.xref_missing"]  # a link to a file without a page becomes text; a test checks the others
 mathjax_path = "MathJax.js?config=TeX-AMS-MML_HTMLorMML-full,Safe"
 mathjax2_config = {
     "tex2jax": {"processClass": "tex2jax_process|mathjax_process|math|output_area"},
     # The only font that the package carries. In the theme's own boxes formulas would stand above the line.
     "HTML-CSS": {"availableFonts": [], "webFont": "STIX-Web", "styles": {"span.math": {"display": "inline"}}},
 }
+
+
+def fit_links(text, folder):
+    """Markdown whose links hold in the pages: what has no page is linked on GitHub, or where that is unknown not at all.
+
+    Badges become words, since their pictures are on the network; anchors in HTML become MyST's.
+    """
+
+    def fit(link):
+        path = (folder / link[2]).resolve()
+        where = f"(https://github.com/{ADDRESS}/blob/main/{path.relative_to(HERE).as_posix()})"
+        return link[0] if path.is_file() else link[1] + where if STAMPED else link[1][1:-1]
+
+    text = BADGE.sub(r"\1\2" if STAMPED else "", text)
+    return LINK.sub(fit, re.sub(r'<a id="([\w-]+)"></a>', r"[]{#\1}", text))
 
 
 def fit_cells(notebook, solved):
@@ -44,9 +59,7 @@ def fit_cells(notebook, solved):
         alt = next(filter(None, [cell.metadata.get("alt"), *alts]), "figure")
         tags = [HIDDEN[tag] for tag in cell.metadata.get("tags", []) if tag in HIDDEN]
         cell.metadata = {"tags": tags, "mystnb": {"image": {"alt": alt}}}
-        if cell.cell_type == "markdown":  # a badge asks the network for its picture
-            cell.source = BADGE.sub(r"\1\2" if STAMPED else "", cell.source)
-        elif not is_answer:
+        if cell.cell_type == "code" and not is_answer:
             cell.outputs = solution.outputs
         yield cell
         if is_answer:
@@ -61,9 +74,12 @@ def fit_source(app, name, content):
         solved = HERE / "notebooks" / "solutions" / path.name if path.parent.name == "exercises" else path
         notebook = v4.reads(content[0])
         notebook.cells = list(fit_cells(notebook, v4.reads(solved.read_text(encoding="utf-8"))))
+        for cell in (cell for cell in notebook.cells if cell.cell_type == "markdown"):
+            cell.source = fit_links(cell.source, path.parent)
         notebook.metadata.language_info = {"name": "python", "pygments_lexer": "ipython3"}  # others know no "!git"
         content[0] = v4.writes(notebook)
-    content[0] = re.sub(r'<a id="([\w-]+)"></a>', r"[]{#\1}", content[0])
+    elif path.suffix == ".md":
+        content[0] = fit_links(content[0], path.parent)
 
 
 def setup(app):
