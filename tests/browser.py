@@ -80,14 +80,17 @@ class Browser:
         wait_for((self.downloads / name).exists)
         return self.downloads / name
 
-    def list_requests(self):
-        """The addresses that the page asked, of the schemes that leave the browser."""
+    def open(self, address):
+        self.call("POST", "/url", {"url": address})
+
+    def list_requests(self, schemes="(http|ws)s?:"):
+        """The addresses that the pages asked since the last call, of the schemes that leave the browser."""
         log = self.call("POST", "/se/log", {"type": "performance"})
         events = [json.loads(entry["message"])["message"] for entry in log]
         asked = [
             event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"
         ]
-        return [url for url in asked if re.match("(http|ws)s?:", url)]
+        return [url for url in asked if re.match(schemes, url)]
 
     def stop(self):
         with contextlib.suppress(OSError):

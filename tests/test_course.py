@@ -175,7 +175,7 @@ def test_appendices_come_after_the_lessons_as_committed_and_the_glossary_has_a_p
     committed.cells[2].outputs = [nbformat.v4.new_output("stream", name="stdout", text=printed)]
     nbformat.write(committed, path)
     write_lesson(folder, "02_two", "# Two\n[mask](glossary.md#mask)", "1")
-    (folder / "glossary.md").write_text("# Glossary\n\n- <a id='mask'></a>**Mask**: ids. [02](02_two.ipynb)\n")
+    (folder / "glossary.md").write_text('# Glossary\n\n- <a id="mask"></a>**Mask**: ids. [02](02_two.ipynb)\n')
     assert [lesson.name for lesson in course.read_lessons(folder)] == ["02_two", "A1_own"]
     assert course.main([], folder, tmp_path / "out") == 0
     assert not (folder / "appendix").exists()  # it is not run, and has a page all the same

@@ -37,7 +37,7 @@ mathjax2_config = {
 
 
 def fit_links(text, folder):
-    """Markdown whose links hold in the pages: what has no page is linked on GitHub, or where that is unknown not at all.
+    """Markdown whose links hold in the pages: a file without a page is linked on GitHub, or not at all.
 
     Badges become words, since their pictures are on the network; anchors in HTML become MyST's.
     """
