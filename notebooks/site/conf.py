@@ -26,7 +26,7 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ex
 myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "dollarmath"]
 myst_heading_anchors = 4
 nb_execution_mode = "off"
-nb_code_prompt_show = "Show a solution"
+nb_code_prompt_show, nb_code_prompt_hide = "Show a solution", "Hide the solution"
 napoleon_attr_annotations = False
 mathjax_path = "MathJax.js?config=TeX-AMS-MML_HTMLorMML-full,Safe"
 mathjax2_config = {
@@ -52,13 +52,16 @@ def fit_links(text, folder):
 
 
 def fit_cells(notebook, solved):
-    """The cells of a page: alt texts where myst-nb reads them, and below an exercise's cell its solution, folded."""
+    """The cells of a page: alt texts where myst-nb reads them, and below an exercise's cell its solution, folded.
+
+    The class of figures keeps the theme from dimming their colours in the dark.
+    """
     for cell, solution in zip(notebook.cells, solved.cells, strict=True):
         is_answer = solution.metadata.get("nbgrader", {}).get("solution")
         alts = [output.get("metadata", {}).get("image/png", {}).get("alt") for output in solution.get("outputs", [])]
         alt = next(filter(None, [cell.metadata.get("alt"), *alts]), "figure")
         tags = [HIDDEN[tag] for tag in cell.metadata.get("tags", []) if tag in HIDDEN]
-        cell.metadata = {"tags": tags, "mystnb": {"image": {"alt": alt}}}
+        cell.metadata = {"tags": tags, "mystnb": {"image": {"alt": alt, "classes": "dark-light"}}}
         if cell.cell_type == "code" and not is_answer:
             cell.outputs = solution.outputs
         yield cell
