@@ -206,6 +206,7 @@ def browser(site, tmp_path_factory):
     browser.stop()
 
 
+@pytest.mark.long
 def test_every_page_opens_draws_its_formulas_and_asks_no_network(browser, site):
     drawn = 0
     for path in list_pages(site):
@@ -220,11 +221,13 @@ def test_every_page_opens_draws_its_formulas_and_asks_no_network(browser, site):
     assert browser.list_requests("file:") and not browser.list_requests()
 
 
+@pytest.mark.long
 def test_search_finds_aspp(browser, site):
     browser.open(f"{(site / 'search.html').as_uri()}?q=ASPP")
     wait_for(lambda: "05_deeplabv3plus" in json.dumps(browser.read("#search-results a", "href")))
 
 
+@pytest.mark.long
 def test_figures_keep_their_colours_in_the_dark(browser, site):
     browser.open((site / "notebooks" / "06_losses_and_training.html").as_uri())
     script = """
