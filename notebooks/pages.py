@@ -29,7 +29,11 @@ This copy of the course has no address yet, so no page has a button that opens i
 keeps the copy types `make colab REPO=owner/name`.
 :::"""
 FAILED = """:::{{error}}
-{} {} The lessons after it are shown as they were committed.
+{}
+
+{}
+
+The lessons after it are shown as they were committed.
 :::"""
 
 

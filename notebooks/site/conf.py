@@ -15,7 +15,7 @@ HIDDEN = {"setup": "remove-cell", "hero": "remove-input"}
 
 project = html_title = "Semantic segmentation"
 html_theme = "sphinx_book_theme"
-html_theme_options = {"show_navbar_depth": 1, "home_page_in_toc": True, "navbar_persistent": []}
+html_theme_options = {"show_navbar_depth": 1, "max_navbar_depth": 1, "home_page_in_toc": True, "navbar_persistent": []}
 html_theme_options |= {"repository_url": f"https://github.com/{ADDRESS}" * STAMPED, "repository_branch": "main"}
 html_theme_options |= {"use_repository_button": STAMPED, "use_issues_button": STAMPED, "footer_content_items": []}
 html_theme_options |= {"launch_buttons": {"colab_url": "https://colab.research.google.com"} if STAMPED else {}}
