@@ -13,7 +13,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 # TensorFlow uses all processors, so one thing runs at a time, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help setup course test check test-all test-oldest test-colab lint assignments slides demo colab bench clean
+.PHONY: help setup course site test check test-all test-oldest test-colab lint assignments slides demo colab bench clean
 
 help: ## lists these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -23,6 +23,9 @@ setup: ## installs everything into .venv (PYTHON=python3.12 chooses the interpre
 
 course: setup ## runs the lessons and writes build/course/index.html, appendices as committed (DATASET=oxford_iiit_pet, BACKEND=jax or torch)
 	@SEGLIB_DATASET="$(DATASET)" KERAS_BACKEND="$(BACKEND)" $(PY) notebooks/course.py
+
+site: ## writes the same pages from the outputs as committed, into build/site, and runs no lesson
+	@$(RUN) site
 
 test: ## lint, unit tests and the notebooks' outputs: what CI runs
 	@$(RUN) test

@@ -2,6 +2,7 @@
 
     python make.py setup            # installs everything into .venv
     python make.py course           # runs the lessons and writes build/course/index.html (course --only 04: one)
+    python make.py site             # writes the same pages from the outputs as committed, into build/site
     python make.py test             # lint, unit tests and the notebooks' outputs
     python make.py check            # lint and the fast unit tests
     python make.py lint             # style and formatting
@@ -76,7 +77,7 @@ def pytest(python, *arguments):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = "setup", "course", "test", "check", "lint", "assignments", "slides", "pytest"
+    commands = "setup", "course", "site", "test", "check", "lint", "assignments", "slides", "pytest"
     parser.add_argument("command", choices=commands)
     parser.add_argument("more", nargs=argparse.REMAINDER, help="for course.py or pytest")
     parser.add_argument("--venv", default=".venv", help="the folder of the environment")
@@ -87,6 +88,8 @@ def main(argv=None):
     setup(ROOT / options.venv, options.pins, options.needs.split())
     if options.command == "course":
         run(python, "notebooks/course.py", *options.more)
+    elif options.command == "site":
+        run(python, "notebooks/course.py", "--pages", *options.more)
     elif options.command == "assignments":
         run(python, "notebooks/editions.py", "assignments")
     elif options.command == "slides":

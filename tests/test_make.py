@@ -65,6 +65,7 @@ def test_each_command_runs_what_it_names(ran):
     ran.main(["setup"])
     del ran.commands[:]
     ran.main(["course", "--only", "04"])
+    ran.main(["site"])
     ran.main(["assignments"])
     ran.main(["slides"])
     ran.main(["check"])
@@ -74,6 +75,7 @@ def test_each_command_runs_what_it_names(ran):
     lint = [f"{python} -m ruff check -q .", f"{python} -m ruff format -q --check ."]
     assert [command for command, _ in ran.commands] == [
         f"{python} notebooks/course.py --only 04",
+        f"{python} notebooks/course.py --pages",
         f"{python} notebooks/editions.py assignments",
         f"{python} notebooks/slides.py",
         *lint,
@@ -93,7 +95,7 @@ def test_a_command_that_fails_ends_with_its_code(ran):
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
-@pytest.mark.parametrize("target", ["setup", "test", "check", "lint", "assignments", "slides"])
+@pytest.mark.parametrize("target", ["setup", "site", "test", "check", "lint", "assignments", "slides"])
 def test_make_calls_them(target, monkeypatch):
     for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # what `make test` hands to a make within it
         monkeypatch.delenv(name, raising=False)

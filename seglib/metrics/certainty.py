@@ -51,7 +51,7 @@ class Calibration(NamedTuple):
 
     @property
     def ece(self):
-        """Expected calibration error, the mean of |confidence − accuracy| over all pixels; NaN without any."""
+        """Expected calibration error, the mean over all pixels of ``|confidence − accuracy|``; NaN without any."""
         gaps = np.nan_to_num(np.abs(self.confidence - self.accuracy))
         return ratio((gaps * self.pixels).sum(), self.pixels.sum())
 
