@@ -13,7 +13,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 # TensorFlow uses all processors, so one thing runs at a time, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help setup course test check test-all test-oldest test-colab lint assignments demo colab bench clean
+.PHONY: help setup course site test check test-all test-oldest test-colab lint assignments slides demo colab bench clean
 
 help: ## lists these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -23,6 +23,9 @@ setup: ## installs everything into .venv (PYTHON=python3.12 chooses the interpre
 
 course: setup ## runs the lessons and writes build/course/index.html, appendices as committed (DATASET=oxford_iiit_pet, BACKEND=jax or torch)
 	@SEGLIB_DATASET="$(DATASET)" KERAS_BACKEND="$(BACKEND)" $(PY) notebooks/course.py
+
+site: ## writes the same pages from the outputs as committed, into build/site, and runs no lesson
+	@$(RUN) site
 
 test: ## lint, unit tests and the notebooks' outputs: what CI runs
 	@$(RUN) test
@@ -49,6 +52,9 @@ lint: ## ruff: style and formatting, notebooks included
 
 assignments: ## lays the exercises out for nbgrader in build/assignments
 	@$(RUN) assignments
+
+slides: ## writes slides of the marked figures of lessons 04 and 07, as committed, to build/slides
+	@$(RUN) slides
 
 demo: ## serves a page on which a model names the pixels of your photo (MODELS=folder: your own .keras files)
 	@$(MAKE) --no-print-directory VENV=.venv-demo PINS=constraints-demo.txt NEEDS=requirements-demo.txt setup

@@ -2,10 +2,12 @@
 
     python make.py setup            # installs everything into .venv
     python make.py course           # runs the lessons and writes build/course/index.html (course --only 04: one)
+    python make.py site             # writes the same pages from the outputs as committed, into build/site
     python make.py test             # lint, unit tests and the notebooks' outputs
     python make.py check            # lint and the fast unit tests
     python make.py lint             # style and formatting
     python make.py assignments      # lays the exercises out for nbgrader in build/assignments
+    python make.py slides           # writes slides of the lessons' marked figures to build/slides
     python make.py pytest …         # some tests, as the others run them: pytest tests/test_crf.py
 
 `course` heeds the environment variables KERAS_BACKEND (tensorflow, jax or torch) and SEGLIB_DATASET, which make's
@@ -75,7 +77,8 @@ def pytest(python, *arguments):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("setup", "course", "test", "check", "lint", "assignments", "pytest"))
+    commands = "setup", "course", "site", "test", "check", "lint", "assignments", "slides", "pytest"
+    parser.add_argument("command", choices=commands)
     parser.add_argument("more", nargs=argparse.REMAINDER, help="for course.py or pytest")
     parser.add_argument("--venv", default=".venv", help="the folder of the environment")
     parser.add_argument("--pins", default="constraints.txt", help="the file of exact versions")
@@ -85,8 +88,12 @@ def main(argv=None):
     setup(ROOT / options.venv, options.pins, options.needs.split())
     if options.command == "course":
         run(python, "notebooks/course.py", *options.more)
+    elif options.command == "site":
+        run(python, "notebooks/course.py", "--pages", *options.more)
     elif options.command == "assignments":
         run(python, "notebooks/editions.py", "assignments")
+    elif options.command == "slides":
+        run(python, "notebooks/slides.py")
     elif options.command == "pytest":
         pytest(python, *options.more)
     elif options.command != "setup":

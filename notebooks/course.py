@@ -2,6 +2,7 @@
 
     python notebooks/course.py             # all lessons; pages in build/course/, appendices as they were committed
     python notebooks/course.py --only 04   # one lesson (A1: the first appendix)
+    python notebooks/course.py --pages     # runs nothing; pages of the outputs as committed, in build/site/
     python notebooks/course.py --walk      # two training steps of the GPU settings, on any machine; no pages
     python notebooks/course.py --save      # writes the outputs into the notebooks themselves, ready to commit
 
@@ -14,6 +15,7 @@ import base64
 import contextlib
 import importlib.metadata
 import importlib.util
+import io
 import json
 import os
 import platform
@@ -32,12 +34,14 @@ import nbformat
 import psutil
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
+from pages import write_pages
+from PIL import Image
 
 HERE = Path(__file__).resolve().parent
-OUT = HERE.parent / "build" / "course"
+BUILD = HERE.parent / "build"
 CLAIM = re.compile(r"^claim: (?P<claim>.+?) · wanted (?P<wanted>.+?) · measured (?P<measured>.+?)\s*$", re.M)
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-KEPT_METADATA = ("tags", "jupyter", "cellView", "nbgrader", "alt")
+KEPT_METADATA = ("tags", "jupyter", "cellView", "nbgrader", "alt", "slideshow")
 LESSONS = "[0-9A][0-9]_*.ipynb"  # the lessons 01, 02, … and then the appendices A1, A2, …
 
 
@@ -205,14 +209,21 @@ def read_claims(lesson):
 
 def show_answer(lesson):
     """Lets the cell tagged ``hero`` show the figure of this run; returns that as a small PNG, None if there is none."""
-    from pages import shrink_figure
-
     png = None
     for output in (output for cell in lesson.cells if has_tag(cell, "hero") for output in cell.outputs):
         if lesson.figure and "image/png" in output.get("data", {}):
             png = shrink_figure(lesson.figure)
             output.data["image/png"] = base64.b64encode(png).decode()
     return png
+
+
+def shrink_figure(figure, width=1200):
+    """A figure, PNG in base64, as a PNG of 256 colours and at most ``width`` pixels."""
+    drawn, file = Image.open(io.BytesIO(base64.b64decode(figure))).convert("RGBA"), io.BytesIO()
+    small = Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn).convert("RGB")
+    small.thumbnail((width, width))
+    small.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+    return file.getvalue()
 
 
 def streams(lesson, name):
@@ -324,31 +335,58 @@ def walk(lessons, env):
 
 
 def read_and_show(lessons, env, out):
-    """Runs lessons, writes their pages, the index and ``results.json``, and prints the table.
+    """Runs lessons, writes their pages and ``results.json``, and prints the table.
 
-    Appendices are only run where there is nothing else; beside lessons they are shown with the outputs they have.
+    Appendices are only run where there is nothing else; beside lessons they are shown with the outputs they have. So
+    are the lessons after one that failed, which the first page names.
+
+    Raises:
+        LessonError: a lesson failed, and the pages say so; or the pages have a mistake.
     """
-    from pages import write_glossary, write_index, write_page
-
-    run = [lesson for lesson in lessons if not lesson.is_appendix] or lessons
-    run_all(run, env, lambda lesson: write_page(lesson, lessons, out))
-    for lesson in (lesson for lesson in lessons if lesson not in run):
-        lesson.claims = read_claims(lesson)
-        write_page(lesson, lessons, out)
+    run, failure = [lesson for lesson in lessons if not lesson.is_appendix] or lessons, None
+    try:
+        run_all(run, env)
+    except LessonError as error:
+        failure, failed = error, [lesson for lesson in run if lesson.seconds][-1]
+        for cell in failed.cells[failed.at + 1 :]:
+            cell.outputs = []
     results = summarise(run)
-    write_glossary(lessons[0].path.with_name("glossary.md"), out)
-    write_index(lessons, results, out)
+    show_pages(lessons, out, results, failure)
+    if failure:
+        raise failure
     (out / "results.json").write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print_table(run)
     print(f"\n{format_seconds(results['seconds'])} in all, peak memory {results['peak_bytes'] / 2**30:.1f} GiB")
     print(f"read it: {os.path.relpath(out / 'index.html')}")
 
 
-def main(argv=None, folder=HERE, out=OUT):
+def show_committed(lessons, out):
+    """Writes pages of lessons as they were committed.
+
+    Raises:
+        LessonError: a lesson has no outputs of a whole run, or the pages have a mistake.
+    """
+    for lesson in lessons:
+        if any(cell.execution_count is None for cell in lesson.cells):
+            remedy = f"python notebooks/course.py --save --only {lesson.name[:2]}"
+            raise LessonError(f"{lesson.path.name} has not been executed to its end; type: {remedy}")
+    show_pages(lessons, out)
+    print(f"read it: {os.path.relpath(out / 'index.html')}")
+
+
+def show_pages(lessons, out, results=None, failure=None):
+    for lesson in lessons:
+        lesson.claims = lesson.claims or read_claims(lesson)
+    if warnings := write_pages(lessons, out, results, failure):
+        raise failure or LessonError(f"the pages have mistakes:\n{warnings}")
+
+
+def main(argv=None, folder=HERE, out=None):
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", metavar="NUMBER", help="run one lesson, for example 04 or A1")
     modes = parser.add_mutually_exclusive_group()
+    modes.add_argument("--pages", action="store_true", help="write pages of the committed outputs; runs nothing")
     modes.add_argument("--walk", action="store_true", help="two training steps of the GPU settings; writes nothing")
     modes.add_argument("--save", action="store_true", help="write the outputs into the notebooks")
     options = parser.parse_args(argv)
@@ -364,8 +402,10 @@ def main(argv=None, folder=HERE, out=OUT):
             return walk(lessons, env)
         elif options.save:
             run_all(lessons, {**env, "SEGLIB_PROFILE": "cpu"}, save_outputs)
+        elif options.pages:
+            show_committed(lessons, out or BUILD / "site")
         else:
-            read_and_show(lessons, env, out)
+            read_and_show(lessons, env, out or BUILD / "course")
     except LessonError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1

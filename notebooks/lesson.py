@@ -4,6 +4,7 @@ import base64
 import contextlib
 import csv
 import functools
+import math
 import os
 import re
 from dataclasses import dataclass, replace
@@ -216,6 +217,45 @@ def show_answer(number, caption):
     png = path.read_bytes() if path.is_file() else base64.b64decode(CLEAR)
     figure = {"image/png": base64.b64encode(png).decode(), "text/plain": caption}
     display(figure, metadata={"image/png": {"alt": caption}}, raw=True)
+
+
+def show_receptive_field(stack):
+    """How many pixels of a row of the image one value depends on: a row of squares for each layer of a stack.
+
+    The value at the top and all values that it depends on are blue; their number stands at the right. ``stack`` is a
+    list of ``(name, kernel, stride)``, the layer that reads the image first; padded to keep the size.
+    """
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    from seglib import viz
+
+    rows = [("image", 1, 0.0)]  # of each row: its name, the distance of two of its values, and the place of value 0
+    for name, kernel, stride in stack:
+        _, step, start = rows[-1]
+        rows.append((name, step * stride, start + step * ((kernel - 1) / 2 - (kernel - 1) // 2)))
+    spans = [(0, 0)]  # of each row: the first and the last value that the one at the top depends on
+    for _, kernel, stride in reversed(stack):
+        low, high = (value * stride - (kernel - 1) // 2 for value in spans[0])
+        spans.insert(0, (low, high + kernel - 1))
+    _, axis = plt.subplots(figsize=(9, 0.55 * len(rows) + 0.2), layout="constrained")
+    left, right = spans[0][0] - 3, spans[0][1] + 3
+    for row, ((_, step, start), (low, high)) in enumerate(zip(rows, spans, strict=True)):
+        values = np.arange(math.ceil((left - start) / step), math.floor((right - start) / step) + 1)
+        colours = [viz.BLUE if low <= value <= high else "0.88" for value in values]
+        axis.bar(start + values * step, 0.4, 0.8 * step, row - 0.2, color=colours)
+        if row:  # lines from each blue value to the first and the last value that it is computed from
+            (_, kernel, stride), (_, below, offset) = stack[row - 1], rows[row - 1]
+            used = np.arange(low, high + 1)
+            first = offset + below * (used * stride - (kernel - 1) // 2)
+            ends = [first, start + used * step, first + below * (kernel - 1)]
+            axis.plot(ends, [row - 0.8, row - 0.2, row - 0.8], color="0.6", linewidth=0.8)
+        unit = "pixels" if row == 0 else "values" if high > low else "value"
+        axis.text(right + 1.5, row, f"{high - low + 1} {unit}", va="center")
+    axis.set(xlim=(left - 0.6, right + 5), ylim=(-0.4, len(rows) - 0.6), xticks=[])
+    axis.set_yticks(range(len(rows)), [name for name, *_ in rows])
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
 
 
 def show_deeplab(network):

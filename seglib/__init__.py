@@ -4,4 +4,4 @@ Importing ``seglib`` loads nothing heavy; import the module you need (``from seg
 The floor plan, that is which module may import which, is in the README.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

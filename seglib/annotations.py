@@ -29,10 +29,7 @@ _UPLOAD = re.compile(r"^(.*[/\\])?([0-9a-f]{8}-)?")  # folders, and what Label S
 _RUNS = "encod|rle|segmentation|annotation"  # what the column of run lengths may be called
 BRUSH = r"task-(\d+)-annotation-\d+(?:-by-[^-]+)?-[^-]+-(.+)-\d+\.png$"
 STUDIO = "Export the project as JSON, too, and put that file beside the masks: it tells of which image each task is"
-_PNG = (
-    "labelme2voc writes the same as PNG into SegmentationClass beside it; save others by "
-    "Image.fromarray(np.uint8(x.squeeze())).save(…), one-hot ones by x.argmax(-1)"
-)
+_SAVE = "save as PNG, Image.fromarray(np.uint8(x.squeeze())).save(…), one-hot ones by x.argmax(-1)"
 
 
 class DataError(ValueError):
@@ -74,7 +71,7 @@ EXPORTS = (
     Export("Supervisely's JSON", r"\.json$", r'"objects"\s*:', "Export Pascal VOC's masks, or COCO for from_coco"),
     Export("CVAT's XML", r"\.xml$", "<annotations>", "Export 'Segmentation mask 1.1', or 'COCO 1.0' for from_coco"),
     Export("YOLO's text", r"\.txt$", r"^\d+( -?[\d.e-]+){4,}\s*$", "Export masks as PNG, or COCO for from_coco"),
-    Export("NumPy's arrays", r"\.np[yz]$", "", _PNG),
+    Export("NumPy's arrays", r"\.np[yz]$", "", f"labelme2voc's own are in SegmentationClass, too; else {_SAVE}"),
 )
 
 
@@ -92,11 +89,8 @@ def recognise(paths):
 def find_class_file(folders):
     """The classes that a list in one of the folders names, or None: ``(path, label map, tables)``.
 
-    ``tables`` are mappings to class ids: from colours, if the list has them, and from the ids of the files. A class
-    called void, ignore or unlabelled becomes void.
-
-    Raises:
-        DataError: a line that is none of such a list, lists that differ, or classes that no label map can have.
+    ``tables`` map to class ids: from colours, if the list has them, and from the ids of the files. A class called void,
+    ignore or unlabelled becomes void.
     """
     paths = [path for folder in folders for name in CLASS_FILES if (path := Path(folder, name)).is_file()]
     found = {path: rows for path in paths if (rows := _read_classes(path))}
@@ -177,9 +171,8 @@ def read_label_names(path):
     """The annotations of labelme's ``a_json/label.png``, whose ids ``label_names.txt`` names, in each folder anew."""
     file = Path(path).with_name("label_names.txt")
     if not file.is_file():
-        raise DataError(
-            f"{file}: no such file, so the ids of label.png have no names; give labelme's JSON as the masks"
-        )
+        way = "give labelme's JSON as the masks"
+        raise DataError(f"{file}: no such file, so the ids of label.png have no names; {way}")
     names = file.read_text("utf-8").splitlines()
     return [(name, {"file": path, "id": i, "of": len(names)}) for i, name in enumerate(names)]
 
@@ -192,9 +185,8 @@ def read_runs(path):
     patterns = "image|img|^id|file", "class|label", _RUNS
     found = [next((name for name in columns if re.search(words, name, re.I)), None) for words in patterns]
     if None in (found[0], found[2]) or not rows:
-        raise DataError(
-            f"{path}: {len(rows)} rows of the columns {', '.join(columns)}; wanted ImageId, ClassId, EncodedPixels"
-        )
+        found = f"{len(rows)} rows of the columns {', '.join(columns)}"
+        raise DataError(f"{path}: {found}; wanted ImageId, ClassId, EncodedPixels")
     for line, row in enumerate(rows, 2):
         image, kind, runs = (row.get(name) or "" for name in found)
         if found[0] == found[1]:  # as in ImageId_ClassId: 0002cc93b.jpg_1

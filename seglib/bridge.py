@@ -10,27 +10,21 @@ import numpy as np
 _ending = threading.Event()
 _running = set()
 _last_call = [0.0]
+_register_once = functools.cache(atexit.register)
 
 
 def call_python(function, inputs, specs):
     """``tf.numpy_function`` whose results have shapes, whose errors are short, and which lets the program end.
 
-    A ``ValueError`` reaches the user without the chain of its causes, which TensorFlow would print in full. And a
-    loop that is left early does not keep the program from ending: TensorFlow reads ahead in threads of its own, and
-    if Python ended while one of them calls it, both would wait for each other, or the program would crash. So when the
-    program ends, calls return zeros from then on, and Python waits until nobody calls any more.
+    ``function`` takes the ``inputs`` as arrays (strings as bytes), and returns an array for each ``tf.TensorSpec`` of
+    ``specs``. A ``ValueError`` of it reaches the user without its causes, which TensorFlow would print in full.
 
-    Args:
-        function: called with NumPy arrays (and bytes for strings); returns a list of arrays, one for each spec.
-        inputs: list of tensors.
-        specs: list of ``tf.TensorSpec``: shape and dtype of each result; None in a shape is a length not known before.
-
-    Returns:
-        A list of tensors with these shapes and dtypes.
+    TensorFlow reads ahead in threads of its own. If Python ended while one of them calls it, both would wait for each
+    other, or the program would crash: so at its end calls return zeros, and Python waits until nobody calls any more.
     """
     import tensorflow as tf
 
-    _wait_at_exit()
+    _register_once(_come_to_rest)  # after the libraries that are called: what is registered last runs first
 
     def call(*arrays):
         if _ending.is_set():
@@ -49,14 +43,9 @@ def call_python(function, inputs, specs):
     return [tf.ensure_shape(result, spec.shape) for result, spec in zip(results, specs, strict=True)]
 
 
-@functools.cache
-def _wait_at_exit():
-    """Registers the wait once, after the libraries that are called: what is registered last runs first."""
-    atexit.register(_come_to_rest)
-
-
-def _come_to_rest(quiet=1.0, limit=60.0):
+def _come_to_rest():
+    """Waits until there was no call for a second, a minute at most."""
     _ending.set()
-    end = time.monotonic() + limit
-    while time.monotonic() < end and (_running or time.monotonic() < _last_call[0] + quiet):
+    end = time.monotonic() + 60
+    while time.monotonic() < end and (_running or time.monotonic() < _last_call[0] + 1):
         time.sleep(0.02)

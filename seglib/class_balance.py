@@ -10,13 +10,11 @@ def class_weights(pixels, scheme="median_frequency"):
 
     - ``median_frequency``: ``median(f) / f_c``, where each frequency is over the images that contain the class (Eigen &
       Fergus 2015, section 6.3);
-    - ``inverse_log``: ``1 / ln(1.02 + f_c)`` (Paszke et al. 2016, ENet, section 5.2);
-    - ``effective_number``: ``(1 − β) / (1 − β^n)`` with ``n`` the number of images that contain the class and ``β`` one
-      minus one over the number of all images (Cui et al. 2019, equation 5; the samples are images, not pixels).
+    - ``inverse_log``: ``1 / ln(1.02 + f_c)`` (Paszke et al. 2016, ENet, section 5.2).
 
     Args:
         pixels: (images, num_classes) integer counts of labelled pixels, such as ``dataset.class_pixels("train")``.
-        scheme: ``"median_frequency"``, ``"inverse_log"`` or ``"effective_number"``.
+        scheme: ``"median_frequency"`` or ``"inverse_log"``.
 
     Returns:
         (num_classes,) float64, for the ``class_weights`` of a loss.
@@ -25,24 +23,20 @@ def class_weights(pixels, scheme="median_frequency"):
         ValueError: an unknown scheme, counts of another shape or type, or a class without any pixel.
 
     Example:
-        >>> class_weights(np.array([[6, 2], [8, 0]]), "effective_number").round(2).tolist()  # raw weights ⅔ and 1
-        [0.8, 1.2]
+        >>> class_weights(np.array([[6, 2], [6, 0]])).round(2).tolist()  # frequencies 12/14 and 2/8
+        [0.45, 1.55]
     """
     pixels = _check_counts(pixels)
-    there, total = pixels > 0, pixels.sum(axis=0)
-    if not total.all():
-        absent = np.flatnonzero(total == 0).tolist()
+    total = pixels.sum(axis=0)
+    if absent := np.flatnonzero(total == 0).tolist():
         raise ValueError(f"no weight for the classes {absent}: none of these images has a pixel of them")
     if scheme == "median_frequency":
-        frequency = total / (there * pixels.sum(axis=1, keepdims=True)).sum(axis=0)
+        frequency = total / ((pixels > 0) * pixels.sum(axis=1, keepdims=True)).sum(axis=0)
         weights = np.median(frequency) / frequency
     elif scheme == "inverse_log":
         weights = 1 / np.log(1.02 + total / total.sum())
-    elif scheme == "effective_number":
-        beta = 1 - 1 / max(len(pixels), 2)
-        weights = (1 - beta) / (1 - beta ** there.sum(axis=0))
     else:
-        raise ValueError(f"scheme must be one of median_frequency, inverse_log, effective_number, got {scheme!r}")
+        raise ValueError(f"scheme must be median_frequency or inverse_log, got {scheme!r}")
     return weights / weights.mean()
 
 

@@ -76,18 +76,16 @@ class Lattice:
         packed, step = _pack(keys)
         corners, at = np.unique(packed, return_inverse=True)
         columns = np.repeat(np.arange(points), dimensions + 1)
-        splat = sparse.csr_matrix((weights.ravel(), (at.ravel(), columns)), (len(corners), points), np.float32)
+        self.splat = sparse.csr_matrix((weights.ravel(), (at.ravel(), columns)), (len(corners), points), np.float32)
         self.blurs = [_blur_along(corners, ahead) for ahead in step]
-        self.splat, self.slice = splat, (splat.T / (1 + 2.0**-dimensions)).tocsr().astype(np.float32)
         total = self(np.ones((points, 1), np.float32))
-        norm = sparse.diags_array(1 / np.sqrt(total[:, 0] + 1e-20), dtype=np.float32)
-        self.splat, self.slice = splat @ norm, norm @ self.slice
+        self.splat = self.splat @ sparse.diags_array(1 / np.sqrt(total[:, 0] + 1e-20), dtype=np.float32)
 
     def __call__(self, values):
         values = self.splat @ np.asarray(values, np.float32)
         for blur in self.blurs:
             values = blur @ values
-        return self.slice @ values
+        return self.splat.T @ values
 
 
 def find_corners(features):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from seglib.metrics import ConfusionMatrix
+from seglib.metrics import confusion_matrix, mean_iou
 
 ENDINGS = {"saved_model": "", "onnx": ".onnx"} | dict.fromkeys(("litert", "litert_float16", "litert_int8"), ".tflite")
 
@@ -201,19 +201,17 @@ def parity(model, paths, batches, ignore_id=255):
     """
     in_keras = Runner("the model", 4 * model.count_params(), "keras", model.input_shape, model.predict_on_batch)
     runners = [in_keras, *map(load, paths)]
-    scores = [ConfusionMatrix(model.output_shape[-1], ignore_id) for _ in runners]
-    largest, images = np.zeros(len(runners)), ()
+    largest, images, classes = np.zeros(len(runners)), (), model.output_shape[-1]
+    matrices = np.zeros((len(runners), classes, classes), int)
     for images, masks in batches:
         outputs = [runner.predict_on_batch(np.asarray(images)) for runner in runners]
         largest = np.maximum(largest, [np.abs(logits - outputs[0]).max() for logits in outputs])
-        for score, logits in zip(scores, outputs, strict=True):
-            score.update_state(masks, logits)
-    image, rows = np.asarray(images[:1]), []
-    for runner, score, difference in zip(runners, scores, largest, strict=True):
-        miou, share = float(score.mean_iou()), runner.size / in_keras.size
+        matrices += [confusion_matrix(masks, logits.argmax(-1), classes, ignore_id) for logits in outputs]
+    image, mious, rows = np.asarray(images[:1]), mean_iou(matrices).tolist(), []
+    for runner, miou, difference in zip(runners, mious, largest, strict=True):
         seconds = timeit.repeat("runner.predict_on_batch(image)", number=1, repeat=13, globals=locals())
-        change, milliseconds = miou - float(scores[0].mean_iou()), 1000 * float(np.median(seconds[3:]))
-        rows.append(Parity(runner.format, miou, change, float(difference), runner.size, share, milliseconds))
+        share, milliseconds = runner.size / in_keras.size, 1000 * float(np.median(seconds[3:]))
+        rows.append(Parity(runner.format, miou, miou - mious[0], float(difference), runner.size, share, milliseconds))
     return rows
 
 

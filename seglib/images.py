@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, ImageSequence, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm")
 logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)  # it logs what it then raises
@@ -27,11 +27,7 @@ class ImageError(ValueError):
 
 
 def open_image(source):
-    """Reads a photograph (a path, bytes or a ``PIL.Image``) as an upright RGB ``PIL.Image``.
-
-    Raises:
-        ImageError: missing, unreadable or truncated, a decompression bomb, or of a mode that is no photograph.
-    """
+    """What :func:`read_image` reads, from the same sources and with the same errors, as an RGB ``PIL.Image``."""
     picture = _open(source)
     if picture.mode in _SIXTEEN_BITS or (picture.mode, picture.info["format"]) == ("I", "PPM"):
         grey = np.asarray(picture).astype(np.float64)
@@ -79,10 +75,8 @@ def read_mask(path):
     if picture.info["lossy"]:
         raise ImageError(f"{path}: a mask stored with loss, like JPEG, has invented ids; save it as PNG")
     if picture.mode not in ("1", "L", "P", *_SIXTEEN_BITS, "I"):
-        raise ImageError(
-            f"{path}: a mask holds one id per pixel, found mode {picture.mode}; "
-            "wanted a grey or palette file (a painted mask is converted with LabelMap.from_rgb)"
-        )
+        wanted = "wanted a grey or palette file (a painted mask is converted with LabelMap.from_rgb)"
+        raise ImageError(f"{path}: a mask holds one id per pixel, found mode {picture.mode}; {wanted}")
     ids = _to_array(picture)
     if ids.size and (ids.min() < 0 or ids.max() > 255):
         raise ImageError(f"{path}: a mask holds ids 0–255, found {int(ids.min())}–{int(ids.max())}")
@@ -90,17 +84,11 @@ def read_mask(path):
 
 
 class Values(NamedTuple):
-    """What a mask file holds.
+    """What a mask file holds."""
 
-    Attributes:
-        pixels: (height, width) uint8 or uint16 grey values or palette indices, or (height, width, 3) uint8 colours.
-        palette: (n, 3) uint8 colours of the indices; None if the pixels are no indices.
-        lossy: whether it was stored with loss (JPEG, and WebP and TIFF of that kind).
-    """
-
-    pixels: np.ndarray
-    palette: np.ndarray | None
-    lossy: bool
+    pixels: np.ndarray  # (height, width) uint8 or uint16 grey values or indices, or (height, width, 3) uint8 colours
+    palette: np.ndarray | None  # (n, 3) uint8 colours of the indices; None if the pixels are no indices
+    lossy: bool  # whether it was stored with loss (JPEG, and WebP and TIFF of that kind)
 
     def in_colour(self):
         """(height, width, 3) uint8: indices looked up, grey repeated (16 bits: only values up to 255)."""
@@ -154,12 +142,12 @@ def read_binary(path):
     return values > 0
 
 
-def describe_losses(paths, most=8):
-    """What :func:`read_image` drops of some images in silence, in words: a list of one sentence or none."""
-    for i in sorted({round(i) for i in np.linspace(0, len(paths) - 1, most)}):
+def describe_losses(paths):
+    """What :func:`read_image` drops of eight of the images in silence, in words: a list of one sentence or none."""
+    for i in sorted({round(i) for i in np.linspace(0, len(paths) - 1, 8)}):
         with contextlib.suppress(ImageError):
             if loss := _describe_loss(paths[i]):
-                return [f"warning: {loss}"]
+                return [f"warning: {paths[i]}: {loss}"]
     return []
 
 
@@ -168,12 +156,10 @@ def _describe_loss(path):
     bands, bits, _ = _read_layout(path)
     if bands == 4:
         with _opened(path) as picture:
-            says_nothing = picture.mode == "RGBA" and picture.getchannel("A").getcolors(1)
-        if not says_nothing:
-            return f"{path}: band 4 of 4 is dropped as if it were alpha (transparency); is it near infra-red? {_CHOOSE}"
+            if picture.mode != "RGBA" or not picture.getchannel("A").getcolors(1):
+                return f"band 4 of 4 is dropped as if it were alpha (transparency); is it near infra-red? {_CHOOSE}"
     if bits == 16 and (brightest := int(read_image(path).max())) < 64:
-        return f"{path}: 16 bits become 0–{brightest} of 0–255; stretch the images first: {_STRETCH}"
-    return ""
+        return f"16 bits become 0–{brightest} of 0–255; stretch the images first: {_STRETCH}"
 
 
 def _read_layout(path):
@@ -252,19 +238,17 @@ def write_mask(path, mask, labels, notes=None):
         ImageError: another ending, or ids that are not (height, width) uint8.
         OSError: it cannot be written, as on a full disk; nothing is left behind.
     """
-    path, mask = Path(path), np.asarray(mask)
-    if path.suffix.lower() != ".png":
-        raise ImageError(f"{path}: a mask is written as .png, which loses nothing; got {path.suffix or 'no ending'!r}")
+    mask = np.asarray(mask)
     if mask.dtype != np.uint8 or mask.ndim != 2:
-        way = {True: "; say mask.squeeze(-1)", False: "; of one-hot say mask.argmax(-1)"}.get(mask.shape[-1:] == (1,))
-        found = f"{mask.shape} {mask.dtype}{way if mask.ndim == 3 else ''}"
+        way = "say mask.squeeze(-1)" if mask.shape[-1:] == (1,) else "of one-hot say mask.argmax(-1)"
+        found = f"{mask.shape} {mask.dtype}{f'; {way}' if mask.ndim == 3 else ''}"
         raise ImageError(f"{path}: a mask is (height, width) uint8, got {found}")
     picture = Image.fromarray(mask)
     picture.putpalette(labels.palette.tobytes())
     texts = PngImagePlugin.PngInfo()
     for name, text in (notes or {}).items():
         texts.add_text(name, text)
-    with _written_whole(path) as beside:
+    with _written_whole(path, ".png") as beside:
         picture.save(beside, format="PNG", pnginfo=texts)
 
 
@@ -285,18 +269,14 @@ def write_tiff(path, strips, size, labels):
         ImageError: another ending, or over 4 GiB, which the format cannot hold.
         OSError: it cannot be written, as on a full disk; nothing is left behind.
     """
-    path, (height, width) = Path(path), size
-    if path.suffix.lower() not in (".tif", ".tiff"):
-        raise ImageError(f"{path}: a mask is written strip by strip as .tif, got {path.suffix or 'no ending'!r}")
+    height, width = size
     if height * width >= 2**32 - 2**16:
         raise ImageError(f"{path}: {height}×{width} ids are over 4 GiB, more than a TIFF holds")
     tags = TiffImagePlugin.ImageFileDirectory_v2()
-    tags[256], tags[257], tags[258] = width, height, 8
-    tags[259], tags[262], tags[277] = 1, 3, 1  # not compressed, with a palette, one value a pixel
-    tags[278], tags[279] = height, height * width  # one strip: its rows and bytes
-    tags[273] = 0  # which lie right behind these tags
+    tags.update({256: width, 257: height, 258: 8, 259: 1, 262: 3, 277: 1})  # 8 bits, not compressed, with a palette
+    tags.update({273: 0, 278: height, 279: height * width})  # one strip right behind these tags: its rows and bytes
     tags[320] = tuple(int(value) * 257 for value in labels.palette.T.ravel())
-    with _written_whole(path) as beside, open(beside, "wb") as file:
+    with _written_whole(path, ".tif", ".tiff") as beside, open(beside, "wb") as file:
         offset = tags.save(file)
         for strip in strips:
             if strip.dtype != np.uint8:
@@ -306,9 +286,11 @@ def write_tiff(path, strips, size, labels):
 
 
 @contextlib.contextmanager
-def _written_whole(path):
+def _written_whole(path, *endings):
     """Gives a path beside ``path`` to write to, whose file is moved when the block ends well, else deleted."""
     path = Path(path)
+    if path.suffix.lower() not in endings:
+        raise ImageError(f"{path}: a mask is written as {endings[0]} here, got {path.suffix or 'no ending'!r}")
     # The same name the next time, so that nothing piles up; short, as names end at 255 bytes.
     beside = path.with_name(f".{zlib.crc32(os.fsencode(path.name)):08x}.part{path.suffix}")
     if path.exists():
@@ -355,11 +337,9 @@ def _open(source):
         if picture is not source:
             info |= {"lossy": _is_lossy(picture), "scale": _find_scale(picture)}
         if picture.format == "TIFF" and picture.n_frames > 1:
-            size = picture.size
-            picture.seek(1)
-            is_stack = picture.size == size  # a smaller second page is a preview and harmless
+            first, second, *_ = [page.size for page in ImageSequence.Iterator(picture)]
             picture.seek(0)
-            if is_stack:
+            if first == second:  # a smaller second page is a preview and harmless
                 raise ImageError(f"{_name(source)}: a stack of {picture.n_frames} pages; wanted one picture a file")
         picture.load()
         # In place gives None, and saves a copy of every file that is read; what somebody else opened stays as it is.

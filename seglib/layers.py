@@ -43,15 +43,8 @@ def aspp(x, filters, rates):
     """Atrous spatial pyramid pooling (ASPP): several receptive fields in parallel (Chen et al. 2017, section 3.3).
 
     A 1×1 convolution, a 3×3 convolution for each dilation in ``rates``, and global average pooling, each with
-    ``filters`` channels, are concatenated and mixed by another 1×1 convolution.
-
-    Args:
-        x: (batch, height, width, channels).
-        filters: channels of each branch and of the result.
-        rates: dilations. One beyond height and width leaves only the centre of the 3×3 kernel.
-
-    Returns:
-        (batch, height, width, filters).
+    ``filters`` channels, are concatenated and mixed by another 1×1 convolution: (batch, height, width, channels) →
+    (batch, height, width, filters). A rate beyond height and width leaves only the centre of the 3×3 kernel.
     """
     branches = [conv_block(x, filters, kernel=1, repeats=1)]
     branches += [conv_block(x, filters, repeats=1, dilation=rate) for rate in rates]
@@ -63,16 +56,9 @@ def aspp(x, filters, rates):
 def upsample(x, factor, **options):
     """Upsamples by a learnt transposed convolution that starts as bilinear interpolation (Long et al. 2015, 3.3).
 
-    Its kernel is ``2 · factor`` wide, and it has no bias.
-
-    Args:
-        x: (batch, height, width, channels).
-        factor: an even number.
-        **options: for the layer, such as ``name`` or ``dtype``.
-
-    Returns:
-        (batch, factor · height, factor · width, channels). Beyond the border of ``x`` all is zero, so that before
-        training the outermost ``factor / 2`` rows and columns fade.
+    (batch, height, width, channels) and an even ``factor`` → (batch, factor · height, factor · width, channels). The
+    kernel is ``2 · factor`` wide, and there is no bias; ``options``, such as ``name`` or ``dtype``, are for the layer.
+    Beyond the border of ``x`` all is zero, so that before training the outermost ``factor / 2`` rows and columns fade.
     """
     factor = index(factor)
     return layers.Conv2DTranspose(
@@ -109,15 +95,15 @@ class PadToMultiple(layers.Layer):
                 continue
             # Not length + (-length) % multiple: ONNX rounds quotients of negative numbers the other way.
             wanted = (length + self.multiple - 1) // self.multiple * self.multiple
-            x = ops.take(x, _mirrored(length, wanted), axis=axis)
+            # 0 1 2 3 → 0 1 2 3 2 1 0 1 …: a saw-tooth of period 2 · last; a single row can only repeat itself.
+            last = length - 1
+            position = ops.arange(wanted) % ops.maximum(2 * last, 1)
+            x = ops.take(x, ops.minimum(last - ops.abs(last - position), last), axis=axis)
         return x
 
     def compute_output_shape(self, input_shape):
         height, width = (n if n is None else n + (-n) % self.multiple for n in input_shape[1:3])
         return input_shape[0], height, width, input_shape[3]
-
-    def get_config(self):
-        return {**super().get_config(), "multiple": self.multiple}
 
 
 @keras.saving.register_keras_serializable("seglib")
@@ -143,9 +129,6 @@ class CropLike(layers.Layer):
 
     def compute_output_shape(self, x_shape, reference_shape):
         return x_shape[0], reference_shape[1], reference_shape[2], x_shape[3]
-
-    def get_config(self):
-        return {**super().get_config(), "where": self.where}
 
 
 @keras.saving.register_keras_serializable("seglib")
@@ -190,11 +173,3 @@ def _without_defaults(config):
             known = inspect.signature(kind).parameters
             config["config"] = {k: v for k, v in config["config"].items() if k not in known or v != known[k].default}
     return config
-
-
-def _mirrored(length, wanted):
-    # 0 1 2 3 → 0 1 2 3 2 1 0 1 …: a saw-tooth of period 2 (length − 1); one single row can only repeat itself.
-    last = length - 1
-    period = ops.maximum(2 * last, 1)
-    position = ops.arange(wanted) % period
-    return ops.minimum(last - ops.abs(last - position), last)

@@ -13,27 +13,21 @@ import numpy as np
 from keras import ops
 
 
-def cross_entropy(
-    mask, logits, ignore_id=255, class_weights=None, pixel_weights=None, label_smoothing=0.0, ohem_fraction=1.0
-):
+def cross_entropy(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None, ohem_fraction=1.0):
     """Mean negative log-probability of the true class over the pixels that are not void.
 
-    ``−Σ w[mask] log softmax(logits)[mask] / Σ w[mask]``; pixel weights multiply ``w[mask]``.
+    ``−Σ w[mask] log softmax(logits)[mask] / Σ w[mask]``; pixel weights multiply ``w[mask]``. It is a float32 scalar in
+    [0, ∞), and 0 where every pixel is void.
 
     Args:
-        mask: (batch, height, width) integer ids, in which ``ignore_id`` marks void pixels.
-        logits: (batch, height, width, num_classes) floats.
+        mask, logits: (batch, height, width) integer ids, ``ignore_id`` where void; (…, num_classes) floats.
         class_weights: ``w``, (num_classes,) positive numbers; None gives each class the weight 1.
         pixel_weights: (batch, height, width) weights from 0, such as U-Net's border map; None gives each pixel 1.
-        label_smoothing: in [0, 1), spread evenly over all classes (Szegedy et al. 2016, section 7).
         ohem_fraction: in (0, 1]; online hard example mining (OHEM) averages only this fraction of the scored pixels,
             those with the largest losses (Shrivastava et al. 2016; Wu et al. 2016, section 2.2).
 
-    Returns:
-        A float32 scalar in [0, ∞); 0 where every pixel is void.
-
     Raises:
-        ValueError: shapes that do not fit, or ``label_smoothing`` or ``ohem_fraction`` out of range.
+        ValueError: shapes that do not fit, or ``ohem_fraction`` out of range.
 
     Example:
         Two pixels, undecided between two classes: ``−log ½`` = 0.693.
@@ -41,15 +35,11 @@ def cross_entropy(
         >>> round(float(cross_entropy(np.array([[[0, 1]]]), np.zeros((1, 1, 2, 2)))), 3)
         0.693
     """
-    if not (0 <= label_smoothing < 1 and 0 < ohem_fraction <= 1):
-        found = f"got {label_smoothing} and {ohem_fraction}"
-        raise ValueError(f"wanted label_smoothing in [0, 1) and ohem_fraction in (0, 1], {found}")
+    if not 0 < ohem_fraction <= 1:
+        raise ValueError(f"ohem_fraction must be in (0, 1], got {ohem_fraction}")
     is_weighted = class_weights is not None
     truth, weight, logits, class_weights = _prepare(mask, logits, ignore_id, class_weights, pixel_weights)
-    log_probs = ops.log_softmax(logits, axis=-1)
-    loss = -ops.sum(truth * log_probs, axis=-1)
-    if label_smoothing:
-        loss = (1 - label_smoothing) * loss - label_smoothing * ops.mean(log_probs, axis=-1)
+    loss = -ops.sum(truth * ops.log_softmax(logits, axis=-1), axis=-1)
     if ohem_fraction < 1:
         weight = weight * _is_hard(loss, weight, ohem_fraction)
     if is_weighted:
@@ -60,17 +50,14 @@ def cross_entropy(
 def focal(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None, gamma=2.0):
     """Cross-entropy that weighs a pixel less, the more probable its true class already is (Lin et al. 2017, eq. 4).
 
-    ``−Σ w[mask] (1 − p)^γ log p / Σ w[mask]`` with the probability ``p`` of the true class.
+    ``−Σ w[mask] (1 − p)^γ log p / Σ w[mask]`` with the probability ``p`` of the true class: a float32 scalar in [0, ∞),
+    and 0 where every pixel is void.
 
     Args:
-        mask: (batch, height, width) integer ids, in which ``ignore_id`` marks void pixels.
-        logits: (batch, height, width, num_classes) floats.
+        mask, logits: (batch, height, width) integer ids, ``ignore_id`` where void; (…, num_classes) floats.
         class_weights: ``w``, (num_classes,) positive numbers; None gives each class the weight 1.
         pixel_weights: (batch, height, width) weights from 0; None gives each pixel the weight 1.
         gamma: γ, from 0, which is the cross-entropy.
-
-    Returns:
-        A float32 scalar in [0, ∞); 0 where every pixel is void.
     """
     truth, weight, logits, class_weights = _prepare(mask, logits, ignore_id, class_weights, pixel_weights)
     log_prob = ops.sum(truth * ops.log_softmax(logits, axis=-1), axis=-1)
@@ -83,16 +70,13 @@ def dice(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None):
     """One minus the soft Dice coefficient, averaged over classes.
 
     ``1 − mean_c (2 TP_c + 1) / (2 TP_c + FP_c + FN_c + 1)``, with sums of probabilities over the whole batch (Milletari
-    et al. 2016, section 3, who sum squares). The ones give a class that is neither present nor predicted a score of 1.
+    et al. 2016, section 3, who sum squares): a float32 scalar in [0, 1), and 0 where every pixel is void. The ones give
+    a class that is neither present nor predicted a score of 1.
 
     Args:
-        mask: (batch, height, width) integer ids, in which ``ignore_id`` marks void pixels.
-        logits: (batch, height, width, num_classes) floats.
+        mask, logits: (batch, height, width) integer ids, ``ignore_id`` where void; (…, num_classes) floats.
         class_weights: (num_classes,) positive weights of the mean over classes; None is the plain mean.
         pixel_weights: (batch, height, width) weights from 0 of each pixel in the sums; None gives each pixel 1.
-
-    Returns:
-        A float32 scalar in [0, 1); 0 where every pixel is void.
     """
     tp, predicted, true, class_weights = _count_softly(mask, logits, ignore_id, class_weights, pixel_weights)
     # 2 TP + FP + FN = predicted + true. TP occurs once: TensorFlow adds three or more gradients in any order.
@@ -103,18 +87,14 @@ def tversky(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None,
     """One minus the soft Tversky index, averaged over classes (Salehi et al. 2017, equation 4).
 
     ``1 − mean_c (TP_c + 1) / (TP_c + α FP_c + β FN_c + 1)``. With β > α a false negative costs more than a false
-    positive. ``α = β = 1`` is the soft IoU; ``α = β = ½`` is the Dice coefficient, except for its ones.
+    positive. ``α = β = 1`` is the soft IoU; ``α = β = ½`` is the Dice coefficient, except for its ones. The loss is a
+    float32 scalar in [0, 1), and 0 where every pixel is void.
 
     Args:
-        mask: (batch, height, width) integer ids, in which ``ignore_id`` marks void pixels.
-        logits: (batch, height, width, num_classes) floats.
+        mask, logits: (batch, height, width) integer ids, ``ignore_id`` where void; (…, num_classes) floats.
         class_weights: (num_classes,) positive weights of the mean over classes; None is the plain mean.
         pixel_weights: (batch, height, width) weights from 0 of each pixel in the sums; None gives each pixel 1.
-        alpha: weight of the false positives, from 0.
-        beta: weight of the false negatives, from 0.
-
-    Returns:
-        A float32 scalar in [0, 1); 0 where every pixel is void.
+        alpha, beta: weights of the false positives and of the false negatives, from 0.
     """
     tp, predicted, true, class_weights = _count_softly(mask, logits, ignore_id, class_weights, pixel_weights)
     union = (1 - alpha - beta) * tp + alpha * predicted + beta * true  # FP = predicted − TP, FN = true − TP
@@ -125,16 +105,13 @@ def lovasz(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None):
     """Lovász-Softmax: one minus the IoU, extended to probabilities (Berman et al. 2018, equations 8, 9 and 11).
 
     The errors ``|truth − probs|`` of a class are sorted, largest first. Each is weighted by how much the IoU falls when
-    its pixel joins the wrong ones before it. The mean is over the classes that occur in the masks of the batch.
+    its pixel joins the wrong ones before it. The mean is over the classes that occur in the masks of the batch. It is a
+    float32 scalar in [0, 1], and 0 where every pixel is void.
 
     Args:
-        mask: (batch, height, width) integer ids, in which ``ignore_id`` marks void pixels.
-        logits: (batch, height, width, num_classes) floats.
+        mask, logits: (batch, height, width) integer ids, ``ignore_id`` where void; (…, num_classes) floats.
         class_weights: (num_classes,) positive weights of the mean over classes; None is the plain mean.
         pixel_weights: (batch, height, width) weights from 0: for how many pixels each counts in the IoU; None is 1.
-
-    Returns:
-        A float32 scalar in [0, 1]; 0 where every pixel is void.
     """
     truth, weight, logits, class_weights = _prepare(mask, logits, ignore_id, class_weights, pixel_weights)
     flat = (-1, logits.shape[-1])
@@ -157,17 +134,15 @@ def boundary(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None
     The soft boundary of a class is what a maximum over 3×3 pixels adds to its complement, ``maxpool(1 − p) − (1 − p)``.
     Precision P is the fraction of the predicted boundary within ``tolerance`` of the true one, recall R the reverse,
     and ``F1 = 2 P R / (P + R)``; a one in each numerator and denominator gives absent boundaries a perfect score. It
-    has no gradient where a predicted boundary is far from a true one: add it to a loss that has.
+    has no gradient where a predicted boundary is far from a true one: add it to a loss that has. It is a float32 scalar
+    in [0, 1), and 0 where every pixel is void.
 
     Args:
-        mask: (batch, height, width) integer ids. Pixels of ``ignore_id`` and their neighbours are on no boundary.
-        logits: (batch, height, width, num_classes) floats.
+        mask, logits: (batch, height, width) integer ids, ``ignore_id`` where void; (…, num_classes) floats.
+            Void pixels and their neighbours are on no boundary.
         class_weights: (num_classes,) positive weights of the mean over classes; None is the plain mean.
         pixel_weights: (batch, height, width) weights from 0 of the pixels of either boundary; None gives each pixel 1.
         tolerance: distance in pixels, along rows or columns, whichever is longer.
-
-    Returns:
-        A float32 scalar in [0, 1); 0 where every pixel is void.
     """
     truth, weight, logits, class_weights = _prepare(mask, logits, ignore_id, class_weights, pixel_weights)
     void = ops.cast(ops.equal(ops.cast(mask, "int32"), ignore_id), "float32")[..., None]
@@ -223,10 +198,7 @@ class CompoundLoss(keras.losses.Loss):
         Keras would multiply the finished number by the mean of the weights. Under ``tf.distribute.MirroredStrategy``
         each device divides the loss of its part of a batch by the number of devices.
         """
-        if not self._looked and (looked := _is_softmax(y_pred)) is not None:
-            self._looked = True
-            if looked:
-                _say_softmax()
+        self._looked = self._looked or _look_for_softmax(y_pred)
         total = 0.0
         for term, settings in self.terms.items():
             options = {name: value for name, value in settings.items() if name != "weight"}
@@ -235,39 +207,31 @@ class CompoundLoss(keras.losses.Loss):
         return total / _count_replicas()
 
     def get_config(self):
-        config = {"terms": self.terms, "ignore_id": self.ignore_id, "class_weights": self.class_weights}
-        return {**config, "name": self.name}
+        return {name: getattr(self, name) for name in ("terms", "ignore_id", "class_weights", "name")}
 
 
-SOFTMAX = (
-    "the model's outputs are ≥ 0 and sum to 1: it ends in softmax, and the losses and predict apply another; they want "
-    "logits: leave its last activation out"
-)
+_SAID = []  # not empty once it was said that a model ends in softmax; a bare function says it only once
 
 
-def _is_softmax(outputs):
-    """Whether outputs are those of softmax; None where that cannot be told, as of what JAX traces."""
-    if hasattr(outputs, "_keras_logits"):  # Keras's mark
-        return True
-    try:
-        values = ops.convert_to_numpy(outputs)
-    except Exception:  # of what is only traced, every backend raises its own
-        return None
-    return bool(values.min() >= 0 and np.abs(values.sum(-1) - 1).max() < 1e-2)
-
-
-_SAID = []  # not empty once it was said; a bare function says it only once
-
-
-def _say_softmax():
+def _look_for_softmax(outputs):
+    """Says if outputs are those of softmax; False where that cannot be told, as of what JAX traces."""
+    if not hasattr(outputs, "_keras_logits"):  # Keras's mark
+        try:
+            values = ops.convert_to_numpy(outputs)
+        except Exception:  # of what is only traced, every backend raises its own
+            return False
+        if not (values.min() >= 0 and np.abs(values.sum(-1) - 1).max() < 1e-2):
+            return True
     _SAID.append(True)
-    print(f"warning: {SOFTMAX}", flush=True)
+    found = "the model's outputs are ≥ 0 and sum to 1: it ends in softmax, and the losses and predict apply another"
+    print(f"warning: {found}; they want logits: leave its last activation out", flush=True)
+    return True
 
 
 def _prepare(mask, logits, ignore_id, class_weights, pixel_weights):
     """One-hot truth, the weight of each pixel (void 0, ids of no class NaN), logits, class weights: all float32."""
     if hasattr(logits, "_keras_logits") and not _SAID:
-        _say_softmax()
+        _look_for_softmax(logits)
     mask, logits = ops.cast(mask, "int32"), ops.cast(logits, "float32")
     # A length of None is known only when the function runs.
     fit = (a == b or None in (a, b) for a, b in zip(mask.shape, logits.shape[:-1], strict=False))

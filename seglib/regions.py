@@ -9,11 +9,8 @@ from scipy import ndimage
 class Region(NamedTuple):
     """A connected region: pixels of one class that touch at their sides (4-connectivity).
 
-    Attributes:
-        class_id: the id of the class.
-        area: in pixels.
-        top, left: the first row and column of the bounding box.
-        pixels: (height, width) bool, the region within its bounding box.
+    ``area`` is in pixels, ``top`` and ``left`` are the first row and column of the bounding box, and ``pixels`` is
+    (height, width) bool: the region within its bounding box.
     """
 
     class_id: int
@@ -64,17 +61,11 @@ def find_contours(region):
 
 
 def to_geojson(regions, labels):
-    """Regions as a GeoJSON ``FeatureCollection`` of polygons, for ``json.dump``.
+    """The regions of :func:`find_regions` as a GeoJSON ``FeatureCollection`` of polygons, for ``json.dump``.
 
     Coordinates are pixels, x to the right and y *down*, where GeoJSON has degrees. Each feature's properties are
-    ``class``, ``class_id`` and ``area`` in pixels.
-
-    Args:
-        regions: of :func:`find_regions`.
-        labels: the :class:`~seglib.labels.LabelMap`, whose names become the property ``class``.
-
-    Raises:
-        ValueError: a region of a class that the label map does not name, such as void.
+    ``class``, its name in the :class:`~seglib.labels.LabelMap`, ``class_id``, and ``area`` in pixels. A region of a
+    class that the label map does not name, such as void, is a ValueError.
     """
     _check_named(regions, labels)
     features = []
@@ -86,18 +77,12 @@ def to_geojson(regions, labels):
 
 
 def to_coco(regions, labels, file_name, size):
-    """Regions of one image as COCO's ``instances`` JSON, for ``json.dump``; ``data.from_coco`` reads it.
+    """The regions of one image as COCO's ``instances`` JSON, for ``json.dump``; ``data.from_coco`` reads it.
 
-    Segmentations are run lengths, because COCO's polygons have no holes. A category's id is the class id plus 1,
-    because many programs take 0 for the background.
-
-    Args:
-        regions: of :func:`find_regions`.
-        labels: the :class:`~seglib.labels.LabelMap`, whose names become the categories.
-        file_name, size: name and ``(height, width)`` of the image.
-
-    Raises:
-        ValueError: a region of a class that the label map does not name, such as void.
+    ``file_name`` and ``size``, ``(height, width)``, are the image's. Segmentations are run lengths, because COCO's
+    polygons have no holes. The categories are named by the :class:`~seglib.labels.LabelMap`; a category's id is the
+    class id plus 1, because many programs take 0 for the background. A region of a class that the label map does not
+    name, such as void, is a ValueError.
     """
     _check_named(regions, labels)
     from pycocotools import mask as run_lengths

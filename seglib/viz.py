@@ -1,6 +1,7 @@
 """Figures: masks are always shown in the colours of their class map, with a legend, and never interpolated.
 
 Every ``show_…`` but :func:`show_image` draws a new matplotlib figure, which a notebook shows at the end of the cell.
+Everywhere ``labels`` is a :class:`~seglib.labels.LabelMap`.
 """
 
 import math
@@ -22,9 +23,7 @@ ERROR_COLOUR = (200, 0, 0)  # darker than the greys of an error map, so that it 
 def show_pairs(pairs, labels):
     """Rows of image, mask, and the mask laid over the image.
 
-    Args:
-        pairs: iterable of ``{"image": (height, width, 3) in 0–255, "mask": (height, width) ids}``; a handful.
-        labels: the :class:`~seglib.labels.LabelMap`.
+    ``pairs`` is an iterable of ``{"image": (height, width, 3) in 0–255, "mask": (height, width) ids}``; a handful.
     """
     images, masks = zip(*((np.asarray(pair["image"]), np.asarray(pair["mask"])) for pair in pairs), strict=True)
     laid = [overlay(image, mask, labels) for image, mask in zip(images, masks, strict=True)]
@@ -32,14 +31,9 @@ def show_pairs(pairs, labels):
 
 
 def show_overlay(image, mask, labels, alpha=0.55, title=None):
-    """One image with its mask laid over it, and a legend of the classes in it.
+    """One image with its mask laid over it as by :func:`overlay`, a legend of the classes in it, and a title above.
 
-    Args:
-        image: (height, width, 3) in 0–255.
-        mask: (height, width) ids.
-        labels: the :class:`~seglib.labels.LabelMap`.
-        alpha: weight of the mask's colours, 0–1.
-        title: text above the figure.
+    ``image`` is (height, width, 3) in 0–255, ``mask`` (height, width) ids, ``alpha`` the weight of the colours, 0–1.
     """
     figure, axes = _grid(1, 1, np.shape(mask), width=6)
     show_image(axes[0, 0], overlay(image, mask, labels, alpha))
@@ -50,11 +44,8 @@ def show_overlay(image, mask, labels, alpha=0.55, title=None):
 def show_masks(images, masks, labels, titles=None):
     """One row an image: the image, then its masks from several sources.
 
-    Args:
-        images: (batch, height, width, 3) in 0–255.
-        masks: mapping from a column's title to (batch, height, width) ids.
-        labels: the :class:`~seglib.labels.LabelMap`.
-        titles: one text a row, written left of it.
+    ``images`` are (batch, height, width, 3) in 0–255; ``masks`` maps a column's title to (batch, height, width) ids;
+    ``titles``, one text a row, stand left of the rows.
     """
     columns = {title: _paint(ids, labels) for title, ids in masks.items()}
     _show_rows({"image": images, **columns}, labels, list(masks.values()), titles)
@@ -63,11 +54,8 @@ def show_masks(images, masks, labels, titles=None):
 def show_predictions(images, masks, preds, labels, titles=None):
     """Rows of image, truth, prediction, and their errors: wrong pixels in red on the image in grey, void in light grey.
 
-    Args:
-        images: sequence of (height, width, 3) in 0–255.
-        masks, preds: sequences of (height, width) ids, the truth and the predictions.
-        labels: the :class:`~seglib.labels.LabelMap`.
-        titles: one text a row, written left of it.
+    ``images`` are (height, width, 3) in 0–255 each, ``masks`` (the truth) and ``preds`` (height, width) ids;
+    ``titles``, one text a row, stand left of the rows.
     """
     errors = [_error_map(*row, labels.ignore_id) for row in zip(images, masks, preds, strict=True)]
     truth, found = _paint(masks, labels), _paint(preds, labels)
@@ -76,13 +64,10 @@ def show_predictions(images, masks, preds, labels, titles=None):
 
 
 def show_worst(images, masks, preds, labels, count=3):
-    """The images with the largest share of wrong pixels, worst first, drawn by :func:`show_predictions`.
+    """The ``count`` images with the largest share of wrong pixels, worst first, drawn by :func:`show_predictions`.
 
-    Args:
-        images: sequence of (height, width, 3) in 0–255.
-        masks, preds: sequences of (height, width) ids, the truth and the predictions. Void pixels do not count.
-        labels: the :class:`~seglib.labels.LabelMap`.
-        count: how many images.
+    ``images`` are (height, width, 3) in 0–255 each, ``masks`` (the truth) and ``preds`` (height, width) ids.
+    Void pixels do not count.
     """
     shares = []
     for mask, pred in zip(masks, preds, strict=True):
@@ -101,14 +86,8 @@ def show_image(axis, image):
 def overlay(image, mask, labels, alpha=0.55):
     """The mask's colours laid over the image; void, and a background that is black, show the image alone.
 
-    Args:
-        image: (height, width, 3) in 0–255.
-        mask: (height, width) ids.
-        labels: the :class:`~seglib.labels.LabelMap`.
-        alpha: weight of the colours, 0–1: a number, or one for each pixel, (height, width).
-
-    Returns:
-        (height, width, 3) uint8.
+    (height, width, 3) image in 0–255, (height, width) ids, and ``alpha``, the weight of the colours, 0–1: a number, or
+    one for each pixel, (height, width) → (height, width, 3) uint8.
     """
     image, mask = _to_uint8(image), np.asarray(mask)
     colours = labels.to_rgb(mask)
@@ -133,12 +112,7 @@ def add_legend(figure, labels, masks, others=None):
 
 
 def show_ids(masks, labels):
-    """Masks of a few pixels, side by side, with the id written into each pixel.
-
-    Args:
-        masks: mapping from a title to (height, width) ids.
-        labels: the :class:`~seglib.labels.LabelMap`.
-    """
+    """Masks of a few pixels, side by side, the id written into each; ``masks`` maps titles to (height, width) ids."""
     arrays = [np.asarray(mask) for mask in masks.values()]
     figure, axes = _grid(1, len(arrays), arrays[0].shape, width=2.6 * len(arrays))
     for axis, title, mask, picture in zip(axes[0], masks, arrays, _paint(arrays, labels), strict=True):
@@ -153,8 +127,7 @@ def show_ids(masks, labels):
 def show_steps(steps):
     """A diagram of steps: a box for each, joined by arrows; :func:`show_network` with the steps in one row.
 
-    Args:
-        steps: mapping from what a box says to what stands below it, such as the shape of what comes out.
+    ``steps`` maps what a box says to what stands below it, such as the shape of what comes out.
     """
     boxes = {step: (place, 0, below) for place, (step, below) in enumerate(steps.items())}
     show_network(boxes, [(*pair, "") for pair in pairwise(steps)])
@@ -205,48 +178,10 @@ def show_network(boxes, arrows, rows=()):
     axis.figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
 
 
-def show_receptive_field(stack):
-    """How many pixels of a row of the image one value depends on: a row of squares for each layer of a stack.
-
-    The value at the top and all values that it depends on are blue; their number stands at the right.
-
-    Args:
-        stack: a list of ``(name, kernel, stride)``, the layer that reads the image first; padded to keep the size.
-    """
-    rows = [("image", 1, 0.0)]  # of each row: its name, the distance of two of its values, and the place of value 0
-    for name, kernel, stride in stack:
-        _, step, start = rows[-1]
-        rows.append((name, step * stride, start + step * ((kernel - 1) / 2 - (kernel - 1) // 2)))
-    spans = [(0, 0)]  # of each row: the first and the last value that the one at the top depends on
-    for _, kernel, stride in reversed(stack):
-        low, high = (value * stride - (kernel - 1) // 2 for value in spans[0])
-        spans.insert(0, (low, high + kernel - 1))
-    (axis,) = _axes(1, (9, 0.55 * len(rows) + 0.2))
-    left, right = spans[0][0] - 3, spans[0][1] + 3
-    for row, ((_, step, start), (low, high)) in enumerate(zip(rows, spans, strict=True)):
-        for value in range(math.ceil((left - start) / step), math.floor((right - start) / step) + 1):
-            place, colour = start + value * step, BLUE if low <= value <= high else "0.88"
-            axis.add_patch(Rectangle((place - 0.4 * step, row - 0.2), 0.8 * step, 0.4, facecolor=colour))
-            if row and colour == BLUE:
-                _, kernel, stride = stack[row - 1]
-                _, below, offset = rows[row - 1]
-                ends = [offset + below * (value * stride - (kernel - 1) // 2 + end) for end in (0, kernel - 1)]
-                axis.plot([ends[0], place, ends[1]], [row - 0.8, row - 0.2, row - 0.8], color="0.6", linewidth=0.8)
-        count = high - low + 1
-        axis.text(
-            right + 1.5, row, f"{count} {'pixels' if not row else 'values' if count > 1 else 'value'}", va="center"
-        )
-    axis.set(xlim=(left - 0.6, right + 5), ylim=(-0.4, len(rows) - 0.6), xticks=[])
-    axis.set_yticks(range(len(rows)), [name for name, *_ in rows])
-    axis.tick_params(length=0)
-    axis.spines[:].set_visible(False)
-
-
 def show_history(history):
     """Training and validation loss, and the validation mIoU with its best epoch marked, over the epochs.
 
-    Args:
-        history: ``history.history`` of ``model.fit``: lists under ``loss``, ``val_loss`` and ``val_miou``.
+    ``history`` is the ``history.history`` of ``model.fit``: lists under ``loss``, ``val_loss`` and ``val_miou``.
     """
     left, right = _axes(2, (9, 3))
     epochs, scores = np.arange(1, len(history["loss"]) + 1), history["val_miou"]
@@ -264,9 +199,7 @@ def show_history(history):
 def show_confusion(matrix, labels):
     """The confusion matrix, each row in percent of the true class: the diagonal is the recall of each class.
 
-    Args:
-        matrix: (num_classes, num_classes) pixel counts, row: truth, column: prediction.
-        labels: the :class:`~seglib.labels.LabelMap`.
+    ``matrix`` holds (num_classes, num_classes) pixel counts, row: truth, column: prediction.
     """
     shares = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     side = 1.6 + 0.55 * labels.num_classes
@@ -286,9 +219,7 @@ def show_confusion(matrix, labels):
 def show_seeds(scores, xlabel):
     """Scores of several models, each trained with several seeds: a dot a seed, a line at their mean.
 
-    Args:
-        scores: mapping from a model's name to its scores, one a seed.
-        xlabel: what the scores are.
+    ``scores`` maps a model's name to its scores, one a seed; ``xlabel`` says what they are.
     """
     axis = _row_axis(scores, xlabel, 6, 0.35)
     for row, values in enumerate(scores.values()):
@@ -300,10 +231,7 @@ def show_seeds(scores, xlabel):
 def show_intervals(scores, xlabel, title=None):
     """Scores with their intervals: a tick on a bar each, with the numbers at the right, and a legend.
 
-    Args:
-        scores: mapping from what is scored to ``(score, low, high)``.
-        xlabel: what the scores are.
-        title: above the diagram.
+    ``scores`` maps what is scored to ``(score, low, high)``; ``xlabel`` says what they are; ``title`` stands above.
     """
     axis = _row_axis(scores, xlabel, 7, 0.35)
     for row, (score, low, high) in enumerate(scores.values()):
@@ -320,8 +248,7 @@ def show_intervals(scores, xlabel, title=None):
 def show_calibration(found):
     """A reliability diagram: accuracy by confidence (calibrated networks are on the diagonal), and a histogram.
 
-    Args:
-        found: mapping from a network's name to what :func:`seglib.metrics.calibration` returns for it.
+    ``found`` maps a network's name to what :func:`seglib.metrics.calibration` returns for it.
     """
     left, right = _axes(2, (9, 3.4))
     left.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="perfectly calibrated")
@@ -336,12 +263,7 @@ def show_calibration(found):
 
 
 def show_class_shares(pixels, labels):
-    """Each class's share of the labelled pixels as horizontal bars, with the number beside each.
-
-    Args:
-        pixels: (num_classes,) pixel counts.
-        labels: the :class:`~seglib.labels.LabelMap`.
-    """
+    """Each class's share of the labelled ``pixels``, (num_classes,) counts, as bars with the number beside each."""
     shares = pixels / max(pixels.sum(), 1)
     axis = _row_axis(labels.names, "share of the labelled pixels (%)", 6, 0.3)
     colours = np.array(labels.colours) / 255

@@ -43,7 +43,7 @@ def say(folder):
         said[f"{name}: accuracy"], said[f"{name}: miou"] = matrix.accuracy(), float(matrix.result())
     for term, loss in losses.TERMS.items():
         said[f"loss {term}"] = float(loss(masks, logits, class_weights=[1, 2, 3]))
-    said["loss hardest"] = float(losses.cross_entropy(masks, logits, label_smoothing=0.1, ohem_fraction=0.3))
+    said["loss hardest"] = float(losses.cross_entropy(masks, logits, ohem_fraction=0.3))
     model.compile("adam", losses.CompoundLoss(dict.fromkeys(losses.TERMS, 1)), metrics=[metrics.ConfusionMatrix(3)])
     history = model.fit(images, masks, batch_size=2, verbose=0).history
     said["loss of a step"], said["miou of a step"] = history["loss"][0], history["miou"][0]

@@ -124,8 +124,8 @@ def reshape_one(path):
         (lambda path: path.write_bytes(b""), "no whole checkpoint"),
         (lambda path: path.unlink(), "no whole checkpoint"),
         (pickle, "no whole checkpoint"),
-        (drop_one, r"array 33 is None, wanted \(8,\)"),
-        (reshape_one, r"array 0 is \(3, 3, 3, 1\), wanted \(3, 3, 3, 2\)"),
+        (drop_one, "no whole checkpoint of unet .*length 33, .* expecting 34"),
+        (reshape_one, r"no whole checkpoint of unet .*\(3, 3, 3, 2\) .*\(3, 3, 3, 1\)"),
     ],
     ids=["cut short", "a byte flipped", "empty", "missing", "a pickle", "an array less", "another shape"],
 )

@@ -1,21 +1,17 @@
 """The demo's functions, and its page in a real browser where there is one."""
 
-import contextlib
-import json
 import os
 import re
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from browser import Browser, find_missing, wait_for
 from PIL import Image
 
 from seglib import demo, images, viz
@@ -150,15 +146,6 @@ def test_what_is_missing_is_said_in_a_line(runs, tmp_path, monkeypatch, capsys):
 # The page
 
 
-def wait_for(condition, seconds=40):
-    """What ``condition`` gives as soon as that is true."""
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, f"waited {seconds} s"
-        time.sleep(0.1)
-    return found
-
-
 class Server:
     """``python -m seglib.demo`` in the environment of ``make demo``, with a folder of its own for temporary files."""
 
@@ -184,83 +171,12 @@ class Server:
         self.process.wait(20)
 
 
-class Browser:
-    """Chromium without a window, through a few words of the WebDriver protocol."""
-
-    def __init__(self, folder):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.downloads, self.place = folder / "downloads", f"http://127.0.0.1:{port}"
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.driver = subprocess.Popen([shutil.which("chromedriver"), f"--port={port}"], **quiet)
-        wait_for(self.is_ready)
-        words = (
-            "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking "
-            f"disable-component-update disable-sync window-size=1500,1000 user-data-dir={folder / 'profile'}"
-        )
-        rules = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-        options = {"binary": shutil.which("chromium"), "args": [*("--" + word for word in words.split()), rules]}
-        options["prefs"] = {"download.default_directory": str(self.downloads)}
-        wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"performance": "ALL"}}
-        session = self.call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
-        self.place += f"/session/{session['sessionId']}"
-
-    def call(self, method, path, body=None):
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.place + path, data, {"Content-Type": "application/json"}, method=method)
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with direct.open(request, timeout=60) as answer:
-            return json.load(answer)["value"]
-
-    def is_ready(self):
-        with contextlib.suppress(OSError):
-            return self.call("GET", "/status")["ready"]
-
-    def find(self, css):
-        """The path of the first such element, as soon as there is one."""
-        wanted = {"using": "css selector", "value": css}
-        return "/element/" + next(iter(wait_for(lambda: self.call("POST", "/elements", wanted))[0].values()))
-
-    def click(self, css):
-        self.call("POST", self.find(css) + "/click", {})
-
-    def type(self, css, text):
-        self.call("POST", self.find(css) + "/value", {"text": str(text)})
-
-    def read(self, css, what="textContent"):
-        """A property of every such element."""
-        script = f"return [...document.querySelectorAll(arguments[0])].map(e => e.{what})"
-        return self.call("POST", "/execute/sync", {"script": script, "args": [css]})
-
-    def download(self, css, name):
-        shutil.rmtree(self.downloads, ignore_errors=True)
-        self.click(css)
-        wait_for((self.downloads / name).exists)
-        return self.downloads / name
-
-    def list_requests(self):
-        """The addresses that the page asked, of the schemes that leave the browser."""
-        log = self.call("POST", "/se/log", {"type": "performance"})
-        events = [json.loads(entry["message"])["message"] for entry in log]
-        asked = [
-            event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"
-        ]
-        return [url for url in asked if re.match("(http|ws)s?:", url)]
-
-    def stop(self):
-        with contextlib.suppress(OSError):
-            self.call("DELETE", "")
-        self.driver.terminate()
-        self.driver.wait(20)
-
-
 @pytest.fixture(scope="module")
 def server(runs, tmp_path_factory):
     if not (PYTHON.parents[1] / ".installed").exists():
         pytest.skip("there is no .venv-demo, which `make demo` sets up")
-    if not (shutil.which("chromium") and shutil.which("chromedriver")):
-        pytest.skip("chromium and chromedriver are not installed")
+    if missing := find_missing():
+        pytest.skip(missing)
     server = Server(runs, tmp_path_factory.mktemp("server"))
     yield server
     server.stop()

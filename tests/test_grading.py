@@ -17,7 +17,8 @@ FULL = 11  # points: one for each star
 
 def nbgrader(folder, *arguments):
     """Runs nbgrader in ``folder``; the process, whose ``stderr`` is the log."""
-    env = {**os.environ, "PYTHONPATH": str(NOTEBOOKS.parent)}
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])  # nbgrader calls alembic by its name
+    env = {**os.environ, "PATH": path, "PYTHONPATH": str(NOTEBOOKS.parent)}
     command = [sys.executable, "-m", "nbgrader", *arguments]
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
 

@@ -65,7 +65,9 @@ def test_each_command_runs_what_it_names(ran):
     ran.main(["setup"])
     del ran.commands[:]
     ran.main(["course", "--only", "04"])
+    ran.main(["site"])
     ran.main(["assignments"])
+    ran.main(["slides"])
     ran.main(["check"])
     ran.main(["test"])
     python = "./.venv/Scripts/python.exe" if os.name == "nt" else "./.venv/bin/python"
@@ -73,7 +75,9 @@ def test_each_command_runs_what_it_names(ran):
     lint = [f"{python} -m ruff check -q .", f"{python} -m ruff format -q --check ."]
     assert [command for command, _ in ran.commands] == [
         f"{python} notebooks/course.py --only 04",
+        f"{python} notebooks/course.py --pages",
         f"{python} notebooks/editions.py assignments",
+        f"{python} notebooks/slides.py",
         *lint,
         f"{tests} not slow and not long tests",
         *lint,
@@ -91,7 +95,7 @@ def test_a_command_that_fails_ends_with_its_code(ran):
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
-@pytest.mark.parametrize("target", ["setup", "test", "check", "lint", "assignments"])
+@pytest.mark.parametrize("target", ["setup", "site", "test", "check", "lint", "assignments", "slides"])
 def test_make_calls_them(target, monkeypatch):
     for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # what `make test` hands to a make within it
         monkeypatch.delenv(name, raising=False)

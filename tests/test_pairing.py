@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seglib.data import DataError
-from seglib.data.pairing import find_pairs
+from seglib.data.pairing import find_files, find_pairs
 
 
 def touch(root, names):
@@ -19,7 +19,7 @@ def touch(root, names):
 
 def paired(root, images, masks):
     """From each image to its mask; the files without a partner; the notes."""
-    pairs, unpaired, notes = find_pairs(root / images, root / masks)
+    pairs, unpaired, notes = find_pairs(*find_files(root / images, root / masks))
     return {short(image.path, root): short(mask.path, root) for image, mask in pairs}, unpaired, notes
 
 
@@ -98,7 +98,7 @@ def test_paths_may_be_relative_and_end_in_a_slash(tmp_path, monkeypatch):
     touch(tmp_path, ["d/1.png", "d/masks/1.png"])
     monkeypatch.chdir(tmp_path)
     for images, masks in (("d", "d/masks"), ("d/", "./d/masks/"), ("d/*.png", "d/masks/*")):
-        ((image, mask),) = find_pairs(images, masks)[0]
+        ((image, mask),) = find_pairs(*find_files(images, masks))[0]
         assert (Path(image.path), Path(mask.path)) == (Path("d/1.png"), Path("d/masks/1.png"))
 
 

@@ -138,22 +138,6 @@ def test_more_operations_than_colours_are_told_apart_by_dashes():
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 9
 
 
-def test_a_receptive_field_grows_downwards():
-    """By hand: 1 value, from 3 of the pooling (kernel 3), from 6 of the convolution (2 each), from 8 pixels."""
-    viz.show_receptive_field([("conv", 3, 1), ("pool", 2, 2), ("conv again", 3, 1)])
-    (axis,) = plt.gcf().axes
-    plt.gcf().canvas.draw()
-    assert texts(axis.get_yticklabels()) == ["image", "conv", "pool", "conv again"]
-    assert texts(axis.texts) == ["8 pixels", "6 values", "3 values", "1 value"]
-    blue = [patch for patch in axis.patches if to_hex(patch.get_facecolor()).upper() == viz.BLUE]
-    rows = [
-        [patch.get_x() + patch.get_width() / 2 for patch in blue if round(patch.get_y()) == row] for row in range(4)
-    ]
-    assert [len(row) for row in rows] == [8, 6, 3, 1]
-    np.testing.assert_allclose([np.mean(row) for row in rows], np.mean(rows[0]))  # each below the one at the top
-    assert len(axis.lines) == 6 + 3 + 1  # from each blue value to the first and the last that it is computed from
-
-
 def test_worst_comes_first(pair):
     mask = pair["mask"]
     preds = [mask, np.full_like(mask, 2), np.where(mask == 1, 2, mask), mask]

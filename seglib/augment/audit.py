@@ -54,9 +54,8 @@ class Audit(NamedTuple):
         return self.mislabelled == 0 and self.new_id_count == 0
 
     def __str__(self):
-        verdict = "are in step" if self.in_step else "are NOT in step"
-        if np.isnan(self.mislabelled):
-            verdict = "cannot be compared"
+        compared = "are in step" if self.in_step else "are NOT in step"
+        verdict = "cannot be compared" if np.isnan(self.mislabelled) else compared
         reach = f"; farthest misfit: {self.reach} px from one" if self.reach > 0 else ""
         new, lost = (", ".join(f"{value:.9g}" for value in ids) or "none" for ids in (self.new_ids, self.lost_ids))
         new += f", … ({self.new_id_count} in all)" if self.new_id_count > len(self.new_ids) else ""

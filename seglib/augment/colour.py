@@ -20,10 +20,8 @@ def change_colour(images, draws, brightness, contrast, saturation, hue):
 
     ``contrast · (YIQ⁻¹ · diag(1, saturation · rotate(hue)) · YIQ · rgb − 127.5) + 127.5 + brightness``
 
-    Args:
-        images: (batch, height, width, 3) float32 in 0–255.
-        brightness, hue: largest change to either side, in grey levels of 255, and largest angle, in degrees.
-        contrast, saturation: largest change to either side of the factor, whose middle is 1.
+    Of (batch, height, width, 3) float32 in 0–255. The ranges are the largest changes to either side: of ``brightness``
+    in grey levels of 255, of ``hue`` in degrees, of ``contrast`` and ``saturation`` of a factor whose middle is 1.
     """
     angle = draws.uniform("hue", -math.radians(hue), math.radians(hue))
     chroma = draws.uniform("saturation", 1 - saturation, 1 + saturation)
@@ -44,16 +42,11 @@ def blur(images, draws, sigma):
     own = ops.maximum(draws.uniform("blur", 0, sigma), 1e-3)[:, None]
     weights = ops.exp(-(steps**2) / (2 * own**2))
     weights = weights / ops.sum(weights, axis=1, keepdims=True)
+    weights = [weights[:, i, None, None, None] for i in range(len(steps))]
     for axis in (1, 2):
-        length = images.shape[axis]
-        places = np.clip(np.arange(-reach, length + reach), 0, length - 1)  # beyond the border, the last pixel
-        wide = ops.take(images, places, axis=axis)
-        index = [slice(None)] * 4
-        total = 0
-        for i in range(2 * reach + 1):
-            index[axis] = slice(i, i + length)
-            total = total + weights[:, i, None, None, None] * wide[tuple(index)]
-        images = total
+        last = images.shape[axis] - 1  # the border repeats
+        places = [np.clip(np.arange(last + 1) + step, 0, last) for step in range(-reach, reach + 1)]
+        images = sum(weight * ops.take(images, at, axis=axis) for weight, at in zip(weights, places, strict=True))
     return images
 
 

@@ -47,10 +47,8 @@ def draw_affine(draws, source, size, flip, scale, rotation, shear, translation):
 def bend(places, draws, elastic, matrix):
     """Moves each place by a smooth random field (Simard et al. 2003; Ronneberger et al. 2015, section 3.1).
 
-    Args:
-        places: (batch, 2, height, width) float32, as from :func:`locate`.
-        elastic: standard deviation of the field at points ``CELL`` pixels of the crop apart; between, cubics.
-        matrix: (batch, 2, 2) float32, as from :func:`draw_affine`, which turns pixels of the crop into the image's.
+    ``elastic`` is the standard deviation of the field at points ``CELL`` pixels of the crop apart; between, cubics. The
+    places are those of :func:`locate`; the matrix of :func:`draw_affine` turns pixels of the crop into the image's.
     """
     rows, columns = (interpolate_cubic(length) for length in places.shape[2:])
     points = (rows.shape[1], columns.shape[1], 2)
@@ -91,16 +89,9 @@ def locate(matrix, centre, size):
 def resample(images, masks, places):
     """Takes both from the same places: the image bilinearly, the mask from the nearest pixel; so no id is invented.
 
-    Outside of the image both are what they are at its border, for the caller to hide.
-
-    Args:
-        images: (batch, h, w, 3) of any dtype.
-        masks: (batch, h, w) of any integer dtype.
-        places: (batch, 2, height, width) float32, as from :func:`locate`.
-
-    Returns:
-        (batch, height, width, 3) float32, (batch, height, width) of the masks' dtype, and (batch, height, width) bool:
-        where the places lie inside of the image.
+    (batch, h, w, 3) images, (batch, h, w) masks of any integer dtype and the places of :func:`locate` → (batch, height,
+    width, 3) float32, (batch, height, width) of the masks' dtype, and (batch, height, width) bool: where the places lie
+    inside of the image. Outside, both are what they are at its border, for the caller to hide.
     """
     count, height, width = ops.shape(images)[:3]
     first = ops.reshape(ops.arange(count, dtype="int32") * (height * width), (-1, 1, 1))

@@ -5,7 +5,6 @@ Each is a file of float16 weights, as arrays and nothing else, so that every sup
 writes all of it.
 """
 
-import itertools
 import zipfile
 import zlib
 from pathlib import Path
@@ -22,11 +21,8 @@ NUM_CLASSES = 8  # of the drawn streets
 class Checkpoint(NamedTuple):
     """What a network was built with and trained on.
 
-    Attributes:
-        builder: a function of :mod:`seglib.models`.
-        arguments: for it, beside the input's shape and the number of classes.
-        dataset: the name for :func:`seglib.data.load` of the pairs that it was trained on.
-        size: ``(height, width)`` of the training images.
+    ``builder`` is a function of :mod:`seglib.models`, and ``arguments`` are for it, beside the input's shape and the
+    number of classes; ``dataset`` is a name for :func:`seglib.data.load`, ``size`` the ``(height, width)`` in training.
     """
 
     builder: str
@@ -63,12 +59,7 @@ def load(name):
     remedy = "fetch it again: git checkout HEAD -- seglib/checkpoints, or install seglib anew"
     try:
         with np.load(path) as file:
-            weights = [file[f"arr_{i}"].astype(np.float32) for i in range(len(file.files))]
+            model.set_weights([file[f"arr_{i}"].astype(np.float32) for i in range(len(file.files))])
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: no whole checkpoint ({error}); {remedy}") from error
-    shapes = itertools.zip_longest((a.shape for a in weights), (tuple(weight.shape) for weight in model.weights))
-    for at, (found, wanted) in enumerate(shapes):
-        if found != wanted:
-            raise ValueError(f"{path}: the shape of array {at} is {found}, wanted {wanted} of {name}; {remedy}")
-    model.set_weights(weights)
+        raise ValueError(f"{path}: no whole checkpoint of {name} ({error}); {remedy}") from error
     return model

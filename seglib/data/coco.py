@@ -31,8 +31,8 @@ def from_coco(
     """Semantic masks from instance annotations in COCO's JSON: polygons or run lengths, drawn by pycocotools.
 
     Where annotations overlap, the smaller, by its number of pixels, lies on top of the larger; of equally large ones
-    the one further down in the file. Crowds (``iscrowd``) are drawn like the others. Left out and counted: annotations
-    whose polygons enclose nothing, Roboflow's root category. Categories of one name are one class.
+    the later. Crowds (``iscrowd``) are drawn like the others. Left out and counted: annotations whose polygons enclose
+    nothing, Roboflow's root category. Categories of one name are one class.
 
     Args:
         annotations: the JSON file, or a mapping from ``"train"``, ``"val"``, ``"test"`` to a file each.
@@ -78,10 +78,10 @@ def from_coco(
 
 
 def draw_contents(sources, contents, labels, how, name, others=None, missing=None, notes=(), unpaired=()):
-    """The :class:`~seglib.data.Dataset` of what COCO's JSON holds, or what was made of another ``"export"``.
+    """The :class:`~seglib.data.Dataset` of COCO's JSON, or of another ``"export"`` in its form.
 
     ``sources`` are (split or None, path of the annotations, folder of the images), ``contents`` the JSON of each such
-    path, ``how`` the arguments of ``assign_splits``; the rest is that of :func:`from_coco`.
+    path, ``how`` the arguments of ``assign_splits``.
     """
     try:
         import pycocotools.mask  # noqa: F401
@@ -161,7 +161,7 @@ def _read_categories(contents):
 
 
 def _read_images(sources, contents, class_of, missing):
-    """Key, which names the JSON file, the image's id and its place → :class:`_Image`, of all files; and notes."""
+    """From a key that names the JSON file, the image's id and its place to :class:`_Image`; and notes."""
     keyed, used, gone, empty = {}, {}, [], 0
     look = sum(len(contents[path]["images"]) for _, path, _ in sources) <= MAX_HEADERS
     for split, path, folder in sources:
@@ -201,10 +201,7 @@ def _find_place(folder, place):
 
 
 def _add_annotations(path, annotations, images, class_of):
-    """Gives annotations to their images, and counts those that enclose nothing.
-
-    Refuses what pycocotools would crash on or draw wrongly in silence.
-    """
+    """Gives annotations to their images, counts the empty, refuses what pycocotools crashes on or draws wrongly."""
     problems, empty = [], 0
     shapes = [drop_empty(annotation.get("segmentation")) for annotation in annotations]
     for number, annotation in enumerate(annotations):

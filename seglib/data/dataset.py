@@ -1,13 +1,14 @@
 """A dataset is one value, the same whatever its source: splits of pairs, their label map, and batches for training."""
 
 import contextlib
+import sys
+import traceback
 
 import numpy as np
 import tensorflow as tf
 
 from seglib.annotations import DataError
 from seglib.bridge import call_python
-from seglib.data.epochs import draw_batch_seed, draw_epochs
 from seglib.images import ImageError, describe_losses, open_image, read_size, resize_image, resize_mask, to_size
 
 SPLITS = ("train", "val", "test")
@@ -15,6 +16,9 @@ SPLITS = ("train", "val", "test")
 CACHE_BYTES = 512 * 2**20  # up to this, decoded pairs (4 bytes a pixel) are kept in memory; beyond, read every epoch
 MAX_HEADERS = 4096  # of up to so many pairs of files the sizes are read from the headers; more would not be cached
 MAX_HELD = 4096  # encoded examples (some 100 kilobytes each) held to draw the next one from
+
+# What is drawn in an epoch: the order of the pairs, for ``augment``, for ``mix``, and which pairs come twice.
+ORDER, PAIRS, BATCHES, REPEATS = range(4)
 
 
 class Dataset:
@@ -64,8 +68,8 @@ class Dataset:
         Args:
             split: ``"train"`` is shuffled anew in every epoch and loses an incomplete last batch (a split smaller than
                 a batch is one batch); ``"val"`` and ``"test"`` keep their order and every pair.
-            size: ``(height, width)`` that every pair is resized to as it is read, before all else: images bilinearly
-                (with antialiasing), masks by nearest neighbour. None, only with an ``augment``: as they are.
+            size: ``(height, width)`` that pairs are resized to as they are read, images bilinearly (with antialiasing),
+                masks by nearest neighbour. None, only with an ``augment``: as they are.
             batch_size: pairs in a batch.
             augment: ``(pair, seed) -> pair``, a layer of :mod:`seglib.augment` or a function in TensorFlow, only for
                 ``"train"``. A pair is ``{"images": (height, width, 3) uint8, "segmentation_masks": (height, width)
@@ -73,12 +77,10 @@ class Dataset:
                 returns may be float32, and of another size, which then is the batch's.
             mix: ``(batch, seed) -> batch``, the same for a whole batch, whose pairs come from ``augment``.
             repeats: (pairs,) how often each training pair is wanted in an epoch, on any scale, as from
-                :func:`seglib.class_balance.rare_class_repeats`: an epoch has as many pairs as ever, some of them
-                several times, drawn anew each time, and others not at all. None: each once.
+                :func:`seglib.class_balance.rare_class_repeats`: an epoch has as many pairs as ever. None: each once.
             seed: another one gives another order and other draws; the same gives the same batches in every run.
-            epoch: the number of the first epoch. Each further iteration is the next one, a ``.take(1)`` too, but not
-                the batch that ``fit`` builds a model from (JAX, torch). A run that is resumed after n epochs asks for
-                ``epoch=n`` and gets the batches it would have seen.
+            epoch: the number of the first epoch, n for a run that is resumed after n. Each further iteration is the
+                next one, a ``.take(1)`` too, but not the batch that ``fit`` builds a model from (JAX, torch).
 
         Returns:
             A ``tf.data.Dataset`` of ``(images, masks)``: (batch, height, width, 3) float32 in 0–255 and
@@ -106,7 +108,7 @@ class Dataset:
         if split == "train":
             # Encoded examples of TFDS, whose order on disk is random already, are held only in part.
             held = count if cached or self.files else min(count, MAX_HELD)
-            pairs = draw_epochs(pairs, count, held, seed, epoch, repeats)
+            pairs = _draw_epochs(pairs, count, held, seed, epoch, repeats)
         else:
             pairs = tf.data.Dataset.zip((pairs,))  # tuples, too
         if not cached:  # what is shuffled is held in memory: only then are the pairs read
@@ -115,9 +117,11 @@ class Dataset:
             pairs = _map(pairs, lambda pair, draw, epoch: (augment(pair, draw), draw, epoch))
         batches = pairs.batch(min(batch_size, count), drop_remainder=split == "train")
         if mix is not None:
-            batches = _map(
-                batches.enumerate(), lambda number, batch: (mix(batch[0], draw_batch_seed(seed, batch[2][0], number)),)
-            )
+
+            def mix_batch(number, batch):
+                return (mix(batch[0], _draw_seeds(1, seed, batch[2][0], BATCHES, number)[0]),)
+
+            batches = _map(batches.enumerate(), mix_batch)
         return _map(batches, _to_fit).prefetch(tf.data.AUTOTUNE)
 
     def is_cached(self, split, size=None):
@@ -127,11 +131,8 @@ class Dataset:
 
     def class_pixels(self, split="train"):
         """How many pixels of each image belong to each class: (pairs, num_classes) int64; void is not counted."""
-        pairs = self.split(split).as_numpy_iterator()
-        pixels = np.zeros((self.counts[split], self.labels.num_classes), np.int64)
-        for row, pair in zip(pixels, pairs, strict=True):
-            row += np.bincount(pair["mask"].ravel(), minlength=256)[: len(row)]
-        return pixels
+        pairs, classes = self.split(split).as_numpy_iterator(), self.labels.num_classes
+        return np.array([np.bincount(pair["mask"].ravel(), minlength=256)[:classes] for pair in pairs], np.int64)
 
     def __repr__(self):
         counts = " · ".join(f"{split} {self.counts.get(split, 0)}" for split in SPLITS)
@@ -141,12 +142,8 @@ class Dataset:
 def from_pairs(name, labels, pairs, split_of, read_mask, notes=(), unpaired=(), sizes=None):
     """Prints the notes, and gives the :class:`Dataset` of pairs in files, of which at most image headers are read.
 
-    Args:
-        name, labels: the name for messages, and the :class:`~seglib.labels.LabelMap`.
-        pairs: list of ``(image, mask)``: the image's path, and what ``read_mask`` reads (height, width) uint8 ids from.
-        split_of: mapping from a split to the indices of its pairs.
-        notes, unpaired: what was inferred about the source, and the files that were left out.
-        sizes: the ``(height, width)`` of every pair; None: the headers of up to ``MAX_HEADERS`` images tell them.
+    ``pairs`` are a list of what ``Dataset.files`` holds, ``split_of`` maps a split to the indices of its pairs. Without
+    ``sizes`` the headers of up to ``MAX_HEADERS`` images tell them.
     """
     notes = [*notes, *describe_losses([image for image, _ in pairs])]
     for note in notes:
@@ -182,13 +179,9 @@ def check_size(mask, mask_size, image, image_size):
 
 
 def resize_pair(pair, size):
-    """Resizes a pair to ``size = (height, width)``: the image bilinearly with antialiasing, the mask by nearest.
+    """Resizes ``{"image": (h, w, 3) uint8, "mask": (h, w) uint8}`` to ``size = (height, width)``.
 
-    Args:
-        pair: ``{"image": (h, w, 3) uint8, "mask": (h, w) uint8}``.
-
-    Returns:
-        The pair. Every id of the result stood in the mask.
+    The image bilinearly with antialiasing; the mask by nearest neighbour, so that every id of the result stood in it.
     """
     size, inputs = to_size(size), [pair["image"], pair["mask"]]
     if tuple(pair["image"].shape[:2]) == size:
@@ -197,7 +190,6 @@ def resize_pair(pair, size):
 
 
 def _tf_pairs(files, sizes, read_mask):
-    """The files as a ``tf.data.Dataset``, and the function that reads a pair of them."""
     own_size = sizes[0] if sizes and len(set(sizes)) == 1 else (None, None)  # static where it can be
 
     def to_pair(paths, size=None):
@@ -222,10 +214,8 @@ def _map(dataset, function):
     except Exception as error:
         if "symbolic" not in str(error).lower():
             raise
-        raise TypeError(
-            "augment and mix are called inside tf.data, with TensorFlow's symbolic tensors: use a layer of "
-            "seglib.augment, or tf functions (keras.ops only under the TensorFlow backend)"
-        ) from error
+        way = "use a layer of seglib.augment, or tf functions (keras.ops only under the TensorFlow backend)"
+        raise TypeError(f"augment and mix get TensorFlow's symbolic tensors, inside tf.data: {way}") from error
 
 
 def _to_fit(pair, *_):
@@ -233,3 +223,62 @@ def _to_fit(pair, *_):
     if masks.dtype != tf.uint8:
         raise TypeError(f"augment and mix are to return segmentation_masks in uint8, got {masks.dtype.name}")
     return tf.cast(images, tf.float32), masks
+
+
+def _draw_epochs(items, count, held, seed, epoch, repeats=None):
+    """Another order in each iteration: ``(item, (2,) int32 seed of its draws, int64 number of the epoch)``.
+
+    ``items`` are a ``tf.data.Dataset`` of ``count`` in a fixed order; the next one is drawn from as many as are
+    ``held``. ``epoch`` is the number of the first iteration, and ``repeats`` as for ``Dataset.batches``: by systematic
+    sampling an item wanted 2.3 times comes twice or three times.
+    """
+    wanted = None if repeats is None else _count_before(repeats, count)
+
+    def next_epoch():
+        nonlocal epoch
+        number, epoch = epoch, epoch + (not _is_building())
+        return [np.int64(number)]
+
+    def draw_epoch(number):
+        # Every shuffle mixes in a seed of the graph: the program's, unless this function's own graph gets one.
+        tf.compat.v1.get_default_graph().seed = 1
+        order = tf.cast(_draw_seeds(1, seed, number, ORDER)[0, 0], tf.int64)
+        draws = tf.data.Dataset.from_tensor_slices(_draw_seeds(count, seed, number, PAIRS))
+        numbers = tf.data.Dataset.from_tensors(number).repeat()
+        chosen = items
+        if wanted is not None:
+            grid = tf.random.stateless_uniform((), _draw_seeds(1, seed, number, REPEATS)[0], dtype=tf.float64)
+            before = tf.cast(tf.minimum(tf.floor(wanted + grid), count), tf.int64)
+            times = tf.data.Dataset.from_tensor_slices(before[1:] - before[:-1])
+            chosen = tf.data.Dataset.zip(items, times).flat_map(
+                lambda item, n: tf.data.Dataset.from_tensors(item).repeat(n)
+            )
+        return tf.data.Dataset.zip(chosen, draws, numbers).shuffle(held, seed=order, reshuffle_each_iteration=False)
+
+    number = tf.TensorSpec((), tf.int64)
+    epochs = tf.data.Dataset.from_tensors(0).map(lambda _: call_python(next_epoch, [], [number])[0])
+    return epochs.flat_map(draw_epoch).apply(tf.data.experimental.assert_cardinality(count))
+
+
+def _count_before(repeats, count):
+    """How often the items before each are wanted, and all: (count + 1,) float64, rising from 0 to ``count``."""
+    repeats = np.asarray(repeats, np.float64)
+    if repeats.shape != (count,) or not (np.isfinite(repeats).all() and repeats.min() >= 0 and repeats.any()):
+        found = f"{repeats.shape} from {repeats.min(initial=np.inf):g} to {repeats.max(initial=-np.inf):g}"
+        raise ValueError(f"repeats must be {count} finite numbers of at least 0, not all 0, one a pair; got {found}")
+    before = np.cumsum([0, *repeats])
+    return before / before[-1] * count
+
+
+def _is_building():
+    """Whether Keras takes a batch only to build a model from its shapes: under JAX and torch ``fit`` begins so."""
+    frames = (frame for stack in sys._current_frames().values() for frame, _ in traceback.walk_stack(stack))
+    return any(frame.f_code.co_name in ("_symbolic_build", "_maybe_symbolic_build") for frame in frames)
+
+
+def _draw_seeds(count, seed, epoch, *numbers):
+    """(count, 2) int32 from 0: random seeds, by the numbers alone. Those of ``fold_in`` are alike for neighbours."""
+    folded = tf.stack([tf.constant(seed, tf.int64), epoch])
+    for number in numbers:
+        folded = tf.random.fold_in(folded, tf.cast(number, tf.int64))
+    return tf.random.stateless_uniform((count, 2), folded, 0, tf.int32.max, tf.int32)

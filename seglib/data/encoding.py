@@ -11,31 +11,25 @@ from scipy.ndimage import find_objects, label
 
 from seglib.annotations import DataError
 from seglib.images import ImageError, read_values
-from seglib.labels import LabelMap
+from seglib.labels import VOID, LabelMap, list_some, look_up, pack_colours
 
 SAMPLE = 200  # masks that are read to infer an encoding, spread evenly over the set
 MAX_CLASSES = 64  # more values or colours than that, in most files, are not taken for classes
+MANY = 10  # ids that number objects; fewer may be organs in a scan, which look the same
 BINARY = ("background", "foreground")
 CUT = "of masks that should be black and white, ids={v: int(v >= 128) for v in range(256)} cuts them in the middle"
-
-
-MANY = 10  # ids; fewer may be organs in a scan, which look the same
 JOIN = "not classes; if so, join them: ids={i: int(i > 0) for i in range(65536)}; else give labels="
 
 
 class Encoding:
-    """Reads mask files that keep to one encoding.
-
-    Args:
-        table: mapping from values 0–65535, or colours ``(red, green, blue)``, to class ids 0–255; None: they are ids.
-        labels: the :class:`~seglib.labels.LabelMap` that the ids must keep to.
-    """
+    """Reads mask files whose values, or colours, a table maps to ids of the label map; None: they are its ids."""
 
     def __init__(self, table, labels):
         self.labels, self.table = labels, table
         self.in_colour = bool(table) and isinstance(next(iter(table)), tuple)
+        self._form = "#{:06x}" if self.in_colour else "{}"
         table = table or {i: i for i in (*range(labels.num_classes), labels.ignore_id)}
-        keys = np.array([_pack(key) if self.in_colour else key for key in table], np.int64)
+        keys = pack_colours([*table]) if self.in_colour else np.array([*table], np.int64)
         order = np.argsort(keys)
         self._keys, self._ids = keys[order], np.array(list(table.values()), np.uint8)[order]
 
@@ -43,35 +37,27 @@ class Encoding:
         """Reads a mask file: (height, width) uint8 class ids; a ValueError lists values that stand for no class."""
         values = read_values(path)
         if values.pixels.ndim == 3 and not self.in_colour:
-            raise DataError(
-                f"{path}: a painted mask (colours); wanted ids or grey values. Say ids={{(red, green, blue): class id, "
-                "…}, or give labels= with the colours it is painted in"
-            )
+            way = "Say ids={(red, green, blue): class id, …}, or give labels= with the colours it is painted in"
+            raise DataError(f"{path}: a painted mask (colours); wanted ids or grey values. {way}")
         if self.table is None:
             if values.lossy:
                 raise DataError(f"{path}: stored with loss, as JPEG is, which invents ids; wanted PNG. Or {CUT}")
             return self.labels.check_ids(values.pixels, name=path).astype(np.uint8)
         codes = _codes(values) if self.in_colour else values.pixels.astype(np.int64)
-        place = np.minimum(np.searchsorted(self._keys, codes), len(self._keys) - 1)
-        strange = self._keys[place] != codes
+        ids, strange = look_up(codes, self._keys, self._ids)
         if strange.any():
             lossy = "; it is stored with loss, as JPEG is, which invents values" if values.lossy else ""
             cut = f"; {CUT}" if self._keys.tolist() == [0, 255] else ""
-            raise DataError(
-                f"{path}: {strange.mean():.2%} of the pixels have values without a class, such as "
-                f"{self._list(np.unique(codes[strange]))}{lossy}; wanted one of {self._list(self._keys)}{cut}"
-            )
-        return self._ids[place]
+            found, wanted = (list_some(those, self._form) for those in (np.unique(codes[strange]), self._keys))
+            share = f"{strange.mean():.2%} of the pixels have values without a class"
+            raise DataError(f"{path}: {share}, such as {found}{lossy}; wanted one of {wanted}{cut}")
+        return ids
 
     def knows(self, mask):
         """Whether ``read`` finds a class for all that the mask holds, as far as its counted values tell."""
         codes = mask.colours if self.in_colour else mask.values
         is_spoilt = self.table is None and mask.lossy
         return bool(codes) and not is_spoilt and set(codes) <= set(self._keys.tolist())
-
-    def _list(self, codes):
-        shown = ", ".join(f"#{code:06x}" if self.in_colour else str(code) for code in codes[:8])
-        return shown + (", …" if len(codes) > 8 else "")
 
 
 class _MaskValues(NamedTuple):
@@ -85,20 +71,10 @@ class _MaskValues(NamedTuple):
 
 
 def infer_encoding(masks, labels=None, ids=None):
-    """Finds out what the values in mask files mean, from up to ``SAMPLE`` of them.
+    """What the values in mask files mean, from up to ``SAMPLE`` of the paths: ``(encoding, labels, notes, seen)``.
 
-    Args:
-        masks: paths.
-        labels: the :class:`~seglib.labels.LabelMap`; None calls the classes found ``class 0``, … or by their colours.
-        ids: mapping from values or ``(red, green, blue)`` to class ids, or a tuple of such, of which the
-            one that fits most masks is taken; None infers it.
-
-    Returns:
-        ``(encoding, labels, notes, seen)``: an :class:`Encoding`, the label map, what was inferred, in words, and from
-        each path that was read to what it holds, for :meth:`Encoding.knows`; None if unreadable.
-
-    Raises:
-        DataError: ``ids`` that are no such mapping or that ``labels`` lacks; values that cannot be classes.
+    ``labels`` and ``ids`` are those of ``from_folder``, ``ids`` also a tuple of mappings, of which the one that fits
+    most masks is taken. ``seen`` maps each path that was read to its :class:`_MaskValues`, None if it is unreadable.
     """
     chosen = np.unique(np.linspace(0, len(masks) - 1, SAMPLE).astype(int))
     with ThreadPoolExecutor() as pool:
@@ -203,19 +179,19 @@ def _infer_grey(values, lossy, smooth, labels):
     found = sorted(values)
     if set(found) <= {0, 255} and (labels is None or labels.num_classes == 2):
         return {0: 0, 255: 1}, labels or LabelMap(BINARY), "black and white, 0 → class 0, 255 → class 1"
+    ignore_id = labels.ignore_id if labels else VOID
+    void = f", and {ignore_id} for void" if ignore_id in found else ""
+    rest = [value for value in found if value != ignore_id]
+    largest, few = max(rest, default=0), len(found) <= MAX_CLASSES
     if labels is not None:
-        void = f", and {labels.ignore_id} for void" if labels.ignore_id in found else ""
         hint = ". Is 255 the foreground? Then give two names" if found == [0, 255] else ""
-        rest = [value for value in found if value != labels.ignore_id]
-        if max(rest, default=0) >= labels.num_classes >= len(rest) > 1:
+        if largest >= labels.num_classes >= len(rest) > 1:
             hint = f". They have gaps: if {rest} are the classes in this order, say {number(rest)}"
         return None, labels, f"ids of the label map{void}{hint}"
     ends = {value for value, _ in values.most_common(2)} == {0, 255} and values[0] + values[255] > 0.75 * values.total()
     between = ends and len(found) > 3  # as in black and white that was resized smoothly
-    largest, few = max(value for value in found if value != 255), len(found) <= MAX_CLASSES
     if not (lossy or smooth) and (few or not between) and largest < min(255, 2 * len(found) + 6):
-        note = f"ids {found[0]}–{largest}" + (", and 255 for void" if 255 in found else "")
-        rest = [value for value in found if value != 255]
+        note = f"ids {found[0]}–{largest}{void}"
         if len(rest) <= largest:
             note += f". No mask holds the others: to have {len(rest)} classes, say {number(rest)}"
         return None, LabelMap(tuple(f"class {i}" for i in range(largest + 1))), note
@@ -242,9 +218,4 @@ def _codes(values):
     """The colour of every pixel, packed into one number; grey values over 255 become numbers that are no colour."""
     if values.pixels.ndim == 2 and values.palette is None:
         return values.pixels.astype(np.int64) * 0x010101
-    return _pack(values.in_colour())
-
-
-def _pack(rgb):
-    rgb = np.asarray(rgb).astype(np.int64)
-    return (rgb[..., 0] << 16) | (rgb[..., 1] << 8) | rgb[..., 2]
+    return pack_colours(values.in_colour())

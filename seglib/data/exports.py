@@ -104,10 +104,7 @@ def _to_rows(masks_of):
 
 
 def _find_kinds(masks_of, labels):
-    """From each image to ``(mask, kind)`` of its black and white masks, if some words in their names tell kinds apart.
-
-    Second, whether ``labels`` has a class of each kind.
-    """
+    """From each image to ``(mask, kind)`` of its masks, or None if names tell no kinds; whether ``labels`` has all."""
     rests = {}
     for image, masks in masks_of.items():
         known = {*split_words(image.stem), *sum(SPLIT_NAMES.values(), ())}

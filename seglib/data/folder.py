@@ -21,8 +21,8 @@ def from_folder(
 ):  # fmt: skip
     """Pairs of files: an image and a mask that belong together by their names.
 
-    How the names were paired and what the values of the masks mean, inferred from up to 200 of them, is printed. Files
-    are otherwise read when they are needed; :func:`seglib.doctor.check` reads them all and says what is wrong.
+    How the names were paired, and what the values of the masks mean (by up to 200 of them), is printed. All else is
+    read when it is needed; :func:`seglib.doctor.check` reads all and says what is wrong.
 
     These are read, too: labelme's JSON (of shapes that overlap the later is on top) and its folders with a file
     ``label_names.txt``, Label Studio's PNGs with its JSON beside them, Kaggle's CSV of run lengths, a black and white
@@ -35,8 +35,7 @@ def from_folder(
             ``*`` stands for folders too. PNG, JPEG, TIFF, BMP, GIF, WebP, PPM and PGM are read.
         masks: likewise, or one file for all images. Of files that both match, the smaller set keeps them, as
             ``"d/*_mask.png"`` beside ``"d"``. Names must agree but for words that all images or all masks share.
-        labels: a :class:`~seglib.labels.LabelMap` or a list of names; None names the classes as an export does, or
-            after the ids or colours found.
+        labels: a :class:`~seglib.labels.LabelMap` or a list of names; None: as an export, or the values found, say.
         ids: what the values in the files mean: mapping from values, as in ``{0: 0, 255: 1}``, or from colours, as in
             ``{(0, 0, 0): 0, (128, 0, 0): 1}``, to class ids. None infers it: ids, black and white, levels of grey, a
             palette, or painted colours (those of ``labels``, if given).

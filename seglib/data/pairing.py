@@ -24,21 +24,27 @@ class File(NamedTuple):
 
 
 class SeveralMasks(DataError):
-    """Several masks for an image; ``masks_of`` tells which, from each image to its masks, all :class:`File`."""
+    """Several masks for some images; ``masks_of`` maps each image to its masks, all :class:`File`."""
+
+    def __init__(self, images, masks_of):
+        first, second = (mask.path for mask in masks_of[images[0]][:2])
+        super().__init__(
+            f"{len(images)} images have several masks, as {images[0].path} has {first} and {second}; "
+            "choose a kind by a pattern, as in masks='gtFine/*_labelIds.png', or, if each is one object, call "
+            "data.from_instances; if each is one class, name them for it and make them black and white: 7_road.png"
+        )
+        self.masks_of = masks_of
 
 
 def find_pairs(images, masks):
-    """Finds images and masks, given as to ``from_folder`` or as lists of :class:`File`, and pairs them by their names.
+    """Pairs the images and the masks, two lists of :class:`File`, by their names.
 
     Of three ways the one that pairs most files is taken, the first of equals: by the whole name, with the folders below
     the one given (``night/007``); word by word, but for words that all images and few or no masks have, or the reverse
     (``img3.jpg`` and ``label_3.png``); and likewise without the folders. Numbers must agree with their leading zeros.
-
-    Returns:
-        ``(pairs, unpaired, notes)``: a list of ``(image, mask)``, both :class:`File`, in the order of the images; the
-        paths that found no partner; how the files were paired and what was left out, in words.
+    Gives ``(pairs, unpaired, notes)``: pairs of :class:`File`; the paths without a partner; what was done, in words.
     """
-    sides = (images, masks) if isinstance(masks, list) else find_files(images, masks)
+    sides = images, masks
     words = [_to_words(sides, folders=True), _to_words(sides, folders=False)]
     names = [[file.stem for file in files] for files in sides]
     agreed = max((_agree(sides, keys) for keys in (names, *words)), key=len)
@@ -48,25 +54,18 @@ def find_pairs(images, masks):
     if alone[1]:
         _refuse_several(sides, pairs, words)
     twice = [files for of in agreed.values() for files in of if len(files) > 1]
-    refuse(
-        [f"{a.path} and {os.path.relpath(b.path, os.path.dirname(a.path))}: one name, two files" for a, b, *_ in twice],
-        "names that stand for two files; choose with a pattern such as images='…/*.png'",
-    )
+    found = [f"{a.path} and {os.path.relpath(b.path, os.path.dirname(a.path))}: one name" for a, b, *_ in twice]
+    refuse(found, "names that stand for two files; choose with a pattern such as images='…/*.png'")
     if alone[0] and alone[1]:
         _refuse_numbers(sides, len(pairs), words)
     if not pairs:
-        raise DataError(
-            f"no image and mask have names that agree: {sides[0][0].path}, {sides[1][0].path}; "
-            "name them alike, or give patterns such as images='…/*_rgb.png'"
-        )
+        found, way = f"{sides[0][0].path}, {sides[1][0].path}", "give patterns such as images='…/*_rgb.png'"
+        raise DataError(f"no image and mask have names that agree: {found}; name them alike, or {way}")
     return pairs, [file.path for files in alone for file in files], _describe(pairs, alone)
 
 
 def list_below(folder, above=()):
-    """Yields the ``pathlib.Path`` of all in a folder and below, in linked folders too, a folder before what is in it.
-
-    The junk of operating systems is left out, and a link back to a folder that it lies in (``above``) is not followed.
-    """
+    """Yields the ``Path`` of all below a folder, also in links, but for one back to a folder that it is in; no junk."""
     real = os.path.realpath(folder)
     if real in above:
         return
@@ -108,14 +107,12 @@ def list_files(where, endings=EXTENSIONS):
 
 
 def find_files(images, masks):
-    """The image files and the mask files, none of them both."""
+    """The image files and the mask files, given as to ``from_folder``; none of them is both."""
     found = [list_files(images), list_files(masks)]
     paths = [{os.path.abspath(file.path) for file in files} for files in found]
     if paths[0] == paths[1]:
-        raise DataError(
-            f"{os.fspath(images)}: the images and the masks are the same files, as {found[0][0].path}; give two "
-            "folders or two patterns, as in from_folder('data/*.jpg', 'data/*_mask.png')"
-        )
+        way = "give two folders or two patterns, as in from_folder('data/*.jpg', 'data/*_mask.png')"
+        raise DataError(f"{images}: the images and the masks are the same files, as {found[0][0].path}; {way}")
     smaller = 0 if paths[0] < paths[1] else 1
     found[1 - smaller] = [file for file in found[1 - smaller] if os.path.abspath(file.path) not in paths[smaller]]
     return found
@@ -159,16 +156,9 @@ def _refuse_several(sides, pairs, words):
         runs = [tuple(name[i : i + size]) for size in range(len(name), 0, -1) for i in range(len(name) - size + 1)]
         image = image_of.get(mask.path) or next((image_named[run] for run in runs if run in image_named), None)
         masks_of[image].append(mask)
-    several = {image: found for image, found in masks_of.items() if image and len(found) > 1}
-    if several:
-        image, found = next(iter(several.items()))
-        error = SeveralMasks(
-            f"{len(several)} images have several masks, as {image.path} has {found[0].path} and {found[1].path}; "
-            "choose a kind by a pattern, as in masks='gtFine/*_labelIds.png', or, if each is one object, call "
-            "data.from_instances; if each is one class, name them for it and make them black and white: 7_road.png"
-        )
-        error.masks_of = {image: found for image, found in masks_of.items() if image}
-        raise error
+    masks_of.pop(None, None)
+    if several := [image for image, found in masks_of.items() if len(found) > 1]:
+        raise SeveralMasks(several, masks_of)
 
 
 def _refuse_numbers(sides, count, words):
@@ -176,10 +166,9 @@ def _refuse_numbers(sides, count, words):
     for images, masks in words:
         masks = {_renumber(key, 0) for key in masks if key}
         if any(len({_renumber(key, shift) for key in images} & masks) > count for shift in (-1, 0, 1)):
-            raise DataError(
-                f"the numbers of images ({sides[0][0].path}, …) and masks ({sides[1][0].path}, …) differ: other "
-                "leading zeros, or counted from 0 and from 1? Rename one side, as in img_007 and 007_mask"
-            )
+            found = f"the numbers of images ({sides[0][0].path}, …) and masks ({sides[1][0].path}, …) differ"
+            way = "Rename one side, as in img_007 and 007_mask"
+            raise DataError(f"{found}: other leading zeros, or counted from 0 and from 1? {way}")
 
 
 def _renumber(words, shift):

@@ -12,32 +12,21 @@ from seglib import labels
 
 
 class Spec(NamedTuple):
-    """How one dataset is found, fetched and read.
+    """How one dataset is found, fetched and read."""
 
-    Attributes:
-        path: TFDS's name and configuration, ``"coco/2017_panoptic"``, which is also the folder of its versions.
-        labels: the :class:`~seglib.labels.LabelMap` of the masks.
-        splits: for ``"train"``, ``"val"`` and ``"test"`` the split of TFDS or a slice of one, as in ``"train[:85%]"``.
-        features: the features to decode, the image first.
-        to_mask: ``(example, info.features) -> (height, width) uint8`` class ids in TensorFlow; the example is decoded.
-        files: addresses of the archives; the bare name of one that only a person may fetch. None at all: it is drawn.
-        gigabytes: the size of the archives together, in 10⁹ bytes.
-        page, notes: where a person registers to fetch archives; how the splits were cut, one sentence each.
-    """
-
-    path: str
+    path: str  # TFDS's name and configuration, which is also the folder of its versions
     labels: labels.LabelMap
-    splits: dict
-    features: tuple[str, ...]
-    to_mask: Callable
-    files: tuple[str, ...] = ()
-    gigabytes: float = 0
-    page: str = ""
-    notes: tuple[str, ...] = ()
+    splits: dict  # from "train", "val" and "test" to TFDS's split or a slice of one, as in "train[:85%]"
+    features: tuple[str, ...]  # those to decode, the image first
+    to_mask: Callable  # (decoded example, info.features) -> (height, width) uint8 class ids, in TensorFlow
+    files: tuple[str, ...] = ()  # addresses of the archives, or bare names if a person must fetch them; none: drawn
+    gigabytes: float = 0  # 10⁹ bytes, of the archives together
+    page: str = ""  # where a person registers to fetch them
+    notes: tuple[str, ...] = ()  # how the splits were cut, one sentence each
 
 
 def find_spec(name):
-    """The :class:`Spec` of a name; raises ``ValueError`` for one that is not known, with those that are."""
+    """The :class:`Spec` of a name; a ``ValueError`` lists those that are known."""
     drawn = [f"{family}/{size}" for family in ("streets", "cells") for size in ("tiny", "small", "full")]
     if name in drawn:
         from seglib.datasets import cells, streets  # TFDS knows their builders now
@@ -65,10 +54,8 @@ def _ids_of(feature, ids):
 
 
 def _coco_panoptic(example, features):
-    """The colour of a pixel is its segment's id, R + 256 G + 256² B; the list of segments tells the class of each.
-
-    By its name, as the label's number is TFDS's own. Colours without a segment, such as black, are void.
-    """
+    # The colour of a pixel is its segment's id, R + 256 G + 256² B; the list of segments tells the class of each, by
+    # its name, as the label's number is TFDS's own. Colours without a segment, such as black, are void.
     code = tf.tensordot(tf.cast(example["panoptic_image"], tf.int64), tf.constant([1, 256, 65536], tf.int64), 1)
     names, segments = features["panoptic_objects"]["label"].names, example["panoptic_objects"]
     ids = tf.constant([labels.COCO_PANOPTIC.id_of(name) for name in names], tf.uint8)

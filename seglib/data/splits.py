@@ -16,25 +16,14 @@ SPLIT_NAMES = {
 
 
 def assign_splits(names, val=None, test=None, seed=0, groups=None, lists=None):
-    """Deals pairs into ``train``, ``val`` and ``test``.
+    """Deals pairs, ``names`` such as ``"aachen/0001.png"``: from split to sorted indices; what was inferred, in words.
 
-    Args:
-        names: one relative path per pair, with ``/`` between folders, as in ``"aachen/0001.png"``; all different.
-        val, test: shares of the pairs, in [0, 1); the rest is ``train``, 0 leaves a split out. None for both: folders
-            called for the splits decide, if every name lies in one and not all in ``train``; 0.15 each otherwise. With
-            them a share cuts its split from train and its own folder, and a test folder stays apart without ``test``.
-        seed: decides which pair, or which group, goes where.
-        groups: a regular expression searched in each name, whose first group, or else whose match, is the pair's group;
-            or a function from the name to the group. None: each pair for itself.
-        lists: a folder that holds some of ``train.txt``, ``val.txt``, ``test.txt``, or a mapping from split to such a
-            file. A line, or its first column, is an image's path or bare name, with or without the ending.
-
-    Returns:
-        ``(split_of, notes)``: a mapping from split to sorted indices into ``names``, and what was inferred, in words.
-
-    Raises:
-        DataError: shares that leave a split empty, groups that do not match a name, a line that fits no pair or
-            several, or a pair on two lists. FileNotFoundError: a list that is not there.
+    ``val`` and ``test`` are shares in [0, 1), 0 for no such split, the rest is ``train``. None for both: folders called
+    for the splits decide, if every name lies in one and not all in ``train``; 0.15 each otherwise. With such folders a
+    share cuts its split from train and its own folder, and a test folder stays apart without ``test``.
+    ``groups`` is a regular expression, whose first group, or else whose match, is the pair's group, or a function.
+    ``lists`` is a folder with some of ``train.txt``, ``val.txt``, ``test.txt``, or a mapping from split to such a file:
+    a line, or its first column, is an image's path or bare name, with or without the ending.
     """
     if lists is not None:
         if (val, test, groups) != (None, None, None):
@@ -50,7 +39,6 @@ def assign_splits(names, val=None, test=None, seed=0, groups=None, lists=None):
 
 
 def _deal(names, val, test, seed, groups):
-    """Deals names by shares and groups: ``(split_of, notes)``."""
     if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
         raise DataError(f"val and test are shares in [0, 1) that leave some for train, got {val} and {test}")
     members = _group(names, groups)
@@ -87,11 +75,8 @@ def _group(names, groups):
         return [[i] for i in range(len(names))]
     members = {}
     for i, name in enumerate(names):
-        if callable(groups):
-            group = groups(name)
-        else:
-            match = re.search(groups, name)
-            group = match and match[match.re.groups > 0]
+        found = groups(name) if callable(groups) else re.search(groups, name)
+        group = found[found.re.groups > 0] if isinstance(found, re.Match) else found
         members.setdefault(group, []).append(i)
     refuse([f"{names[i]}: groups={groups!r} does not match" for i in members.get(None, [])], "names without a group")
     return list(members.values())

