@@ -110,10 +110,7 @@ def build(recipe, class_weights):
     options = {"weight_decay": 1e-2, "use_ema": True, "ema_momentum": 0.99}
     if recipe.frozen:
         encoder = model.get_layer("encoder")
-        names = [layer.name for layer in encoder.layers]
-        for i, layer in enumerate(encoder.layers):
-            if i <= names.index(recipe.frozen) or isinstance(layer, keras.layers.BatchNormalization):
-                layer.trainable = False
+        train.freeze(encoder, recipe.frozen)
         optimizer = train.DiscriminativeAdamW(
             recipe.rate, slow=encoder.trainable_variables, factor=recipe.factor, **options
         )

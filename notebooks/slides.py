@@ -21,6 +21,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+from course import LESSONS
 from nbconvert import SlidesExporter
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
@@ -144,7 +145,7 @@ def main(folder=HERE, out=OUT):
     try:
         out.mkdir(parents=True, exist_ok=True)
         copy_reveal(out)
-        for path in sorted(folder.glob("[0-9A][0-9]_*.ipynb")):
+        for path in sorted(folder.glob(LESSONS)):
             try:
                 written = write_slides(path, out)
             except SlidesError as error:

@@ -69,8 +69,11 @@ def find_models(folder):
     """Maps names to the ``.keras`` files in a folder and the folders in it: with labels first, shortened runs last."""
     folder = Path(folder)
     paths = sorted([*folder.glob("*.keras"), *folder.glob("*/*.keras")])
-    named = lambda path: path.with_name(predict.LABELS).is_file() or "labels" in runs.read_note(path)  # noqa: E731
-    paths.sort(key=lambda path: ("-steps" in str(path), not named(path)))
+
+    def rank(path):
+        return "-steps" in str(path), not (path.with_name(predict.LABELS).is_file() or "labels" in runs.read_note(path))
+
+    paths.sort(key=rank)
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in paths}
 
 

@@ -272,8 +272,8 @@ def test_a_head_without_a_figure_still_makes_a_page(course, folder, tmp_path):
     assert not (folder / "figures").exists()
 
 
-def test_the_lessons_show_their_answers_small_and_without_attachments():
-    for path in sorted(NOTEBOOKS.glob("[0-9A][0-9]_*.ipynb")):
+def test_the_lessons_show_their_answers_small_and_without_attachments(course):
+    for path in sorted(NOTEBOOKS.glob(course.LESSONS)):
         cells = nbformat.read(path, as_version=4).cells
         (hero,) = [cell for cell in cells if "hero" in cell.metadata.get("tags", [])]
         kept = (NOTEBOOKS / "figures" / f"{path.stem[:2]}.png").read_bytes()

@@ -89,6 +89,23 @@ def test_class_pixels_are_counted_for_each_image_without_void(folders, pairs):
     assert not data.from_folder(*folders, MAP, val=0, test=0).class_pixels().any()
 
 
+def test_a_sample_reads_no_other_pair(pairs):
+    """Ten pairs, at most four: every third, so 0, 3, 6 and 9; of the first seven every second: 0, 2, 4 and 6."""
+    for path, _ in (pairs.files["train"][i] for i in (1, 5, 7, 8)):
+        Path(path).write_bytes(b"cut off")
+    whole, some = pairs.sample("train", 4), pairs.sample("train", 4, among=7)
+    for sample, kept in ((whole, [0, 3, 6, 9]), (some, [0, 2, 4, 6])):
+        assert sample.counts == {"train": 4} and sample.files == {"train": [pairs.files["train"][i] for i in kept]}
+        stored = [np.array(Image.open(pairs.files["train"][i][0])) for i in kept]
+        for pair, image in zip(pairs_of(sample.train), stored, strict=True):
+            np.testing.assert_array_equal(pair["image"], image)
+    (images, masks), *_ = pairs_of(whole.batches("train", SIZE, 4))
+    assert images.shape == (4, *SIZE, 3) and masks.shape == (4, *SIZE)
+    assert pairs.sample("train", 10).files["train"] == pairs.files["train"]
+    with pytest.raises(DataError, match="no pairs in its 'val' split"):
+        pairs.sample("val", 4)
+
+
 def test_labels_are_a_label_map_or_names(folders):
     assert data.from_folder(*folders, ["a", "b", "c"]).labels == MAP
     with pytest.raises(DataError, match="got {0: 'a'}"):

@@ -1,4 +1,4 @@
-"""What the pages for instructors and contributors say: commands, files, links, minutes, points and answers exist."""
+"""What README, teaching.md, CONTRIBUTING and CHANGELOG say: commands, files, links, minutes and answers exist."""
 
 import functools
 import re
@@ -11,6 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from course import LESSONS
 from exercises import SOLUTIONS, is_marked
 from nbgrader.apps import NbGraderApp
 
@@ -19,7 +20,12 @@ import seglib
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 TEACHING, CONTRIBUTING = NOTEBOOKS / "teaching.md", ROOT / "CONTRIBUTING.md"
-PAGES = {TEACHING: 150, CONTRIBUTING: 100, ROOT / "CHANGELOG.md": 100}  # and the most lines of each
+PAGES = {
+    ROOT / "README.md": 150,
+    TEACHING: 150,
+    CONTRIBUTING: 100,
+    ROOT / "CHANGELOG.md": 100,
+}  # and the most lines of each
 MADE = {"build", "release", "source", "submitted", ".venv"}  # folders that commands make
 PROGRAMS = ("make", "python", "nbgrader", "jupytext", "ruff", "source")
 
@@ -145,7 +151,7 @@ def read_minutes(name):
 
 def test_the_minutes_are_those_that_the_lessons_state():
     lessons, _, sessions, term, _ = list_tables(TEACHING)
-    stated = {name[:2]: read_minutes(name) for name in (path.name for path in NOTEBOOKS.glob("[0-9A][0-9]_*.ipynb"))}
+    stated = {name[:2]: read_minutes(name) for name in (path.name for path in NOTEBOOKS.glob(LESSONS))}
     assert {re.match(r"\[(\w\w) ", row[0])[1]: int(row[1]) for row in lessons} == stated
     for row in sessions:
         assert sum(stated[name] for name in re.findall(r"\b[0A]\d\b", row[1])) == int(row[2])
@@ -181,7 +187,7 @@ def test_the_answers_are_those_of_the_sections_they_name():
 
 def test_the_data_that_are_drawn_before_class_are_those_that_the_lessons_load():
     drawn = re.search(r"data\.load\(n\) for n in (\(.*?\))", read(TEACHING))[1]
-    sources = "".join(read_lesson_code(path) for path in NOTEBOOKS.glob("[0-9A][0-9]_*.ipynb"))
+    sources = "".join(read_lesson_code(path) for path in NOTEBOOKS.glob(LESSONS))
     loaded = set(re.findall(r'data\.load\("((?:streets|cells)/\w+)"', sources)) | {"streets/tiny"}
     assert loaded == set(re.findall(r"'(.+?)'", drawn))
 

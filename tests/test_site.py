@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
-LESSONS = sorted(path.stem for path in NOTEBOOKS.glob("[0-9A][0-9]_*.ipynb"))
+LESSONS = sorted(path.stem for path in NOTEBOOKS.glob(course.LESSONS))
 EXERCISES = sorted(path.stem for path in (NOTEBOOKS / "exercises").glob("*.ipynb"))
 IMAGE = re.compile(r'<img[^>]*?alt="([^"]*)"')
 LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
@@ -90,7 +90,7 @@ def test_links_and_anchors_hold(site):
 
 def test_links_of_the_sources_lead_to_files():
     """A page drops a link to a file that has no page, so that a wrong name would not be seen there."""
-    paths = [*NOTEBOOKS.glob("*.md"), *NOTEBOOKS.glob("*/README.md"), ROOT / "data" / "README.md"]
+    paths = [*NOTEBOOKS.glob("*.md"), *NOTEBOOKS.glob("*/README.md"), ROOT / "data/README.md", ROOT / "bench/README.md"]
     texts = {path: path.read_text(encoding="utf-8") for path in paths}
     for path in [*NOTEBOOKS.glob("*.ipynb"), *NOTEBOOKS.glob("*/*.ipynb")]:
         cells = nbformat.read(path, as_version=4).cells

@@ -59,6 +59,20 @@ class Dataset:
         items, read = self._splits[split]
         return _map(items, read)
 
+    def sample(self, split, most, among=None):
+        """One split with at most ``most`` pairs, every n-th of its first ``among`` (None: of all); others are not read.
+
+        Returns:
+            A :class:`Dataset` of this split alone.
+        """
+        self.split(split)  # refuses a split that is not there
+        (items, read), first = self._splits[split], min(self.counts[split], among or self.counts[split])
+        every = -(-first // most)
+        sizes, files = self.sizes.get(split), self.files.get(split, [])
+        kept = {split: sizes and sizes[:first:every]}, {split: files[:first:every]} if self.files else None
+        splits, counts = {split: (items.take(first).shard(every, 0), read)}, {split: -(-first // every)}
+        return Dataset(self.name, self.labels, splits, counts, *kept, self.read_mask, self.notes, self.unpaired)
+
     def batches(self, split, size, batch_size=8, augment=None, mix=None, repeats=None, seed=0, epoch=0):
         """Batches for ``model.fit`` and for evaluation, the same under every backend of Keras.
 

@@ -9,7 +9,7 @@ from keras import layers, ops
 from seglib.layers import CropLike, PortableModel, ResizeLike
 from seglib.models.safetensors_file import read_safetensors
 
-IMAGENET_MEAN, IMAGENET_STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # of images in 0–1
+MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # of ImageNet's images in 0–1
 EPSILON = 1e-5  # of every normalisation in the modules of transformers
 
 # Of each stage: channels, heads of its attention, blocks, and by how much keys and values are downsampled.
@@ -51,7 +51,7 @@ def segformer(input_shape, num_classes, variant="b0", weights=None):
     inputs = keras.Input(input_shape, name="image")
     image = PadToLeast(32)(inputs)
     x = layers.Concatenate()([image] * 3) if input_shape[-1] == 1 else image
-    x = layers.Rescaling((1 / 255 / IMAGENET_STD).tolist(), (-IMAGENET_MEAN / IMAGENET_STD).tolist())(x)
+    x = layers.Rescaling((1 / 255 / STD).tolist(), (-MEAN / STD).tolist())(x)
     features = []
     for stage, (channels, heads, depth, reduction) in enumerate(zip(*plan[:4], strict=True)):
         kernel, stride = (3, 2) if stage else (7, 4)

@@ -2,7 +2,7 @@
 
 from seglib.train.loop import Checkpoint, Preview, Progress, RefuseNaN, SwapAverage, callbacks, resume, seed, unchanged
 from seglib.train.plans import Plan, build, fit, plan
-from seglib.train.rates import DiscriminativeAdamW, Warmup, lr_range_test
+from seglib.train.rates import DiscriminativeAdamW, Warmup, freeze, lr_range_test
 
 __all__ = ["Checkpoint", "DiscriminativeAdamW", "Plan", "Preview", "Progress", "RefuseNaN", "SwapAverage", "Warmup"]
-__all__ += ["build", "callbacks", "fit", "lr_range_test", "plan", "resume", "seed", "unchanged"]
+__all__ += ["build", "callbacks", "fit", "freeze", "lr_range_test", "plan", "resume", "seed", "unchanged"]

@@ -15,7 +15,7 @@ from seglib import augment, class_balance, losses, metrics, models
 from seglib.bridge import call_python
 from seglib.images import resize_image, resize_mask
 from seglib.train import loop
-from seglib.train.rates import DiscriminativeAdamW, Warmup
+from seglib.train.rates import DiscriminativeAdamW, Warmup, freeze
 
 SAMPLE = 100  # so many pairs are looked at, and validated with
 PIXELS = 2e8  # of crops in all, unless the time or the steps are said
@@ -143,9 +143,7 @@ def build(plan, labels):
     optimizer = keras.optimizers.AdamW
     if plan.frozen:
         encoder = model.get_layer("encoder")
-        last = [layer.name for layer in encoder.layers].index(plan.frozen)
-        for i, layer in enumerate(encoder.layers):
-            layer.trainable = i > last and not isinstance(layer, keras.layers.BatchNormalization)
+        freeze(encoder, plan.frozen)
         optimizer, options = DiscriminativeAdamW, options | {"slow": encoder.trainable_variables, "factor": 0.3}
     weights, metric = plan.class_weights, metrics.ConfusionMatrix(labels.num_classes, labels.ignore_id)
     loss = losses.CompoundLoss({"cross_entropy": 1, "dice": 1}, ignore_id=labels.ignore_id, class_weights=weights)
@@ -177,7 +175,7 @@ def fit(plan, dataset, run_dir, recipe=None, note=None):
     kept = loop.callbacks(model, run_dir, lines=plan.epochs, note=note)
     model.fit(
         _draw_batches(plan, dataset, done * each),
-        validation_data=dataset.batches("val", plan.view, 1).shard(-(-dataset.counts["val"] // SAMPLE), 0),
+        validation_data=dataset.sample("val", SAMPLE).batches("val", plan.view, 1),
         steps_per_epoch=each,
         initial_epoch=done,
         epochs=plan.epochs,
@@ -189,9 +187,9 @@ def fit(plan, dataset, run_dir, recipe=None, note=None):
 
 def _look_at(dataset):
     dataset.split("val")  # refuses what cannot be validated
-    count, classes = min(dataset.counts.get("train", 0), 20 * SAMPLE), dataset.labels.num_classes
+    classes = dataset.labels.num_classes
     sizes, colours, halves, edges = [], [], [], np.zeros(classes)
-    for pair in dataset.train.take(count).shard(-(-count // SAMPLE), 0).as_numpy_iterator():
+    for pair in dataset.sample("train", SAMPLE, among=20 * SAMPLE).train.as_numpy_iterator():
         image, mask = pair["image"].astype(np.int16), pair["mask"]
         sizes.append(mask.shape)
         colours.append(np.mean(image.max(-1) - image.min(-1)))

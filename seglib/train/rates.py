@@ -100,6 +100,14 @@ class DiscriminativeAdamW(keras.optimizers.Adam):
         return {**super().get_config(), "weight_decay": self.decay, "slow": list(self.slow), "factor": self.factor}
 
 
+def freeze(encoder, last):
+    """Leaves out of training a network's layers up to the one called ``last``, and all of its batch normalisation."""
+    names = [layer.name for layer in encoder.layers]
+    for i, layer in enumerate(encoder.layers):
+        if i <= names.index(last) or isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
+
+
 def _name(weight):
     """A weight's name behind its layer's; the path before them changes when a model is loaded."""
     return "/".join(getattr(weight, "path", weight).split("/")[-2:])
