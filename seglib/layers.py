@@ -81,17 +81,17 @@ class PadToMultiple(layers.Layer):
     """Reflection padding at the lower right, up to multiples of ``multiple``; the last row and column do not repeat.
 
     (batch, height, width, channels) → (batch, height', width', channels), for every size from 1×1 up, known when the
-    model is built or not.
+    model is built or not; height' and width' are ``least`` or more.
     """
 
-    def __init__(self, multiple, **kwargs):
+    def __init__(self, multiple, least=1, **kwargs):
         super().__init__(**kwargs)
-        self.multiple = multiple
+        self.multiple, self.least = multiple, least
 
     def call(self, x):
         for axis in (1, 2):
             length = ops.shape(x)[axis]
-            if isinstance(length, int) and length % self.multiple == 0:
+            if isinstance(length, int) and length % self.multiple == 0 and length >= self.least:
                 continue
             # Not length + (-length) % multiple: ONNX rounds quotients of negative numbers the other way.
             wanted = (length + self.multiple - 1) // self.multiple * self.multiple

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 from keras import layers
 
-from seglib.models.torch_file import read_torch
+from seglib.models.weight_files import read_torch
 
 # Kernel, stride, expansion, channels, repeats of each stage (Tan & Le 2019, table 1; Lite: no squeeze-and-excitation).
 STAGES = (

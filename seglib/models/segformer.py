@@ -7,7 +7,7 @@ import numpy as np
 from keras import layers, ops
 
 from seglib.layers import CropLike, PortableModel, ResizeLike
-from seglib.models.safetensors_file import read_safetensors
+from seglib.models.weight_files import read_safetensors
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # of ImageNet's images in 0–1
 EPSILON = 1e-5  # of every normalisation in the modules of transformers
