@@ -91,10 +91,11 @@ class PadToMultiple(layers.Layer):
     def call(self, x):
         for axis in (1, 2):
             length = ops.shape(x)[axis]
-            if isinstance(length, int) and length % self.multiple == 0 and length >= self.least:
-                continue
+            largest = max if isinstance(length, int) else ops.maximum
             # Not length + (-length) % multiple: ONNX rounds quotients of negative numbers the other way.
-            wanted = (length + self.multiple - 1) // self.multiple * self.multiple
+            wanted = largest((length + self.multiple - 1) // self.multiple * self.multiple, self.least)
+            if isinstance(length, int) and wanted == length:
+                continue
             # 0 1 2 3 → 0 1 2 3 2 1 0 1 …: a saw-tooth of period 2 · last; a single row can only repeat itself.
             last = length - 1
             position = ops.arange(wanted) % ops.maximum(2 * last, 1)
@@ -102,7 +103,7 @@ class PadToMultiple(layers.Layer):
         return x
 
     def compute_output_shape(self, input_shape):
-        height, width = (n if n is None else n + (-n) % self.multiple for n in input_shape[1:3])
+        height, width = (n and max(n + (-n) % self.multiple, self.least) for n in input_shape[1:3])
         return input_shape[0], height, width, input_shape[3]
 
 

@@ -201,6 +201,9 @@ def test_padding_mirrors_and_cropping_takes_it_back():
     assert np.array(padded)[0, 0, :, 0].tolist() == [0, 1, 2, 3, 4, 3, 2, 1]
     # mirrored as often as it takes: 0 1 | 0 1 0 1
     assert np.array(layers.PadToMultiple(6)(row[:, :, :2]))[0, 0, :, 0].tolist() == [0, 1, 0, 1, 0, 1]
+    assert np.array(layers.PadToMultiple(1, least=7)(row))[0, :, :, 0].tolist() == [[0, 1, 2, 3, 4, 3, 2]] * 7
+    assert layers.PadToMultiple(2, least=6).compute_output_shape((None, 3, None, 2)) == (None, 6, None, 2)
+    np.testing.assert_array_equal(layers.PadToMultiple(1, least=1)(row), row)
     np.testing.assert_array_equal(layers.CropLike("end")(padded, row), row)
     assert np.array(layers.CropLike("centre")(padded, row[:, :, :4]))[0, 0, :, 0].tolist() == [2, 3, 4, 3]
 

@@ -14,7 +14,7 @@ import pytest
 
 from seglib import models
 from seglib.models import weight_files
-from seglib.models.segformer import DotProductAttention, PadToLeast
+from seglib.models.segformer import DotProductAttention
 
 SAVED = Path(__file__).parent / "saved"
 TINY = SAVED / "segformer_tiny.safetensors"
@@ -104,14 +104,6 @@ def test_a_permutation_of_keys_and_values_changes_nothing(rng):
 def test_a_single_key_needs_no_warning(recwarn):
     models.segformer((32, 32, 3), 2, "tiny")(np.zeros((1, 32, 32, 3)))
     assert not [warning for warning in recwarn if "softmax" in str(warning.message)]
-
-
-def test_small_images_repeat_their_last_row_and_column_and_large_ones_stay(rng):
-    row = np.arange(3, dtype=np.float32).reshape(1, 1, 3, 1)
-    assert np.array(PadToLeast(5)(row))[0, :, :, 0].tolist() == [[0, 1, 2, 2, 2]] * 5
-    large = rng.normal(size=(1, 5, 9, 2)).astype(np.float32)
-    np.testing.assert_array_equal(PadToLeast(5)(large), large)
-    assert PadToLeast(5).compute_output_shape((None, 3, None, 2)) == (None, 5, None, 2)
 
 
 # The network

@@ -12,7 +12,6 @@ import collections
 import hashlib
 import io
 import json
-import math
 import pickle
 import pickletools
 from pathlib import Path
