@@ -53,7 +53,7 @@ def callbacks(model, run_dir, lines=8, note=None):
     if not callable(rate) and not 0 < (rate := float(ops.convert_to_numpy(rate))) < math.inf:
         raise ValueError(f"a learning rate is a finite number above 0, got {rate}")
     path, best = _states.get(model.optimizer, (None, -1.0))
-    return [RefuseNaN(), SwapAverage(), Checkpoint(run_dir, path, best, note), Progress(lines)]
+    return [RefuseNaN(), Checkpoint(run_dir, path, best, note), Progress(lines)]
 
 
 # Per optimizer: (path of its run's state, best score), and its model as first described (a callback may set the rate).
@@ -110,6 +110,9 @@ class Checkpoint(keras.callbacks.Callback):
     Until the last epoch the model is in ``best-so-far….keras``: a folder with ``best.keras`` holds a finished training.
     Every file is written beside its place and then moved there, so that what is found after a kill is whole.
     ``path`` is that of the state (None saves none), ``best`` the score so far, below 0 for a run that has just begun.
+
+    What is validated and saved is the moving average of the weights (Polyak & Juditsky 1992), where the optimizer keeps
+    one. ``keras.callbacks.SwapEMAWeights`` would break either the saved state or the saved best model.
     """
 
     def __init__(self, run_dir, path, best, note=None):
@@ -121,6 +124,11 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         if self.best < 0:
             self.so_far.unlink(missing_ok=True)
+
+    def on_test_begin(self, logs=None):
+        _swap_average(self.model)
+
+    on_test_end = on_test_begin
 
     def on_epoch_end(self, epoch, logs=None):
         if "val_miou" not in logs:
@@ -152,19 +160,6 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         if self.so_far.exists():
             os.replace(self.so_far, self.run_dir / "best.keras")
-
-
-class SwapAverage(keras.callbacks.Callback):
-    """Validates with the moving average of the weights (Polyak & Juditsky 1992), where the optimizer keeps one.
-
-    ``keras.callbacks.SwapEMAWeights`` is no substitute: depending on its place in the list, it breaks either the
-    saved state or the saved best model.
-    """
-
-    def on_test_begin(self, logs=None):
-        _swap_average(self.model)
-
-    on_test_end = on_test_begin
 
 
 class RefuseNaN(keras.callbacks.Callback):
