@@ -7,7 +7,7 @@ import numpy as np
 from keras import layers, ops
 
 from seglib.layers import CropLike, PadToMultiple, PortableModel, ResizeLike
-from seglib.models.weight_files import read_safetensors
+from seglib.models.weight_files import AXES, read_safetensors
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # of ImageNet's images in 0–1
 EPSILON = 1e-5  # of every normalisation in the modules of transformers
@@ -140,9 +140,8 @@ class DotProductAttention(layers.Layer):
         return query_shape
 
 
-# Torch's names for Keras's, and which axes of torch's kernels are Keras's.
+# Torch's names for Keras's.
 NAMES = dict(kernel="weight", gamma="weight", beta="bias", moving_mean="running_mean", moving_variance="running_var")
-AXES = {layers.Dense: (1, 0), layers.Conv2D: (2, 3, 1, 0), layers.DepthwiseConv2D: (2, 3, 0, 1)}
 
 
 def _load_weights(model, path, wanted):

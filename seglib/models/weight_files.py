@@ -17,7 +17,10 @@ import pickletools
 from pathlib import Path
 
 import numpy as np
+from keras import layers
 
+# Torch's kernels are (out, in, height, width), and a dense one (out, in); Keras's (height, width, in, out), (in, out).
+AXES = {layers.Dense: (1, 0), layers.Conv2D: (2, 3, 1, 0), layers.DepthwiseConv2D: (2, 3, 0, 1)}
 DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8"}
 HARMLESS = {
     "torch.FloatStorage": "<f4",
