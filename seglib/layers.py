@@ -117,8 +117,6 @@ class CropLike(layers.Layer):
 
     def __init__(self, where="end", **kwargs):
         super().__init__(**kwargs)
-        if where not in ("end", "centre"):
-            raise ValueError(f"where must be 'end' or 'centre', got {where!r}")
         self.where = where
 
     def call(self, x, reference):

@@ -1,6 +1,6 @@
 """FCN: a classifier whose dense layers are convolutions, and skip fusion that adds the scores of finer maps."""
 
-from typing import NamedTuple
+from collections import namedtuple
 
 import keras
 import numpy as np
@@ -9,17 +9,9 @@ from keras import layers
 from seglib.layers import CropLike, PadToMultiple, PortableModel, conv_block, upsample
 from seglib.models.encoders import IMAGENET_MEAN, fetch_imagenet
 
-
-class Backbone(NamedTuple):
-    """The encoder of an FCN: blocks of 3×3 convolutions and 2×2 max-pooling, and a head."""
-
-    blocks: tuple[tuple[int, int], ...]  # (filters, repeats) of each
-    head: int  # channels of the two convolutions that were a classifier's dense layers
-    kernel: int  # side of the first of these
-    norm: str | None  # "batch", "group" or None, the normalisation after each convolution of the blocks
-    dropout: float  # the fraction of the head's channels that is dropped in training
-
-
+# Of each block, the filters and repeats of its 3×3 convolutions. Of the head, two convolutions that were a classifier's
+# dense layers: channels, the side of the first one's kernel, and the fraction that is dropped in training.
+Backbone = namedtuple("Backbone", "blocks head kernel norm dropout")
 BACKBONES = {
     "vgg16": Backbone(((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)), 4096, kernel=7, norm=None, dropout=0.5),
     "small": Backbone(((16, 1), (32, 1), (64, 2), (128, 2), (128, 2)), 128, kernel=3, norm="batch", dropout=0.0),
