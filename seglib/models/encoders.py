@@ -9,7 +9,7 @@ from seglib.models.dilation import dilate, parents
 from seglib.models.efficientnet_lite import OFFSET, SCALE, efficientnet_lite0
 
 BATCH_NORM_MOMENTUM = 0.9  # the classifiers' own 0.99 and 0.999 are for runs of very many steps
-IMAGENET_MEAN = (123.68, 116.779, 103.939)  # red, green, blue: VGG16 and ResNet50 subtract them
+IMAGENET_MEAN = (123.68, 116.779, 103.939)  # red, green, blue: ResNet50 subtracts them
 
 
 class Encoder(NamedTuple):
