@@ -135,12 +135,12 @@ def test_what_resnet50_was_trained_on_is_made_inside(monkeypatch, tmp_path):
     original = keras.applications.ResNet50(weights=None, include_top=False, input_shape=ANY)
     original.save_weights(tmp_path / "a.weights.h5")
 
-    def fetch(name, **options):
-        network = keras.applications.ResNet50(weights=None, **options)
+    def fetch(weights, build=keras.applications.ResNet50, **options):
+        network = build(weights=None, **options)
         network.set_weights(original.get_weights())
         return network
 
-    monkeypatch.setattr("seglib.models.encoders.fetch_imagenet", fetch)
+    monkeypatch.setattr(keras.applications, "ResNet50", fetch)
     image = random_images(1, 64, 96, 3)
     wanted = original(keras.applications.resnet50.preprocess_input(image.copy()))
     found = models.build_encoder("resnet50", "imagenet")(image)[-1]

@@ -30,7 +30,7 @@ def efficientnet_lite0(weights=None, include_top=True, input_tensor=None):
 
     EfficientNet (Tan & Le 2019) without squeeze-and-excitation, and ReLU6 for swish: Google's edition for phones. A
     stem of stride 2, sixteen inverted residual blocks (Sandler et al. 2018), a 1×1 convolution to 1280 channels, global
-    average pooling, and a dense layer. Each stride of 2 has its padding before it, as TensorFlow pads an even size.
+    average pooling, and a dense layer.
 
     Args:
         weights: ``"imagenet"``, or None for random ones.

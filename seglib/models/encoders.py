@@ -72,25 +72,18 @@ def build_encoder(name, weights=None, output_stride=32, channels=3):
 def _build_classifier(encoder, weights, **options):
     if encoder.name == "efficientnet_lite0":
         network = efficientnet_lite0(weights, **options)
-    elif weights:
-        network = fetch_imagenet(encoder.name, **options)
     else:
-        network = getattr(keras.applications, encoder.name)(weights=None, **options)
+        try:
+            network = getattr(keras.applications, encoder.name)(weights=weights, **options)
+        except Exception as error:  # Keras raises bare Exceptions for what could not be fetched
+            remedy = "Put this file into ~/.keras/models, or train from scratch: weights=None"
+            raise OSError(f"ImageNet's weights of {encoder.name} could not be fetched ({error}). {remedy}") from error
     if weights is None:
         _start_blocks_as_identity(network)
     elif encoder.name == "ResNet50":  # it was trained on blue, green, red
         first = network.get_layer("conv1_conv").kernel
         first.assign(first[:, :, ::-1])
     return network
-
-
-def fetch_imagenet(name, **options):
-    """``keras.applications.<name>`` with ImageNet's weights; an OSError says which file could not be fetched."""
-    try:
-        return getattr(keras.applications, name)(weights="imagenet", **options)
-    except Exception as error:  # Keras raises bare Exceptions for what could not be fetched
-        remedy = "Put this file into ~/.keras/models, or train from scratch: weights=None"
-        raise OSError(f"ImageNet's weights of {name} could not be fetched ({error}). {remedy}") from error
 
 
 def _start_blocks_as_identity(network):

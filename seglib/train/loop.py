@@ -64,15 +64,13 @@ def resume(model, run_dir, recipe):
     """Restores a run that was killed to the end of its last finished epoch, and names the run whose state is kept.
 
     Weights, optimizer and the random draws of dropout are restored. If the run is given the batches that it has not
-    seen yet, it ends with the same weights as a run that was never killed::
+    seen yet, it ends with the same weights as a run that was never killed. Call it in the first run, too::
 
         mirror = augment.Augment(size, flip=0.5)
         recipe = {"data": streets.name, "pairs": streets.counts, "size": size, "augment": "mirror", "seed": 0}
         done = train.resume(model, run_dir, recipe)
         train_ds = streets.batches("train", size, augment=mirror, seed=0, epoch=done)
         model.fit(train_ds, initial_epoch=done, epochs=40, callbacks=train.callbacks(model, run_dir), …)
-
-    Call it in the first run, too: :func:`callbacks` saves a state only for a model that :func:`resume` has seen.
 
     Args:
         model: built and compiled exactly as the one that was killed.

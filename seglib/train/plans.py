@@ -150,10 +150,10 @@ def fit(plan, dataset, run_dir, recipe=None, note=None):
     """
     model = build(plan, dataset.labels)
     done = loop.resume(model, run_dir, {**(recipe or {}), **plan._asdict(), "reasons": None})
+    each, log = plan.steps // plan.epochs, Path(run_dir) / "log.jsonl"
     if done:
         print(f"{run_dir}: {done} of {plan.epochs} epochs are done")
-    each, log = plan.steps // plan.epochs, Path(run_dir) / "log.jsonl"
-    if not done:
+    else:
         log.unlink(missing_ok=True)
 
     def add(epoch, logs):
