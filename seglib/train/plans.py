@@ -140,7 +140,7 @@ def build(plan, labels):
 
 
 def fit(plan, dataset, run_dir, recipe=None, note=None):
-    """Trains the network of a plan, or goes on with a run that was killed, up to ``best.keras`` and ``log.jsonl``.
+    """Trains the network of a plan, or goes on with a run that was killed, up to ``best.keras`` and ``log.csv``.
 
     Args:
         plan, dataset: a :class:`Plan`, and the :class:`~seglib.data.Dataset` that it was made for.
@@ -150,17 +150,10 @@ def fit(plan, dataset, run_dir, recipe=None, note=None):
     """
     model = build(plan, dataset.labels)
     done = loop.resume(model, run_dir, {**(recipe or {}), **plan._asdict(), "reasons": None})
-    each, log = plan.steps // plan.epochs, Path(run_dir) / "log.jsonl"
     if done:
         print(f"{run_dir}: {done} of {plan.epochs} epochs are done")
-    else:
-        log.unlink(missing_ok=True)
-
-    def add(epoch, logs):
-        with log.open("a") as file:
-            print(json.dumps({name: float(value) for name, value in logs.items()}), file=file)
-
-    kept = loop.callbacks(model, run_dir, lines=plan.epochs, note=note)
+    each, kept = plan.steps // plan.epochs, loop.callbacks(model, run_dir, lines=plan.epochs, note=note)
+    log = keras.callbacks.CSVLogger(Path(run_dir) / "log.csv", append=done > 0)
     model.fit(
         _draw_batches(plan, dataset, done * each),
         validation_data=dataset.sample("val", SAMPLE).batches("val", plan.view, 1),
@@ -169,7 +162,7 @@ def fit(plan, dataset, run_dir, recipe=None, note=None):
         epochs=plan.epochs,
         shuffle=False,
         verbose=0,
-        callbacks=[*kept, keras.callbacks.LambdaCallback(on_epoch_end=add)],
+        callbacks=[*kept, log],
     )
 
 
