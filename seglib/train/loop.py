@@ -108,9 +108,6 @@ class Checkpoint(keras.callbacks.Callback):
     Until the last epoch the model is in ``best-so-far….keras``: a folder with ``best.keras`` holds a finished training.
     Every file is written beside its place and then moved there, so that what is found after a kill is whole.
     ``path`` is that of the state (None saves none), ``best`` the score so far, below 0 for a run that has just begun.
-
-    What is validated and saved is the moving average of the weights (Polyak & Juditsky 1992), where the optimizer keeps
-    one. ``keras.callbacks.SwapEMAWeights`` would break either the saved state or the saved best model.
     """
 
     def __init__(self, run_dir, path, best, note=None):
@@ -123,6 +120,7 @@ class Checkpoint(keras.callbacks.Callback):
         if self.best < 0:
             self.so_far.unlink(missing_ok=True)
 
+    # SwapEMAWeights of Keras would break either the saved state or the saved best model.
     def on_test_begin(self, logs=None):
         _swap_average(self.model)
 
@@ -257,7 +255,7 @@ def unchanged(model):
 
 
 def _swap_average(model):
-    """Exchanges the weights with their moving average, where the optimizer keeps one (``use_ema=True``)."""
+    """Exchanges the weights with their moving average (Polyak & Juditsky 1992), where the optimizer keeps one."""
     optimizer = _optimizer_of(model)
     if optimizer.use_ema:
         for weight, average in zip(model.trainable_variables, optimizer._model_variables_moving_average, strict=True):
