@@ -85,7 +85,7 @@ def test_written_to_a_file_as_it_goes(unet, photo, tmp_path):
     [
         ({"tile": 100}, "multiples of 32.* of 100"),
         ({"overlap": 33}, "multiples of 32.*got an overlap of 33"),
-        ({"tile": 96, "overlap": 64}, "at most half of a tile, got an overlap of 64 of 96"),
+        ({"tile": 96, "overlap": 64}, "at most half of a tile; got an overlap of 64 of 96"),
         ({"tile": 0, "overlap": 0}, "at most half of a tile"),
         ({"overlap": -32}, "got an overlap of -32"),
         ({"out": "mask.tif"}, "give labels="),
