@@ -9,7 +9,6 @@ from seglib.models.dilation import dilate, parents
 from seglib.models.efficientnet_lite import OFFSET, SCALE, efficientnet_lite0
 
 BATCH_NORM_MOMENTUM = 0.9  # the classifiers' own 0.99 and 0.999 are for runs of very many steps
-IMAGENET_MEAN = (123.68, 116.779, 103.939)  # red, green, blue: ResNet50 subtracts them
 
 
 class Encoder(NamedTuple):
@@ -30,7 +29,7 @@ ENCODERS = {
     "efficientnet_lite0": Encoder("efficientnet_lite0", EFFICIENTNET_LITE0, SCALE, OFFSET),
     "mobilenet_v2": Encoder("MobileNetV2", MOBILENET_V2),
     "mobilenet_v2_050": Encoder("MobileNetV2", MOBILENET_V2, options={"alpha": 0.5}),
-    "resnet50": Encoder("ResNet50", RESNET50, scale=1.0, offset=tuple(-mean for mean in IMAGENET_MEAN)),
+    "resnet50": Encoder("ResNet50", RESNET50, 1.0, (-123.68, -116.779, -103.939)),  # less ImageNet's mean colour
 }
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from seglib import augment, class_balance, losses, metrics, models
 from seglib.bridge import call_python
 from seglib.images import resize_image, resize_mask
+from seglib.models.efficientnet_lite import find_weights
 from seglib.train import loop
 from seglib.train.rates import DiscriminativeAdamW, Warmup, freeze
 
@@ -197,7 +198,7 @@ def _choose_network(facts, scale, model):
         reason = f"thinner classes are {facts.thin * scale:.1f} pixels wide at this scale, which wants full resolution"
     try:
         if not reason:
-            models.find_weights()
+            find_weights()
     except OSError as error:
         reason = str(error).partition(";")[0]
     if reason:
