@@ -94,7 +94,10 @@ def _strips(model, image, rows, columns):
         for row in rows:
             strip, below, left = [], [], None
             for column in columns:
-                scores = _score(model, image, row, column)
+                tile = image[row.start : row.stop, column.start : column.stop]
+                probs = ops.convert_to_numpy(ops.softmax(find_logits(model, tile), axis=-1))
+                down, right = (slice(span.first - span.start, span.last - span.start) for span in (row, column))
+                scores = probs[down, right] * row.weights[:, None, None] * column.weights[:, None]
                 if left is not None:
                     scores[:, : left.shape[1]] += left
                 scores, left = scores[:, : column.done], scores[:, column.done :]
@@ -105,11 +108,3 @@ def _strips(model, image, rows, columns):
                 bar.update()
             above = np.concatenate(below, axis=1)
             yield np.concatenate(strip, axis=1)
-
-
-def _score(model, image, row, column):
-    """The weighted probabilities of the pixels of one tile that count."""
-    tile = image[row.start : row.stop, column.start : column.stop]
-    probs = ops.convert_to_numpy(ops.softmax(find_logits(model, tile), axis=-1))
-    down, right = (slice(span.first - span.start, span.last - span.start) for span in (row, column))
-    return probs[down, right] * row.weights[:, None, None] * column.weights[:, None]
