@@ -82,15 +82,15 @@ def train(options):
 
 def _draw_progress(best, dataset):
     """Draws the curves of a run and its worst validation images into the folder of its best model."""
-    import json
+    import csv
 
     import matplotlib.pyplot as plt
 
     from seglib import predict as predicting
     from seglib import runs, viz
 
-    epochs = [json.loads(line) for line in best.with_name("log.jsonl").read_text().splitlines()]
-    viz.show_history({name: [epoch[name] for epoch in epochs] for name in epochs[0]})
+    epochs = [*csv.DictReader(best.with_name("log.csv").read_text().splitlines())]
+    viz.show_history({name: [float(epoch[name]) for epoch in epochs] for name in epochs[0]})
     plt.savefig(best.with_name("progress.png"))
     model, method = predicting.load_model(best), _make_method(scale=runs.read_note(best)["scale"])
     pairs = [*dataset.val.take(20).as_numpy_iterator()]

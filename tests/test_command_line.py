@@ -155,7 +155,7 @@ class TestCheckTrainEvaluate:
         printed = capsys.readouterr().out
         assert "1 of 2 epochs are done" in printed and "epoch   2/2" in printed and "epoch   1/2" not in printed
         assert predict.find_labels(out / "best.keras", 3) == MAP
-        assert all((out / name).is_file() for name in ("plan.json", "log.jsonl", "progress.png", "worst.png"))
+        assert all((out / name).is_file() for name in ("plan.json", "log.csv", "progress.png", "worst.png"))
         scores = []
         for options, what in (("", "2 images that training has not seen"), ("--split test", "test")):
             assert run("evaluate", out / "best.keras", *pairs[:2], *options.split()) == 0
