@@ -40,10 +40,9 @@ class Plan(NamedTuple):
     epochs: int  # into how many equal parts they are divided; each ends with validation
     model: str  # the name of a function of seglib.models
     network: dict  # its options
-    frozen: (
-        str | None
-    )  # the last layer of a pretrained encoder that is not trained; the rest of it learns at 0.3 of the
-    # rate, its batch normalisation not at all
+    # The last layer of a pretrained encoder that is not trained, or None. The rest of the encoder then learns at 0.3 of
+    # the rate, its batch normalisation not at all.
+    frozen: str | None
     rate: float  # the highest learning rate; it rises for a fortieth of the steps and falls to 0
     class_weights: tuple | None  # of the cross-entropy, one a class
     augment: dict  # ranges of seglib.augment.Augment; its scale is relative to the plan's
