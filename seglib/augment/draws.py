@@ -49,7 +49,7 @@ class Draws:
 
 class RandomLayer(keras.layers.Layer):
     """A Keras layer for pairs of images and masks, whose draws are a function of a seed. A subclass has
-    ``change(images, masks, draws) -> (images, masks)`` on batches; its arguments are numbers, tuples and lists: Keras's config."""
+    ``change(images, masks, draws) -> (images, masks)`` on batches, and arguments that a Keras config can hold."""
 
     size = None  # (height, width) of images that come out as float32; None if they keep their size and dtype
 
