@@ -80,7 +80,10 @@ def audit(layer, pairs=64, size=(96, 128), ignore_id=255):
             (8, height, width, 3) uint8, "segmentation_masks": (8, height, width, 1) uint8}``. Masks may come back
             without the last axis, or as floats. It is called with ``training=True`` if it has such an argument.
         pairs, size: how many pairs it is fed, and their ``(height, width)``.
-        ignore_id: the id of void pixels, 0–255, neither 10 nor 200. What is out of range is a ``ValueError``.
+        ignore_id: the id of void pixels, 0–255, neither 10 nor 200.
+
+    Raises:
+        ValueError: ``pairs`` or ``ignore_id`` out of range, or the layer returned something else.
 
     Example: filled with zeros, what lies beyond the image is labelled class 0.
         >>> 0 in audit(keras.layers.RandomRotation(0.1, fill_mode="constant", seed=0), pairs=8).new_ids

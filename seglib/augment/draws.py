@@ -22,8 +22,10 @@ def mix_bits(x):
 
 
 class Draws:
-    """The random numbers of each image in a batch, whose ``seeds`` are (batch, 2) int32. Two draws of one name are the
-    same numbers; one name more or less changes no other draw."""
+    """The random numbers of each image in a batch, whose ``seeds`` are (batch, 2) int32.
+
+    Two draws of one name are the same numbers; one name more or less changes no other draw.
+    """
 
     def __init__(self, seeds):
         self.seeds = ops.cast(seeds, "int32")
@@ -48,8 +50,11 @@ class Draws:
 
 
 class RandomLayer(keras.layers.Layer):
-    """A Keras layer for pairs of images and masks, whose draws are a function of a seed. A subclass has
-    ``change(images, masks, draws) -> (images, masks)`` on batches, and arguments that a Keras config can hold."""
+    """A Keras layer for pairs of images and masks, whose draws are a function of a seed.
+
+    A subclass has ``change(images, masks, draws) -> (images, masks)`` on batches, and arguments that a Keras config can
+    hold.
+    """
 
     size = None  # (height, width) of images that come out as float32; None if they keep their size and dtype
 
@@ -86,13 +91,16 @@ class RandomLayer(keras.layers.Layer):
         Args:
             inputs: ``{"images": (batch, height, width, 3) uint8 or float in 0–255, "segmentation_masks":
                 (batch, height, width) or (batch, height, width, 1) integer ids}``, or the same without ``batch``. Other
-                keys are handed on as they are. Anything else is a ``ValueError``.
+                keys are handed on as they are.
             seed: (2,) int32, of which everything drawn is a function; None takes one from the layer's own generator,
                 which goes on from call to call.
             training: False hands the inputs back as they are.
 
         Returns:
             The same keys: images float32 in 0–255 (mixtures keep their dtype), masks in their own form and dtype.
+
+        Raises:
+            ValueError: the inputs are something else.
         """
         images, masks = check_pairs(inputs)
         if not training:
@@ -110,8 +118,10 @@ class RandomLayer(keras.layers.Layer):
 
 
 def run_compiled(function, *arrays):
-    """``function(*arrays)``. In a TensorFlow graph whose shapes are known, as in ``Dataset.map``, it is compiled by
-    XLA: intermediate results stay in registers; integers are the same to the bit, floats but for rounding."""
+    """``function(*arrays)``, compiled by XLA in a TensorFlow graph whose shapes are known, as in ``Dataset.map``.
+
+    Intermediate results then stay in registers. Integers are the same to the bit, floats but for rounding.
+    """
     tf = sys.modules.get("tensorflow")
     if keras.backend.backend() == "tensorflow" and not tf.executing_eagerly() and tf.test.is_built_with_xla():
         if all(array.shape.is_fully_defined() for array in arrays):

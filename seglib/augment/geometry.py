@@ -97,8 +97,10 @@ def resample(images, masks, places):
     first = ops.reshape(ops.arange(count, dtype="int32") * (height * width), (-1, 1, 1))
     images, masks = ops.reshape(images, (-1, 3)), ops.reshape(masks, (count * height * width,))
     y, x = places[:, 0], places[:, 1]
-    # Beyond the border, the pixel on the border.
-    index = lambda place, length: ops.clip(ops.cast(place, "int32"), 0, length - 1)  # noqa: E731
+
+    def index(place, length):  # beyond the border, the pixel on the border
+        return ops.clip(ops.cast(place, "int32"), 0, length - 1)
+
     top, left = ops.floor(y), ops.floor(x)
     columns = index(left, width), index(left + 1, width)
     edges = []
