@@ -128,7 +128,7 @@ class Dataset:
         if not cached:  # what is shuffled is held in memory: only then are the pairs read
             pairs = _map(pairs, lambda item, *draw: (load(item), *draw))
         if augment is not None:
-            pairs = _map(pairs, lambda pair, draw: (augment(pair, draw),))
+            pairs = _map(pairs, lambda pair, draw: (augment(pair, draw), draw))
         batches = pairs.batch(min(batch_size, count), drop_remainder=split == "train")
         return _map(batches, _to_fit).prefetch(tf.data.AUTOTUNE)
 
