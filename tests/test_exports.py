@@ -124,30 +124,12 @@ class TestIdsNumberedAnewInEachImage:
         return tmp_path
 
     @pytest.mark.parametrize(("images", "masks"), [("*/img.png", "*/label.png"), ("", "*/label.png"), ("", "")])
-    def test_the_names_beside_each_mask_say_what_they_mean(self, root, images, masks):
-        dataset = data.from_folder(root / images, root / masks, **ALL, groups=r"(.)_json")
-        assert dataset.labels.names == ("background", "apple", "pear", "plum")
-        found = {Path(image).parent.name: dataset.read_mask(mask) for image, mask in dataset.files["train"]}
-        for name, labels in self.LABELS.items():
-            wanted = [("background", "apple", "pear", "plum").index(label) for label in labels]
-            assert [found[f"{name}_json"][8 * i + 1, 5] for i in range(len(labels))] == wanted
-        assert "label_names.txt" in " ".join(dataset.notes)
-
-    def test_where_names_are_missing_it_is_refused(self, root):
-        (root / "c_json" / "label_names.txt").unlink()
-        with refused("c_json", "label_names.txt"):
-            data.from_folder(root / "*/img.png", root / "*/label.png")
-        for path in root.glob("*/label_names.txt"):
+    @pytest.mark.parametrize("names", [True, False])
+    def test_are_refused_with_the_way(self, root, images, masks, names):
+        for path in root.glob("*/label_names.txt") if not names else ():
             path.unlink()
-        with refused("a_json", "label_names.txt"):
-            data.from_folder(root / "*/img.png", root / "*/label.png")
-
-    def test_an_id_that_the_names_lack_is_refused(self, root):
-        (root / "c_json" / "label_names.txt").write_text("_background_\npear\n")
-        dataset = data.from_folder(root / "*/img.png", root / "*/label.png", **ALL)
-        key = next(mask for _, mask in dataset.files["train"] if "c_json" in mask)
-        with pytest.raises(ValueError, match=r"c_json/label\.png: found the id 2; wanted 0–1"):
-            dataset.read_mask(key)
+        with refused("a_json", "labelme's folders", "labelme's JSON"):
+            data.from_folder(root / images, root / masks)
 
 
 class TestMasksThatNumberObjects:

@@ -24,11 +24,11 @@ def from_folder(
     How the names were paired, and what the values of the masks mean (by up to 200 of them), is printed. All else is
     read when it is needed; :func:`seglib.doctor.check` reads all and says what is wrong.
 
-    These are read, too: labelme's JSON (of shapes that overlap the later is on top) and its folders with a file
-    ``label_names.txt``, Label Studio's PNGs with its JSON beside them, Kaggle's CSV of run lengths, a black and white
-    file per class (``7_road.png``, ``road/7.png``; the smaller is on top). Without ``labels`` and ``ids`` the names of
-    classes are read from CVAT's ``labelmap.txt``, Roboflow's ``_classes.csv``, ``class_dict.csv`` of CamVid and
-    DeepGlobe, labelme2voc's ``class_names.txt`` or nnU-Net's ``dataset.json``, beside the masks or above them.
+    These are read, too: labelme's JSON (of shapes that overlap the later is on top), Label Studio's PNGs with its JSON
+    beside them, Kaggle's CSV of run lengths, a black and white file per class (``7_road.png``, ``road/7.png``; the
+    smaller is on top). Without ``labels`` and ``ids`` the names of classes are read from CVAT's ``labelmap.txt``,
+    Roboflow's ``_classes.csv``, ``class_dict.csv`` of CamVid and DeepGlobe, labelme2voc's ``class_names.txt`` or
+    nnU-Net's ``dataset.json``, beside the masks or above them.
 
     Args:
         images: folder of images, searched with the folders in it, or a pattern such as ``"scans/*_t1.tif"``, whose
