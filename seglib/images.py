@@ -16,8 +16,6 @@ from PIL import Image, ImageOps, ImageSequence, PngImagePlugin, TiffImagePlugin,
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm")
 logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)  # it logs what it then raises
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
-# How the stored pixels become upright, by EXIF's orientation.
-_TURNS = {5: np.transpose, 6: lambda m: np.rot90(m, -1), 7: lambda m: np.rot90(m, 2).T, 8: np.rot90}
 _CHOOSE = "Save three bands as RGB: Image.fromarray(np.uint8(bands[..., [0, 1, 2]])), bands = tifffile.imread(path)"
 _STRETCH = "low, high = np.percentile(x, (1, 99)); save np.uint8(np.clip((x - low) / (high - low), 0, 1) * 255)"
 
@@ -186,17 +184,6 @@ def read_size(path):
         # A PNG's own method would decode the picture; of a TIFF Pillow tells the upright size.
         turned = picture.format != "TIFF" and Image.Image.getexif(picture).get(0x0112, 1) in (5, 6, 7, 8)
     return (width, height) if turned else (height, width)
-
-
-def find_turn(path, size):
-    """How a mask of ``size`` becomes upright, a function, if that is the size of the pixels as they are stored.
-
-    None where EXIF does not rotate the image by 90°, or the size is not the stored one.
-    """
-    with contextlib.suppress(ImageError), _opened(path) as picture:
-        if size[0] != size[1] and picture.size == size[::-1] and picture.format != "TIFF":
-            return _TURNS.get(Image.Image.getexif(picture).get(0x0112))
-    return None
 
 
 def to_size(size):
