@@ -142,22 +142,16 @@ def read_binary(path):
 
 def describe_losses(paths):
     """What :func:`read_image` drops of eight of the images in silence, in words: a list of one sentence or none."""
-    for i in sorted({round(i) for i in np.linspace(0, len(paths) - 1, 8)}):
+    for path in dict.fromkeys(paths[round(i)] for i in np.linspace(0, len(paths) - 1, 8)):
+        bands, bits, _ = _read_layout(path)
         with contextlib.suppress(ImageError):
-            if loss := _describe_loss(paths[i]):
-                return [f"warning: {paths[i]}: {loss}"]
+            picture = _open(path) if bands == 4 else None
+            if picture and (picture.mode != "RGBA" or not picture.getchannel("A").getcolors(1)):
+                dropped = "band 4 of 4 is dropped as if it were alpha (transparency); is it near infra-red?"
+                return [f"warning: {path}: {dropped} {_CHOOSE}"]
+            if bits == 16 and (brightest := int(read_image(path).max())) < 64:
+                return [f"warning: {path}: 16 bits become 0–{brightest} of 0–255; stretch them first: {_STRETCH}"]
     return []
-
-
-def _describe_loss(path):
-    """A fourth band, or the low bits of 16."""
-    bands, bits, _ = _read_layout(path)
-    if bands == 4:
-        with _opened(path) as picture:
-            if picture.mode != "RGBA" or not picture.getchannel("A").getcolors(1):
-                return f"band 4 of 4 is dropped as if it were alpha (transparency); is it near infra-red? {_CHOOSE}"
-    if bits == 16 and (brightest := int(read_image(path).max())) < 64:
-        return f"16 bits become 0–{brightest} of 0–255; stretch the images first: {_STRETCH}"
 
 
 def _read_layout(path):
@@ -174,11 +168,7 @@ def _read_layout(path):
 
 
 def read_size(path):
-    """``(height, width)`` of an image file after its EXIF orientation, from the header alone.
-
-    Raises:
-        ImageError: missing or no image.
-    """
+    """``(height, width)`` of an image file after its EXIF orientation, from the header alone; or an ImageError."""
     with _opened(path) as picture:
         width, height = picture.size
         # A PNG's own method would decode the picture; of a TIFF Pillow tells the upright size.
@@ -244,17 +234,15 @@ def write_tiff(path, strips, size, labels):
 
     Args:
         path: where to; ``.tif`` or ``.tiff``.
-        strips: iterable of (rows, width) uint8 ids, from top to bottom, which make up ``size``.
-        size: ``(height, width)`` of the mask.
+        strips, size: iterable of (rows, width) uint8 ids, from top to bottom, which make up ``(height, width)``.
         labels: a :class:`~seglib.labels.LabelMap`, whose colours become the palette.
 
     Returns:
         (height, width) uint8, the ids in the file, mapped into memory for reading.
 
     Raises:
-        FileExistsError: there is a file already.
+        FileExistsError, OSError: as by :func:`write_mask`.
         ImageError: another ending, or over 4 GiB, which the format cannot hold.
-        OSError: it cannot be written, as on a full disk; nothing is left behind.
     """
     height, width = size
     if height * width >= 2**32 - 2**16:

@@ -1,5 +1,6 @@
 """Class maps: what the ids in a mask mean, how they are painted, and how other schemes of ids map onto them."""
 
+import colorsys
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -160,8 +161,6 @@ def remap(mask, table, name="mask"):
 def _default_colours(count):
     if count <= len(PALETTE):
         return PALETTE[:count]
-    import colorsys
-
     hues = [colorsys.hsv_to_rgb(i / count, 0.9 - 0.4 * (i % 2), 0.95 - 0.25 * (i % 3)) for i in range(count)]
     return tuple(tuple(round(255 * v) for v in colour) for colour in hues)
 
