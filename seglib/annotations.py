@@ -18,7 +18,6 @@ CLASS_FILES = {
     "_classes.csv": (r"(?P<id>\d+)\s*,(?P<name>.+)", "1, road", "pixel value"),  # Roboflow
     "class_dict.csv": (r"(?P<name>[^,]+),(?P<colour>\s*\d+,\s*\d+,\s*\d+)\s*", "road,128,64,128", "name"),  # CamVid
     "class_names.txt": (r"(?P<name>.+)", "road", ""),  # labelme2voc
-    "dataset.json": (r"(?P<id>\d+),(?P<name>.+)", "", ""),  # nnU-Net
 }
 _VOID = re.compile(r"_*(void|ignore|unlabell?ed)_*", re.IGNORECASE)
 
@@ -71,8 +70,7 @@ def find_class_file(folders):
 def _read_classes(path):
     """``(name, id, colour or None)`` of each class; an empty list for a file of another kind."""
     pattern, example, title = CLASS_FILES[path.name]
-    text = path.read_text("utf-8-sig", errors="replace")
-    lines = _list_nnunet(path) if path.suffix == ".json" else text.splitlines()
+    lines = path.read_text("utf-8-sig", errors="replace").splitlines()
     lines = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     if not lines or not lines[0].lower().startswith(title):
         return []
@@ -85,18 +83,6 @@ def _read_classes(path):
         colour = colour and tuple(int(value) for value in colour.split(","))
         rows.append(("background" if name == "_background_" else name, int(parts["id"]), colour))
     return rows
-
-
-def _list_nnunet(path):
-    """nnU-Net's ``labels``, ``{"road": 1}`` or in its first version ``{"1": "road"}``, as lines ``1,road``."""
-    content = load_json(path)
-    labels = content.get("labels") if isinstance(content, dict) else None
-    if not isinstance(labels, dict) or not content.keys() & {"channel_names", "modality", "file_ending"}:
-        return []
-    rows = [(key, value) if str(key).isdigit() else (value, key) for key, value in labels.items()]
-    if regions := [name for number, name in rows if isinstance(number, list)]:
-        raise DataError(f"{path}: {regions[0]} is a region of several ids, not a class; say labels= and ids=")
-    return [f"{number},{name}" for number, name in sorted(rows, key=lambda row: int(row[0]))]
 
 
 def load_json(path):

@@ -291,18 +291,6 @@ CLASS_FILES = {
         ("road", "background"),
     ),
     "labelme2voc": ("class_names.txt", "_background_\ncar\nroad", None, ("background", "car", "road")),
-    "nnU-Net": (
-        "dataset.json",
-        '{"channel_names": {"0": "rgb"}, "labels": {"background": 0, "car": 1, "road": 2}, "file_ending": ".png"}',
-        None,
-        ("background", "car", "road"),
-    ),
-    "nnU-Net, version 1": (
-        "dataset.json",
-        '{"modality": {"0": "CT"}, "labels": {"0": "background", "1": "car", "2": "road"}}',
-        None,
-        ("background", "car", "road"),
-    ),
 }
 
 
@@ -372,7 +360,6 @@ class TestClassFiles:
             ("labelmap.txt", "# label\nbackground:0,0,0::\ncar=1\n", ["labelmap.txt", "'car=1'", "road:128,64,128::"]),
             ("class_dict.csv", "name,r,g,b\na,1,2,3\na,3,2,1\n", ["class_dict.csv", "different strings"]),
             ("class_names.txt", "_background_\nroad", ["class_names.txt", "0 of 6 masks", "labels="]),
-            ("dataset.json", '{"modality": {}, "labels": {"all": [1, 2]}}', ["dataset.json", "region", "labels="]),
         ],
     )
     def test_lists_that_do_not_fit_are_refused(self, tmp_path, place, text, words):
@@ -381,8 +368,7 @@ class TestClassFiles:
             data.from_folder(*folders)
 
     def test_files_of_that_name_of_another_kind_are_not_read(self, tmp_path):
-        folders = self.folder(tmp_path, "dataset.json", '{"name": "mine", "labels": ["a"]}', None)
-        (folders[1] / "_classes.csv").write_text("filename, cat, dog\n0.jpg, 1, 0\n")
+        folders = self.folder(tmp_path, "_classes.csv", "filename, cat, dog\n0.jpg, 1, 0\n", None)
         assert data.from_folder(*folders, **ALL).labels.names == ("class 0", "class 1", "class 2")
 
 

@@ -37,8 +37,8 @@ def from_coco(
         labels: a :class:`~seglib.labels.LabelMap`, or a list of names, that has the categories' names. Pixels that no
             annotation covers are of its class *background*, or void if it has none. Default: background, then the
             categories in the order of their ids.
-        val, test: shares of the images, in [0, 1); None for both: folders called for the splits decide, or else 0.15.
-        seed: decides which image, or which group, goes where.
+        val, test, seed: shares of the images, in [0, 1), dealt by the seed; None for both: folders called for splits
+            decide, or else 0.15.
         groups: what keeps images together: a regular expression, or a function, from place in the folder to group.
         lists: a folder with ``train.txt``, ``val.txt``, ``test.txt``, or a mapping from split to such a file.
         name: for messages and titles. Default: what the (first) JSON file is called.
