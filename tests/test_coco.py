@@ -293,17 +293,6 @@ class TestFaultsThatToolsLeaveBehind:
     def notes(self, dataset):
         return " | ".join(dataset.notes)
 
-    def test_images_that_are_missing_are_skipped_where_that_is_said(self, coco):
-        for key in (18, 19):
-            coco.content["images"].append({"id": key, "file_name": f"{key}.png", "height": 4, "width": 6})
-        annotations = note(1, 7, CAT), note(2, 7, CAT, 18)
-        coco.refused(r"no file 18\.png in .*missing='skip'", *annotations)
-        dataset = coco.load(*annotations, missing="skip")
-        assert dataset.counts["train"] == 1 and "2 images that are not there, the first" in self.notes(dataset)
-        coco.refused("missing= is 'skip' or None, got True", *annotations, missing=True)
-        (coco.images / "17.png").unlink()
-        coco.refused("not one of 3 images is there", *annotations, missing="skip")
-
     @pytest.mark.parametrize("empty", [[], [[]], [[1, 1]], [[0, 0, 3, 3]]])
     def test_annotations_that_enclose_nothing_are_left_out_and_counted(self, coco, empty):
         dataset = coco.load(note(1, 7, CAT), note(2, 3, empty), note(3, 3, [*empty, *DOG]))

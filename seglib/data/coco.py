@@ -20,9 +20,7 @@ class _Image(NamedTuple):
     shapes: list[tuple]  # (class id, segmentation)
 
 
-def from_coco(
-    annotations, images, labels=None, val=None, test=None, seed=0, groups=None, lists=None, name=None, missing=None
-):
+def from_coco(annotations, images, labels=None, val=None, test=None, seed=0, groups=None, lists=None, name=None):
     """Semantic masks from instance annotations in COCO's JSON: polygons or run lengths, drawn by pycocotools.
 
     Where annotations overlap, the smaller, by its number of pixels, lies on top of the larger; of equally large ones
@@ -42,7 +40,6 @@ def from_coco(
         groups: what keeps images together: a regular expression, or a function, from place in the folder to group.
         lists: a folder with ``train.txt``, ``val.txt``, ``test.txt``, or a mapping from split to such a file.
         name: for messages and titles. Default: what the (first) JSON file is called.
-        missing: ``"skip"`` leaves out and counts images that are not on the disk. Default: an error.
 
     Returns:
         A :class:`~seglib.data.dataset.Dataset`; its ``read_mask`` takes keys such as
@@ -63,15 +60,13 @@ def from_coco(
         raise DataError(f"wanted {wanted}, got {list(files)} and {list(folders)}")
     if None not in files and (val, test, groups, lists) != (None,) * 4:
         raise DataError("a file per split already says which image goes where; leave val=, test=, groups=, lists= out")
-    if missing not in (None, "skip"):
-        raise DataError(f"missing= is 'skip' or None, got {missing!r}")
     sources = [(split, Path(files[split]), Path(folders[split])) for split in files]
     contents = {path: _read_json(path) for _, path, _ in sources}
     name, how = name or next(iter(contents)).stem, (val, test, seed, groups, lists)
-    return draw_contents(sources, contents, to_label_map(labels), how, name, missing)
+    return draw_contents(sources, contents, to_label_map(labels), how, name)
 
 
-def draw_contents(sources, contents, labels, how, name, missing=None, notes=(), unpaired=()):
+def draw_contents(sources, contents, labels, how, name, notes=(), unpaired=()):
     """The :class:`~seglib.data.Dataset` of COCO's JSON, or of another ``"export"`` in its form.
 
     ``sources`` are (split or None, path of the annotations, folder of the images), ``contents`` the JSON of each such
@@ -82,7 +77,7 @@ def draw_contents(sources, contents, labels, how, name, missing=None, notes=(), 
     except ImportError as error:
         raise ImportError('drawing annotations needs pycocotools: pip install "seglib[coco]"') from error
     labels, class_of, uncovered, told = _map_categories(contents, labels)
-    keyed, left_out = _read_images(sources, contents, class_of, missing)
+    keyed, left_out = _read_images(sources, contents, class_of)
     listed, in_order = list(keyed.values()), any("on top" in content.get("export", "") for content in contents.values())
     notes = [*notes, *told, *left_out]
     notes.append(f"{len(listed)} images, {sum(len(image.shapes) for image in listed)} annotations")
@@ -147,9 +142,9 @@ def _read_categories(contents):
     return names
 
 
-def _read_images(sources, contents, class_of, missing):
+def _read_images(sources, contents, class_of):
     """From a key that names the JSON file, the image's id and its place to :class:`_Image`; and notes."""
-    keyed, used, gone, empty = {}, {}, [], 0
+    keyed, used, empty = {}, {}, 0
     for split, path, folder in sources:
         found, problems = {}, []
         for entry in contents[path]["images"]:
@@ -158,27 +153,19 @@ def _read_images(sources, contents, class_of, missing):
             size = tuple(int(side) if isinstance(side, float) and side.is_integer() else side for side in sides)
             place = _find_place(folder, str(file_name).replace("\\", "/").lstrip("/"))
             file, key = folder / place, f"{path}, image {number!r} ({place})"
-            is_there = file.is_file()
             if number is None or number in found:
                 problems.append(f"{key}: wanted an id of its own")
             elif not all(isinstance(side, int) and side > 0 for side in size):
                 problems.append(f"{key}: height {size[0]!r} and width {size[1]!r}; wanted pixels")
-            elif not is_there and missing == "skip":
-                gone.append(key)
-            elif not is_there:
-                problems.append(f"{key}: no file {file_name} in {folder}; missing='skip' leaves such images out")
+            elif not file.is_file():
+                problems.append(f"{key}: no file {file_name} in {folder}")
             elif file in used:
                 problems.append(f"{key}: the same file as {used[file]}")
-            found[number] = _Image(split, folder, place, size, [])
-            if is_there:
-                used[file], keyed[key] = key, found[number]
+            found[number] = keyed[key] = _Image(split, folder, place, size, [])
+            used[file] = key
         refuse(problems, "images that cannot be used")
         empty += _add_annotations(path, contents[path]["annotations"], found, class_of)
-    notes = [f"left out: {len(gone)} images that are not there, the first {gone[0]}"] if gone else []
-    notes += [f"left out: {empty} annotations whose polygons enclose nothing"] if empty else []
-    if not keyed:
-        raise DataError(f"{gone[0]}: not one of {len(gone)} images is there; wanted them in {sources[0][2]}")
-    return keyed, notes
+    return keyed, [f"left out: {empty} annotations whose polygons enclose nothing"] if empty else []
 
 
 def _find_place(folder, place):
