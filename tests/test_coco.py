@@ -152,8 +152,12 @@ class TestClasses:
         assert coco.draw(note(1, 7, CAT), note(2, 3, DOG), labels=labels) == np.array([9, 1, 0])[DRAWN].tolist()
 
     def test_categories_that_the_labels_lack(self, coco):
-        labels = LabelMap(("background", "cat"))
-        coco.refused(r"instances\.json: labels= lacks dog", note(1, 7, CAT), note(2, 3, DOG), labels=labels)
+        labels, annotations = LabelMap(("background", "cat")), (note(1, 7, CAT), note(2, 3, DOG))
+        coco.refused(r"instances\.json: .*lacks dog.*others=", *annotations, labels=labels)
+        coco.refused("others= is 'background', 'void' .* got 'rest'", *annotations, labels=labels, others="rest")
+        for others, target in (("background", 0), ("void", 255)):
+            expected = np.array([0, target, 1])[DRAWN]
+            assert coco.draw(*annotations, labels=labels, others=others) == expected.tolist()
         assert coco.draw(note(1, 7, CAT), labels=labels)[0] == [1, 1, 1, 1, 0, 0]  # no dog, so none is lost
 
     @pytest.mark.parametrize(
@@ -177,11 +181,12 @@ class TestClasses:
 class TestFiles:
     def test_notes_are_printed_and_kept(self, coco, capsys):
         coco.add(18, "18.png")
-        labels = LabelMap(("background", "cat", "dog", "cow"))
-        dataset = coco.load(note(1, 7, CAT), note(2, 3, DOG), labels=labels)
+        labels = LabelMap(("background", "cat", "cow"))
+        dataset = coco.load(note(1, 7, CAT), note(2, 3, DOG), labels=labels, others="void")
         for fragment in (
             "2 images, 2 annotations",
             "1 images without any annotation.* 18.png",
+            "lacks dog.* void",
             "no category is called cow",
         ):
             assert any(re.search(fragment, text) for text in dataset.notes), fragment

@@ -20,7 +20,9 @@ class _Image(NamedTuple):
     shapes: list[tuple]  # (class id, segmentation)
 
 
-def from_coco(annotations, images, labels=None, val=None, test=None, seed=0, groups=None, lists=None, name=None):
+def from_coco(
+    annotations, images, labels=None, val=None, test=None, seed=0, groups=None, lists=None, name=None, others=None
+):
     """Semantic masks from instance annotations in COCO's JSON: polygons or run lengths, drawn by pycocotools.
 
     Where annotations overlap, the smaller, by its number of pixels, lies on top of the larger; of equally large ones
@@ -40,6 +42,7 @@ def from_coco(annotations, images, labels=None, val=None, test=None, seed=0, gro
         groups: what keeps images together: a regular expression, or a function, from place in the folder to group.
         lists: a folder with ``train.txt``, ``val.txt``, ``test.txt``, or a mapping from split to such a file.
         name: for messages and titles. Default: what the (first) JSON file is called.
+        others: what the categories become that ``labels`` lacks: ``"background"`` or ``"void"``. Default: an error.
 
     Returns:
         A :class:`~seglib.data.dataset.Dataset`; its ``read_mask`` takes keys such as
@@ -63,10 +66,10 @@ def from_coco(annotations, images, labels=None, val=None, test=None, seed=0, gro
     sources = [(split, Path(files[split]), Path(folders[split])) for split in files]
     contents = {path: _read_json(path) for _, path, _ in sources}
     name, how = name or next(iter(contents)).stem, (val, test, seed, groups, lists)
-    return draw_contents(sources, contents, to_label_map(labels), how, name)
+    return draw_contents(sources, contents, to_label_map(labels), how, name, others)
 
 
-def draw_contents(sources, contents, labels, how, name, notes=(), unpaired=()):
+def draw_contents(sources, contents, labels, how, name, others=None, notes=(), unpaired=()):
     """The :class:`~seglib.data.Dataset` of COCO's JSON, or of another ``"export"`` in its form.
 
     ``sources`` are (split or None, path of the annotations, folder of the images), ``contents`` the JSON of each such
@@ -76,7 +79,7 @@ def draw_contents(sources, contents, labels, how, name, notes=(), unpaired=()):
         import pycocotools.mask  # noqa: F401
     except ImportError as error:
         raise ImportError('drawing annotations needs pycocotools: pip install "seglib[coco]"') from error
-    labels, class_of, uncovered, told = _map_categories(contents, labels)
+    labels, class_of, uncovered, told = _map_categories(contents, labels, others)
     keyed, left_out = _read_images(sources, contents, class_of)
     listed, in_order = list(keyed.values()), any("on top" in content.get("export", "") for content in contents.values())
     notes = [*notes, *told, *left_out]
@@ -106,7 +109,7 @@ def _read_json(path):
     return content
 
 
-def _map_categories(contents, labels):
+def _map_categories(contents, labels, others):
     """The label map, category id → class id, the id of pixels without annotation, and notes."""
     names, where = _read_categories(contents), next(iter(contents))  # a file to name in errors
     used = {entry.get("category_id") for content in contents.values() for entry in content["annotations"]}
@@ -122,11 +125,17 @@ def _map_categories(contents, labels):
     labels = labels or LabelMap(tuple(classes))
     known = {name: i for i, name in enumerate(labels.names)}
     uncovered = known.setdefault("background", labels.ignore_id)
-    if lacking := ", ".join(name for i, name in names.items() if i in used and name not in known):
-        raise DataError(f"{where}: labels= lacks {lacking}. Add them")
+    rest = {None: None, "void": labels.ignore_id, "background": uncovered}
+    if others not in rest:
+        raise DataError(f"others= is 'background', 'void' or None, got {others!r}")
+    lacking = ", ".join(name for i, name in names.items() if i in used and name not in known)
+    if lacking and others is None:
+        way = "Add them" + ", or say others='background' or others='void'" * ("export" not in contents[where])
+        raise DataError(f"{where}: labels= lacks {lacking}. {way}")
+    notes += [f"labels= lacks {lacking}, which become {others}"] if lacking else []
     if absent := known.keys() - set(names.values()) - {"background"}:
         notes.append(f"no category is called {', '.join(sorted(absent))}")
-    class_of = {i: known.get(name) for i, name in names.items()}  # None only of categories that no annotation has
+    class_of = {i: known.get(name, rest[others]) for i, name in names.items()}
     return labels, class_of | dict.fromkeys([*roots, *ignored], labels.ignore_id), uncovered, notes
 
 
