@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from scipy import sparse
-from scipy.special import softmax
 
 FLOOR = 1e-5  # probabilities are at least this: with log 0 = −∞ no message could change a class
 MOST_SIGMAS = 1e5  # an image may span so many standard deviations; beyond, float32 does not tell its pixels apart
@@ -53,10 +52,9 @@ def refine(probs, image, w1=4, sigma_alpha=67, sigma_beta=3, w2=3, sigma_gamma=1
     unary = np.log(np.maximum(probs.reshape(-1, num_classes), FLOOR))
     with ThreadPoolExecutor(2) as pool:  # one kernel each
         blurs = list(pool.map(Lattice, (appearance, position / np.float32(sigma_gamma)), (w1, w2)))
-        q = _softmax(unary.copy())
+        q = _softmax(unary)
         for _ in range(iterations):
-            logits = sum(pool.map(lambda blur, q=q: blur(q), blurs), unary)
-            q = _softmax(logits)
+            q = _softmax(sum(pool.map(lambda blur, q=q: blur(q), blurs), unary))
     return q.reshape(probs.shape)
 
 
@@ -64,10 +62,10 @@ class Lattice:
     """Gaussian blur of values at points, in time linear in the points: a permutohedral lattice (Adams et al. 2010).
 
     Each point is spread over the corners of its simplex (*splat*), corners are blurred along the lattice's axes with
-    ½ 1 ½, and each point reads off its corners (*slice*). All three are sparse matrices; ``slice = splatᵀ``.
+    ½ 1 ½, and each point reads off its corners (*slice*). All three are sparse matrices; ``splat = sliceᵀ``.
 
-    ``Lattice(features)(values)``: (points, dimensions) features, in standard deviations of the Gaussian, and (points,
-    channels) values → (points, channels) float32, blurred and symmetrically normalised.
+    ``Lattice(features, weight)(values)``: (points, dimensions) features, in standard deviations of the Gaussian, and
+    (points, channels) values → (points, channels) float32, blurred, symmetrically normalised, and times the weight.
     """
 
     def __init__(self, features, weight=1):
@@ -98,8 +96,7 @@ def find_corners(features):
     # Onto the plane of sum zero in one more dimension; a blur by ½ 1 ½ along each axis has variance ⅔ (d + 1)² there.
     scale = np.float32((d + 1) * np.sqrt(2 / 3)) / np.sqrt(axis * (axis + 1), dtype=np.float64)
     scaled = features.T.astype(np.float32, order="C") * scale.astype(np.float32)
-    elevated = np.zeros((d + 1, len(features)), np.float32)
-    elevated[:d] = np.cumsum(scaled[::-1], axis=0)[::-1]
+    elevated = np.pad(np.cumsum(scaled[::-1], axis=0)[::-1], [(0, 1), (0, 0)])
     elevated[1:] -= axis * scaled
     # The nearest lattice point with coordinates that are multiples of d + 1, wherever its sum strays from zero mended.
     nearest = np.rint(elevated / (d + 1))
@@ -111,21 +108,19 @@ def find_corners(features):
             rank[i] += less
             rank[j] += ~less
     wrapped = (rank < 0).astype(np.int32) - (rank > d)
-    rank, nearest = rank + (d + 1) * wrapped, nearest.astype(np.int32) + wrapped
-    rising = np.sort(elevated - np.float32(d + 1) * nearest.astype(np.float32), axis=0)
+    rank += (d + 1) * wrapped
+    rising = np.sort(rest - (d + 1) * wrapped.astype(np.float32), axis=0)
     weights = np.diff(rising, axis=0, prepend=rising[-1:] - (d + 1)) / (d + 1)
-    corner = np.arange(d + 1, dtype=np.int32)
-    wraps = (rank[:d, None] > (d - corner)[:, None]).astype(np.int32)
-    keys = (d + 1) * (nearest[:d, None] - wraps) + corner[:, None]
-    return keys.swapaxes(1, 2), weights.T
+    corner = np.arange(d + 1, dtype=np.int32)[:, None]
+    multiple = (nearest.astype(np.int32) + wrapped)[:d, None] - (rank[:d, None] > d - corner)
+    return ((d + 1) * multiple + corner).swapaxes(1, 2), weights.T
 
 
 def _softmax(logits):
-    """Over the last axis, in place: for a dozen channels several times as fast as SciPy's."""
-    logits -= np.max(list(logits.T), axis=0)[:, None]
-    np.exp(logits, out=logits)
-    logits /= logits @ np.ones((logits.shape[1], 1), np.float32)
-    return logits
+    """Over the last axis, which is short: several times as fast as SciPy's, which reduces one row after the other."""
+    logits = logits - np.max(list(logits.T), axis=0)[:, None]
+    q = np.exp(logits, out=logits)
+    return np.divide(q, q @ np.ones((q.shape[1], 1), np.float32), out=q)
 
 
 def _pack(keys):
