@@ -208,7 +208,8 @@ class ConfusionMatrix(keras.metrics.Metric):
     def _check_fit(self, pred, mask):
         shape, given, dtype = tuple(mask.shape), tuple(pred.shape), keras.backend.standardize_dtype(pred.dtype)
         fits = all(a == b or None in (a, b) for a, b in zip(shape, given, strict=False))
-        if fits and given[len(shape) :] == (self.num_classes,) or fits and len(given) == len(shape) and "int" in dtype:
+        is_ids = len(given) == len(shape) and "int" in dtype
+        if fits and (is_ids or given[len(shape) :] == (self.num_classes,)):
             return
         wanted = f"integer ids of the mask's shape {shape}, or logits with one more axis of {self.num_classes} classes"
         way = _remove_axis(shape) if len(shape) == len(given) > 1 else ""
@@ -267,7 +268,7 @@ def _compile_count():
         import tensorflow as tf
 
         if not tf.config.list_physical_devices("GPU"):
-            return tf.function(_count, jit_compile=True, reduce_retracing=True)
+            return tf.function(_count, jit_compile=True, reduce_retracing=True, autograph=False)
     return _count
 
 
