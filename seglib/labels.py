@@ -105,10 +105,10 @@ class LabelMap:
         rgb = np.asarray(rgb)
         if rgb.shape[-1:] != (3,) or rgb.dtype != np.uint8:
             raise ValueError(f"a painted mask is (…, 3) uint8, got {rgb.shape} {rgb.dtype}")
-        # A class may be painted in the very colour that stands for void; the class, listed first, then wins.
-        known, first = np.unique(pack_colours([*self.colours, self.void_colour]), return_index=True)
-        ids = np.array([*range(self.num_classes), self.ignore_id], np.uint8)[first]
-        found, strange = look_up(pack_colours(rgb), known, ids)
+        # A class may be painted in the very colour that stands for void; the class, listed later, then wins.
+        codes = pack_colours([self.void_colour, *self.colours]).tolist()
+        table = dict(zip(codes, [self.ignore_id, *range(self.num_classes)], strict=True))
+        found, strange = look_up(pack_colours(rgb), table)
         if strange.any():
             colour = tuple(rgb[strange][0].tolist())
             raise ValueError(f"colour {colour} belongs to no class ({int(strange.sum())} pixels are of unknown colour)")
@@ -127,35 +127,25 @@ class LabelMap:
         return mask
 
 
-def remap_table(ids):
-    """A look-up table for masks of other ids, (256,) int16: ``table[mask]`` holds class ids, −1 where there is none.
+def remap(mask, ids, name="mask"):
+    """Turns the ids in a file into class ids: (height, width) integers → (height, width) uint8.
 
-    ``ids`` maps ids in the file to class ids, both 0–255, else a ``ValueError``.
+    ``ids`` maps ids in the file to class ids, both 0–255, else a ``ValueError``. Another, with ``name``, lists the ids
+    of the mask that are not among them.
 
     Example:
-        >>> remap_table({0: 0, 255: 1})[[0, 7, 255]].tolist()
-        [0, -1, 1]
+        >>> remap(np.array([[0, 255]]), {0: 0, 255: 1}).tolist()
+        [[0, 1]]
     """
     for source, target in ids.items():
         if not (0 <= source <= 255 and 0 <= target <= 255):
             raise ValueError(f"ids must lie in 0–255, got {source}: {target}")
-    table = np.full(256, -1, np.int16)
-    table[list(ids)] = list(ids.values())
-    return table
-
-
-def remap(mask, table, name="mask"):
-    """Applies a table of :func:`remap_table`: (height, width) integers → (height, width) uint8.
-
-    A ``ValueError`` with ``name`` lists the ids of the mask that the table does not know.
-    """
     mask = np.asarray(mask)
-    known = np.flatnonzero(table >= 0)
-    strange = ~np.isin(mask, known)
+    found, strange = look_up(mask, ids)
     if strange.any():
-        found = list_some(np.unique(mask[strange]))
-        raise ValueError(f"{name}: found ids that have no class: {found} (known: {list_some(known)})")
-    return table[mask].astype(np.uint8)
+        lacking, known = list_some(np.unique(mask[strange])), list_some(sorted(ids))
+        raise ValueError(f"{name}: found ids that have no class: {lacking} (known: {known})")
+    return found
 
 
 def _default_colours(count):
@@ -175,8 +165,11 @@ def pack_colours(rgb):
     return np.asarray(rgb).astype(np.int64) @ (1 << 16, 1 << 8, 1)
 
 
-def look_up(codes, known, ids):
-    """The ids of codes, of which those in ``known`` (in ascending order) have one; and where a code is not known."""
+def look_up(codes, table):
+    """What a mapping from integers to ids gives for (…,) codes: (…,) uint8; and (…,) bool, where it has no such code."""
+    known = np.fromiter(table, np.int64, len(table))
+    order = np.argsort(known)
+    known, ids = known[order], np.fromiter(table.values(), np.uint8, len(table))[order]
     place = np.minimum(np.searchsorted(known, codes), len(known) - 1)
     return ids[place], known[place] != codes
 

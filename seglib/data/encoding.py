@@ -27,11 +27,9 @@ class Encoding:
     def __init__(self, table, labels):
         self.labels, self.table = labels, table
         self.in_colour = bool(table) and isinstance(next(iter(table)), tuple)
-        self._form = "#{:06x}" if self.in_colour else "{}"
         table = table or {i: i for i in (*range(labels.num_classes), labels.ignore_id)}
-        keys = pack_colours([*table]) if self.in_colour else np.array([*table], np.int64)
-        order = np.argsort(keys)
-        self._keys, self._ids = keys[order], np.array(list(table.values()), np.uint8)[order]
+        codes = pack_colours([*table]).tolist() if self.in_colour else table
+        self._id_of = dict(zip(codes, table.values(), strict=True))
 
     def read(self, path):
         """Reads a mask file: (height, width) uint8 class ids; a ValueError lists values that stand for no class."""
@@ -44,11 +42,11 @@ class Encoding:
                 raise DataError(f"{path}: stored with loss, as JPEG is, which invents ids; wanted PNG. Or {CUT}")
             return self.labels.check_ids(values.pixels, name=path).astype(np.uint8)
         codes = _codes(values) if self.in_colour else values.pixels.astype(np.int64)
-        ids, strange = look_up(codes, self._keys, self._ids)
+        ids, strange = look_up(codes, self._id_of)
         if strange.any():
             lossy = "; it is stored with loss, as JPEG is, which invents values" if values.lossy else ""
-            cut = f"; {CUT}" if self._keys.tolist() == [0, 255] else ""
-            found, wanted = (list_some(those, self._form) for those in (np.unique(codes[strange]), self._keys))
+            cut, form = f"; {CUT}" if self._id_of.keys() == {0, 255} else "", "#{:06x}" if self.in_colour else "{}"
+            found, wanted = (list_some(those, form) for those in (np.unique(codes[strange]), sorted(self._id_of)))
             share = f"{strange.mean():.2%} of the pixels have values without a class"
             raise DataError(f"{path}: {share}, such as {found}{lossy}; wanted one of {wanted}{cut}")
         return ids
@@ -57,7 +55,7 @@ class Encoding:
         """Whether ``read`` finds a class for all that the mask holds, as far as its counted values tell."""
         codes = mask.colours if self.in_colour else mask.values
         is_spoilt = self.table is None and mask.lossy
-        return bool(codes) and not is_spoilt and set(codes) <= set(self._keys.tolist())
+        return bool(codes) and not is_spoilt and codes.keys() <= self._id_of.keys()
 
 
 class _MaskValues(NamedTuple):
