@@ -1,10 +1,9 @@
-"""What the lessons share: the profile of this machine, a folder for runs, tables of ``bench/``, claims, answers."""
+"""What the lessons share: the machine's profile, a folder for runs, previews, tables of ``bench/``, claims, answers."""
 
 import base64
 import contextlib
 import csv
 import functools
-import math
 import os
 import re
 from dataclasses import dataclass, replace
@@ -219,75 +218,30 @@ def show_answer(number, caption):
     display(figure, metadata={"image/png": {"alt": caption}}, raw=True)
 
 
-def show_receptive_field(stack):
-    """How many pixels of a row of the image one value depends on: a row of squares for each layer of a stack.
+def preview(images, epochs):
+    """A callback that predicts the same few images after some of the epochs, to show how the model learns.
 
-    The value at the top and all values that it depends on are blue; their number stands at the right. ``stack`` is a
-    list of ``(name, kernel, stride)``, the layer that reads the image first; padded to keep the size.
+    Draw them with ``viz.show_masks(images, {**preview.columns, "truth": masks}, labels)``.
+
+    Args:
+        images: (batch, height, width, 3) in 0–255.
+        epochs: after which epochs to predict, counted from 1, beside the last.
+
+    Returns:
+        A ``keras.callbacks.Callback``, whose ``columns`` are ``{title: (batch, height, width) int ids}``, such as
+        ``{"after epoch 4": …}``.
     """
-    import matplotlib.pyplot as plt
-    import numpy as np
+    import keras
+    from keras import ops
 
-    from seglib import viz
+    def predict(epoch, logs):
+        if epoch + 1 in epochs or epoch + 1 == callback.params["epochs"]:
+            logits = callback.model(ops.convert_to_tensor(images), training=False)
+            callback.columns[f"after epoch {epoch + 1}"] = ops.convert_to_numpy(ops.argmax(logits, axis=-1))
 
-    rows = [("image", 1, 0.0)]  # of each row: its name, the distance of two of its values, and the place of value 0
-    for name, kernel, stride in stack:
-        _, step, start = rows[-1]
-        rows.append((name, step * stride, start + step * ((kernel - 1) / 2 - (kernel - 1) // 2)))
-    spans = [(0, 0)]  # of each row: the first and the last value that the one at the top depends on
-    for _, kernel, stride in reversed(stack):
-        low, high = (value * stride - (kernel - 1) // 2 for value in spans[0])
-        spans.insert(0, (low, high + kernel - 1))
-    _, axis = plt.subplots(figsize=(9, 0.55 * len(rows) + 0.2), layout="constrained")
-    left, right = spans[0][0] - 3, spans[0][1] + 3
-    for row, ((_, step, start), (low, high)) in enumerate(zip(rows, spans, strict=True)):
-        values = np.arange(math.ceil((left - start) / step), math.floor((right - start) / step) + 1)
-        colours = [viz.BLUE if low <= value <= high else "0.88" for value in values]
-        axis.bar(start + values * step, 0.4, 0.8 * step, row - 0.2, color=colours)
-        if row:  # lines from each blue value to the first and the last value that it is computed from
-            (_, kernel, stride), (_, below, offset) = stack[row - 1], rows[row - 1]
-            used = np.arange(low, high + 1)
-            first = offset + below * (used * stride - (kernel - 1) // 2)
-            ends = [first, start + used * step, first + below * (kernel - 1)]
-            axis.plot(ends, [row - 0.8, row - 0.2, row - 0.8], color="0.6", linewidth=0.8)
-        unit = "pixels" if row == 0 else "values" if high > low else "value"
-        axis.text(right + 1.5, row, f"{high - low + 1} {unit}", va="center")
-    axis.set(xlim=(left - 0.6, right + 5), ylim=(-0.4, len(rows) - 0.6), xticks=[])
-    axis.set_yticks(range(len(rows)), [name for name, *_ in rows])
-    axis.tick_params(length=0)
-    axis.spines[:].set_visible(False)
-
-
-def show_deeplab(network):
-    """The diagram of the DeepLabV3+ that lesson 05 builds: its tensors for one image, and the operations between them.
-
-    The tensors at stride 4 are in two rows, and the five branches of the pyramid around the row of stride 8.
-    """
-    from seglib import viz
-
-    encoder, branches, mixed, merged, scores = map(
-        network.get_layer, ("encoder", "branches", "pyramid", "merged", "scores")
-    )
-    low, deep = encoder.compute_output_shape(network.input_shape)
-    names = "1×1", "rate 1", "rate 2", "rate 4", "mean"
-    places = {"image": (0, 0, network.input_shape), "low-level": (0.65, 1, low), "encoder": (1.25, 4, deep)}
-    pairs = zip(names, branches.input, strict=True)
-    places |= {name: (2.05, 2.9 + 0.55 * i, x.shape) for i, (name, x) in enumerate(pairs)}
-    places |= {"branches": (2.85, 4, branches.output.shape), "pyramid": (3.55, 4, mixed.output.shape)}
-    places |= {"48 channels": (2.85, 1, merged.input[1].shape), "upsampled": (4.1, 2, merged.input[0].shape)}
-    places |= {"merged": (4.7, 1, merged.output.shape), "decoder": (5.35, 1, scores.input.shape)}
-    places |= {"scores": (5.95, 1, scores.output.shape), "logits": (6.45, 0, network.output_shape)}
-    boxes = {name: (column, row, shape[1:]) for name, (column, row, shape) in places.items()}
-
-    backbone, one, joined, larger = "MobileNetV2", "1×1 convolution", "concatenation", "bilinear upsampling"
-    pooled = "global average pooling, 1×1 convolution, upsampling"
-    arrows = [("image", "low-level", backbone), ("low-level", "encoder", backbone), ("encoder", "1×1", one)]
-    arrows += [("encoder", f"rate {rate}", "3×3 atrous convolution") for rate in (1, 2, 4)]
-    arrows += [("encoder", "mean", pooled), ("branches", "pyramid", one), ("low-level", "48 channels", one)]
-    arrows += [(name, "branches", joined) for name in names]
-    arrows += [("pyramid", "upsampled", larger), ("upsampled", "merged", joined), ("48 channels", "merged", joined)]
-    arrows += [("merged", "decoder", "two 3×3 convolutions"), ("decoder", "scores", one), ("scores", "logits", larger)]
-    viz.show_network(boxes, arrows, ["stride 1", "stride 4", "stride 4", "", "stride 8"])
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=predict)
+    callback.columns = {}
+    return callback
 
 
 def _has_other_dataset(chosen):

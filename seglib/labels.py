@@ -166,7 +166,7 @@ def pack_colours(rgb):
 
 
 def look_up(codes, table):
-    """What a mapping from integers to ids gives for (…,) codes: (…,) uint8; and (…,) bool, where it has no such code."""
+    """What a mapping from integers to ids gives for (…,) codes, (…,) uint8; and where it lacks the code, (…,) bool."""
     known = np.fromiter(table, np.int64, len(table))
     order = np.argsort(known)
     known, ids = known[order], np.fromiter(table.values(), np.uint8, len(table))[order]

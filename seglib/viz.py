@@ -5,17 +5,15 @@ Everywhere ``labels`` is a :class:`~seglib.labels.LabelMap`.
 """
 
 import math
-from itertools import cycle, pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Patch
 
 from seglib.labels import VOID_COLOUR
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")  # Okabe and Ito's, told apart by colour-blind readers
 BLUE, ORANGE, *_ = COLOURS
-DASHES = ("-", "--", "-.", ":")
 MARKS = ("o", "s", "^", "D", "v")
 ERROR_COLOUR = (200, 0, 0)  # darker than the greys of an error map, so that it does not need to be seen as red
 
@@ -122,60 +120,6 @@ def show_ids(masks, labels):
             colour = "black" if picture[row, column] @ (0.3, 0.6, 0.1) > 120 else "white"
             axis.text(column, row, i, ha="center", va="center", color=colour, fontsize=min(12, 72 / len(mask)))
     add_legend(figure, labels, arrays)
-
-
-def show_steps(steps):
-    """A diagram of steps: a box for each, joined by arrows; :func:`show_network` with the steps in one row.
-
-    ``steps`` maps what a box says to what stands below it, such as the shape of what comes out.
-    """
-    boxes = {step: (place, 0, below) for place, (step, below) in enumerate(steps.items())}
-    show_network(boxes, [(*pair, "") for pair in pairwise(steps)])
-
-
-def show_network(boxes, arrows, rows=()):
-    """A diagram of a network: a box for each tensor, an arrow for each operation, and a legend of the operations.
-
-    The height of a box goes with the square root of the tensor's height, and its width with that of the channels.
-
-    Args:
-        boxes: mapping from a name, which stands above the box, to ``(column, row, shape)``. Row 0 is at the top, and
-            columns may be fractions. ``shape`` is ``(height, width, channels)``, which stands below the box; or a text
-            to stand there, and then the name stands in the box.
-        arrows: a list of ``(name, name, operation)``, from the right side of the first box to the left side of the
-            second. Each operation has its own colour and dashes; that of ``""`` is a black line and has no name.
-        rows: a text at the left of each row, such as its stride.
-    """
-    columns, places, shapes = zip(*boxes.values(), strict=True)
-    kinds = zip(dict.fromkeys(kind for *_, kind in arrows if kind), cycle(COLOURS), cycle(DASHES), strict=False)
-    styles = {kind: {"color": colour, "linestyle": dashes} for kind, colour, dashes in kinds}
-    (axis,) = _axes(1, (1.7 * max(columns) + 1.7, 1.25 * max(places) + 1.1 + 0.12 * len(styles)))
-    axis.set(xlim=(-0.5, max(columns) + 0.5), ylim=(max(places) + 0.9, -0.5), xticks=[])
-    axis.set_yticks(range(len(rows)), rows)
-    axis.tick_params(length=0)
-    axis.spines[:].set_visible(False)
-    largest = np.max([(1, 1, 1), *(shape for shape in shapes if not isinstance(shape, str))], axis=0)
-    clear = {"ha": "center", "zorder": 4, "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1}}  # over arrows
-    below, sides = {**clear, "va": "top", "color": "0.3", "fontsize": 8}, {}
-    for name, (column, row, shape) in boxes.items():
-        if isinstance(shape, str):
-            style = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": BLUE}
-            box = axis.text(column, row, name, ha="center", va="center", bbox=style)
-            axis.text(column, row + 0.45, shape, **below)
-            sides[name] = 0, box.get_bbox_patch()
-        else:
-            height, _, width = np.sqrt(shape / largest) * (0.5, 0, 0.5)
-            top, bottom, sides[name] = row - height / 2, row + height / 2, (width / 2, None)
-            axis.add_patch(Rectangle((column - width / 2, top), width, height, facecolor="0.85", edgecolor="black"))
-            axis.text(column, top - 0.04, name, va="bottom", fontsize=9, **clear)
-            axis.text(column, bottom + 0.04, "×".join(map(str, shape)), **below)
-    for start, end, kind in arrows:
-        (x, y, _), (half, patch) = boxes[start], sides[start]
-        (to_x, to_y, _), (to_half, to_patch) = boxes[end], sides[end]
-        style = {"arrowstyle": "-|>", "patchA": patch, "patchB": to_patch, **styles.get(kind, {"color": "black"})}
-        axis.annotate("", (to_x - to_half, to_y), (x + half, y), arrowprops=style)
-    handles = [plt.Line2D([], [], label=kind, **style) for kind, style in styles.items()]
-    axis.figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
 
 
 def show_history(history):

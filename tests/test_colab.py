@@ -206,9 +206,10 @@ def read_imports():
     Without ``seglib.demo``, which no lesson imports.
     """
     sources = {path.name: source for path in NOTEBOOKS for source in ["\n".join(read_code(path))]}
-    ours = [ROOT / "notebooks" / "lesson.py", ROOT / "notebooks" / "colab.py", *(ROOT / "seglib").rglob("*.py")]
+    own = [ROOT / "notebooks" / f"{name}.py" for name in ("lesson", "diagrams", "colab")]
+    ours = [*own, *(ROOT / "seglib").rglob("*.py")]
     sources |= {f"{p.parent.name}/{p.name}": p.read_text(encoding="utf-8") for p in ours if p.name != "demo.py"}
-    known = {*sys.stdlib_module_names, "seglib", "lesson", "colab", "google"}
+    known = {*sys.stdlib_module_names, "seglib", "lesson", "diagrams", "colab", "google"}
     return {name: path for path, source in sources.items() for name in find_imports(source) if name not in known}
 
 

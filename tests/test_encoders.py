@@ -15,9 +15,7 @@ import importlib.util
 import io
 import os
 import pickle
-import pickletools
 import sys
-import tracemalloc
 import types
 from pathlib import Path
 from typing import NamedTuple
@@ -325,43 +323,11 @@ def test_a_pickle_that_calls_other_code_is_refused_and_not_run(number, write_tor
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("number", range(5))
-@pytest.mark.parametrize(
-    ("instructions", "message"),
-    [
-        (b"\x80\x02Nr" + (2**26).to_bytes(4, "little") + b".", f"numbers a value {2**26}"),  # 1 GB of memo
-        (b"\x80\x02Np%d\n." % 2**40, f"numbers a value {2**40}"),
-        (
-            b"\x80\x05\x96" + (2**40).to_bytes(8, "little") + b".",
-            f"expected {2**40} bytes",
-        ),  # set aside beforehand
-        (b"\x80\x04\x8e" + (2**40).to_bytes(8, "little") + b".", f"expected {2**40} bytes"),
-        (b"\x80\x02X" + (2**32 - 1).to_bytes(4, "little") + b".", "expected 4294967295 bytes"),
-    ],
-)
-def test_a_pickle_that_asks_for_much_memory_is_refused_before_it_gets_any(number, instructions, message, write_torch):
-    path = write_torch({"x": ("7", 0, (6,), (1,))}, {"7": NUMBERS["7"]})
-    pickles, file = [], io.BytesIO(path.read_bytes())
-    for _ in range(5):
-        start = file.tell()
-        list(pickletools.genops(file))
-        pickles.append(file.getvalue()[start : file.tell()])
-    pickles[number] = instructions
-    path.write_bytes(b"".join(pickles) + file.read())
-    tracemalloc.start()
-    try:
-        with pytest.raises(ValueError, match=message):
-            read(path)
-        assert tracemalloc.get_traced_memory()[1] < 10_000_000
-    finally:
-        tracemalloc.stop()
-
-
 def test_a_damaged_file_is_found_before_anything_is_read(write_torch, monkeypatch):
     path = write_torch({"x": ("7", 0, (6,), (1,))}, NUMBERS)
     content = bytearray(path.read_bytes())
     sha256 = hashlib.sha256(content).hexdigest()
-    monkeypatch.setattr(weight_files, "_load", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr(weight_files, "_Unpickler", lambda *_: pytest.fail("read"))
     flipped = [content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :] for at in range(0, len(content), 7)]
     for damaged in (*flipped, content[:-1], content + b"more"):
         path.write_bytes(damaged)

@@ -3,13 +3,10 @@ import shutil
 import subprocess
 
 import keras
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
 
 import lesson
-from seglib import viz
 
 
 def test_the_switches_choose_profile_and_steps(monkeypatch, plain_run):
@@ -190,19 +187,12 @@ def test_the_answers_figure_is_shown_from_its_file(monkeypatch, tmp_path):
     assert shown == [((bundle,), {"metadata": {"image/png": {"alt": "Streets"}}, "raw": True})]
 
 
-def test_a_receptive_field_grows_downwards():
-    """By hand: 1 value, from 3 of the pooling (kernel 3), from 6 of the convolution (2 each), from 8 pixels."""
-    lesson.show_receptive_field([("conv", 3, 1), ("pool", 2, 2), ("conv again", 3, 1)])
-    (axis,) = plt.gcf().axes
-    plt.gcf().canvas.draw()
-    names, counts = ([text.get_text() for text in found] for found in (axis.get_yticklabels(), axis.texts))
-    assert names == ["image", "conv", "pool", "conv again"]
-    assert counts == ["8 pixels", "6 values", "3 values", "1 value"]
-    blue = [patch for patch in axis.patches if to_hex(patch.get_facecolor()).upper() == viz.BLUE]
-    rows = [
-        [patch.get_x() + patch.get_width() / 2 for patch in blue if round(patch.get_y()) == row] for row in range(4)
-    ]
-    assert [len(row) for row in rows] == [8, 6, 3, 1]
-    np.testing.assert_allclose([np.mean(row) for row in rows], np.mean(rows[0]))  # each below the one at the top
-    assert len(axis.lines) == 6 + 3 + 1  # from each blue value to the first and the last that it is computed from
-    plt.close("all")
+def test_a_preview_keeps_what_is_predicted_after_some_epochs(rng):
+    images, masks = rng.uniform(0, 255, (2, 8, 8, 3)), rng.integers(0, 2, (2, 8, 8))
+    model = keras.Sequential([keras.layers.Conv2D(2, 1)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    preview = lesson.preview(images, epochs=(1,))
+    model.fit(images, masks, epochs=3, verbose=0, callbacks=[preview])
+    assert list(preview.columns) == ["after epoch 1", "after epoch 3"]
+    wanted = model.predict(images, verbose=0).argmax(-1)
+    np.testing.assert_array_equal(preview.columns["after epoch 3"], wanted)

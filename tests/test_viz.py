@@ -1,7 +1,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex, to_rgb
+from matplotlib.colors import to_rgb
 
 from seglib import metrics, viz
 from seglib.labels import VOID_COLOUR, LabelMap
@@ -102,40 +102,6 @@ def test_ids_are_written_into_their_pixels():
     assert list(legend_of(plt.gcf())) == ["sky", "road", "void"]
     assert void.texts[0].get_color() == "black"  # on light grey
     plt.gcf().canvas.draw()
-
-
-def test_steps_are_boxes_joined_by_arrows():
-    viz.show_steps({"read": "(64, 96, 3)", "resize": "(32, 48, 3)", "batch": "(8, 32, 48, 3)"})
-    (axis,) = plt.gcf().axes
-    plt.gcf().canvas.draw()
-    found = texts(axis.texts)
-    assert [text for text in found if text] == "read|(64, 96, 3)|resize|(32, 48, 3)|batch|(8, 32, 48, 3)".split("|")
-    assert found.count("") == 2  # the arrows
-
-
-def test_a_network_is_boxes_to_scale_with_a_legend_of_its_operations():
-    boxes = {"image": (0, 0, (64, 96, 4)), "features": (1, 1, (16, 24, 16)), "logits": (2.5, 0, (64, 96, 4))}
-    viz.show_network(boxes, [("image", "features", "down"), ("features", "logits", "up")], ["stride 1", "stride 4"])
-    (axis,) = plt.gcf().axes
-    plt.gcf().canvas.draw()
-    image, features, _ = axis.patches
-    assert image.get_height() == pytest.approx(2 * features.get_height())  # the square root of 64 : 16
-    assert features.get_width() == pytest.approx(2 * image.get_width())
-    assert texts(axis.texts) == ["image", "64×96×4", "features", "16×24×16", "logits", "64×96×4", "", ""]
-    assert texts(axis.get_yticklabels()) == ["stride 1", "stride 4"] and axis.yaxis_inverted()
-    down, up = axis.texts[-2:]
-    assert down.xyann == (image.get_x() + image.get_width(), 0) and down.xy == (features.get_x(), 1)
-    (legend,) = plt.gcf().legends
-    assert texts(legend.get_texts()) == ["down", "up"]
-    shown = [line.get_color() for line in legend.get_lines()]
-    assert shown == [to_hex(arrow.arrow_patch.get_edgecolor()).upper() for arrow in (down, up)] and len({*shown}) == 2
-
-
-def test_more_operations_than_colours_are_told_apart_by_dashes():
-    boxes = {f"{n}": (n, 0, (8, 8, 8)) for n in range(10)}
-    viz.show_network(boxes, [(f"{n}", f"{n + 1}", f"operation {n}") for n in range(9)])
-    lines = plt.gcf().legends[0].get_lines()
-    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 9
 
 
 def test_worst_comes_first(pair):

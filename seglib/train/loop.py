@@ -200,29 +200,6 @@ class Progress(keras.callbacks.Callback):
         print(f"epoch {epoch + 1:>3}/{epochs} · {seconds:4.0f} s · {scores}", flush=True)
 
 
-class Preview(keras.callbacks.Callback):
-    """Predicts the same few images after some of the epochs, to show how the model learns.
-
-    Draw them with ``viz.show_masks(images, {**preview.columns, "truth": masks}, labels)``.
-
-    Args:
-        images: (batch, height, width, 3) in 0–255.
-        epochs: after which epochs to predict, counted from 1, beside the last.
-
-    Attributes:
-        columns: ``{title: (batch, height, width) int ids}``, such as ``{"after epoch 4": …}``.
-    """
-
-    def __init__(self, images, epochs):
-        super().__init__()
-        self.images, self.epochs, self.columns = images, epochs, {}
-
-    def on_epoch_end(self, epoch, logs=None):
-        if epoch + 1 in self.epochs or epoch + 1 == self.params["epochs"]:
-            logits = self.model(ops.convert_to_tensor(self.images), training=False)
-            self.columns[f"after epoch {epoch + 1}"] = ops.convert_to_numpy(ops.argmax(logits, axis=-1))
-
-
 def _variables_of(model):
     """Every variable of a compiled model and its optimizer, so with the seeds of dropout and the number of the step."""
     _build_optimizer(model)

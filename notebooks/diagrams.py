@@ -1,0 +1,134 @@
+"""Diagrams of the lessons: the steps of a program, the tensors of a network, and the receptive field of its layers.
+
+Each ``show_…`` draws a new matplotlib figure, which a notebook shows at the end of the cell.
+"""
+
+import math
+from itertools import cycle, pairwise
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.patches import Rectangle
+
+from seglib.viz import BLUE, COLOURS
+
+DASHES = ("-", "--", "-.", ":")
+
+
+def show_steps(steps):
+    """A diagram of steps: a box for each, joined by arrows; :func:`show_network` with the steps in one row.
+
+    ``steps`` maps what a box says to what stands below it, such as the shape of what comes out.
+    """
+    boxes = {step: (place, 0, below) for place, (step, below) in enumerate(steps.items())}
+    show_network(boxes, [(*pair, "") for pair in pairwise(steps)])
+
+
+def show_network(boxes, arrows, rows=()):
+    """A diagram of a network: a box for each tensor, an arrow for each operation, and a legend of the operations.
+
+    The height of a box goes with the square root of the tensor's height, and its width with that of the channels.
+
+    Args:
+        boxes: mapping from a name, which stands above the box, to ``(column, row, shape)``. Row 0 is at the top, and
+            columns may be fractions. ``shape`` is ``(height, width, channels)``, which stands below the box; or a text
+            to stand there, and then the name stands in the box.
+        arrows: a list of ``(name, name, operation)``, from the right side of the first box to the left side of the
+            second. Each operation has its own colour and dashes; that of ``""`` is a black line and has no name.
+        rows: a text at the left of each row, such as its stride.
+    """
+    columns, places, shapes = zip(*boxes.values(), strict=True)
+    kinds = zip(dict.fromkeys(kind for *_, kind in arrows if kind), cycle(COLOURS), cycle(DASHES), strict=False)
+    styles = {kind: {"color": colour, "linestyle": dashes} for kind, colour, dashes in kinds}
+    size = 1.7 * max(columns) + 1.7, 1.25 * max(places) + 1.1 + 0.12 * len(styles)
+    _, axis = plt.subplots(figsize=size, layout="constrained")
+    axis.set(xlim=(-0.5, max(columns) + 0.5), ylim=(max(places) + 0.9, -0.5), xticks=[])
+    axis.set_yticks(range(len(rows)), rows)
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    largest = np.max([(1, 1, 1), *(shape for shape in shapes if not isinstance(shape, str))], axis=0)
+    clear = {"ha": "center", "zorder": 4, "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1}}  # over arrows
+    below, sides = {**clear, "va": "top", "color": "0.3", "fontsize": 8}, {}
+    for name, (column, row, shape) in boxes.items():
+        if isinstance(shape, str):
+            style = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": BLUE}
+            box = axis.text(column, row, name, ha="center", va="center", bbox=style)
+            axis.text(column, row + 0.45, shape, **below)
+            sides[name] = 0, box.get_bbox_patch()
+        else:
+            height, _, width = np.sqrt(shape / largest) * (0.5, 0, 0.5)
+            top, bottom, sides[name] = row - height / 2, row + height / 2, (width / 2, None)
+            axis.add_patch(Rectangle((column - width / 2, top), width, height, facecolor="0.85", edgecolor="black"))
+            axis.text(column, top - 0.04, name, va="bottom", fontsize=9, **clear)
+            axis.text(column, bottom + 0.04, "×".join(map(str, shape)), **below)
+    for start, end, kind in arrows:
+        (x, y, _), (half, patch) = boxes[start], sides[start]
+        (to_x, to_y, _), (to_half, to_patch) = boxes[end], sides[end]
+        style = {"arrowstyle": "-|>", "patchA": patch, "patchB": to_patch, **styles.get(kind, {"color": "black"})}
+        axis.annotate("", (to_x - to_half, to_y), (x + half, y), arrowprops=style)
+    handles = [plt.Line2D([], [], label=kind, **style) for kind, style in styles.items()]
+    axis.figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+
+
+def show_deeplab(network):
+    """The diagram of the DeepLabV3+ that lesson 05 builds: its tensors for one image, and the operations between them.
+
+    The tensors at stride 4 are in two rows, and the five branches of the pyramid around the row of stride 8.
+    """
+    encoder, branches, mixed, merged, scores = map(
+        network.get_layer, ("encoder", "branches", "pyramid", "merged", "scores")
+    )
+    low, deep = encoder.compute_output_shape(network.input_shape)
+    names = "1×1", "rate 1", "rate 2", "rate 4", "mean"
+    places = {"image": (0, 0, network.input_shape), "low-level": (0.65, 1, low), "encoder": (1.25, 4, deep)}
+    pairs = zip(names, branches.input, strict=True)
+    places |= {name: (2.05, 2.9 + 0.55 * i, x.shape) for i, (name, x) in enumerate(pairs)}
+    places |= {"branches": (2.85, 4, branches.output.shape), "pyramid": (3.55, 4, mixed.output.shape)}
+    places |= {"48 channels": (2.85, 1, merged.input[1].shape), "upsampled": (4.1, 2, merged.input[0].shape)}
+    places |= {"merged": (4.7, 1, merged.output.shape), "decoder": (5.35, 1, scores.input.shape)}
+    places |= {"scores": (5.95, 1, scores.output.shape), "logits": (6.45, 0, network.output_shape)}
+    boxes = {name: (column, row, shape[1:]) for name, (column, row, shape) in places.items()}
+
+    backbone, one, joined, larger = "MobileNetV2", "1×1 convolution", "concatenation", "bilinear upsampling"
+    pooled = "global average pooling, 1×1 convolution, upsampling"
+    arrows = [("image", "low-level", backbone), ("low-level", "encoder", backbone), ("encoder", "1×1", one)]
+    arrows += [("encoder", f"rate {rate}", "3×3 atrous convolution") for rate in (1, 2, 4)]
+    arrows += [("encoder", "mean", pooled), ("branches", "pyramid", one), ("low-level", "48 channels", one)]
+    arrows += [(name, "branches", joined) for name in names]
+    arrows += [("pyramid", "upsampled", larger), ("upsampled", "merged", joined), ("48 channels", "merged", joined)]
+    arrows += [("merged", "decoder", "two 3×3 convolutions"), ("decoder", "scores", one), ("scores", "logits", larger)]
+    show_network(boxes, arrows, ["stride 1", "stride 4", "stride 4", "", "stride 8"])
+
+
+def show_receptive_field(stack):
+    """How many pixels of a row of the image one value depends on: a row of squares for each layer of a stack.
+
+    The value at the top and all values that it depends on are blue; their number stands at the right. ``stack`` is a
+    list of ``(name, kernel, stride)``, the layer that reads the image first; padded to keep the size.
+    """
+    rows = [("image", 1, 0.0)]  # of each row: its name, the distance of two of its values, and the place of value 0
+    for name, kernel, stride in stack:
+        _, step, start = rows[-1]
+        rows.append((name, step * stride, start + step * ((kernel - 1) / 2 - (kernel - 1) // 2)))
+    spans = [(0, 0)]  # of each row: the first and the last value that the one at the top depends on
+    for _, kernel, stride in reversed(stack):
+        low, high = (value * stride - (kernel - 1) // 2 for value in spans[0])
+        spans.insert(0, (low, high + kernel - 1))
+    _, axis = plt.subplots(figsize=(9, 0.55 * len(rows) + 0.2), layout="constrained")
+    left, right = spans[0][0] - 3, spans[0][1] + 3
+    for row, ((_, step, start), (low, high)) in enumerate(zip(rows, spans, strict=True)):
+        values = np.arange(math.ceil((left - start) / step), math.floor((right - start) / step) + 1)
+        colours = [BLUE if low <= value <= high else "0.88" for value in values]
+        axis.bar(start + values * step, 0.4, 0.8 * step, row - 0.2, color=colours)
+        if row:  # lines from each blue value to the first and the last value that it is computed from
+            (_, kernel, stride), (_, below, offset) = stack[row - 1], rows[row - 1]
+            used = np.arange(low, high + 1)
+            first = offset + below * (used * stride - (kernel - 1) // 2)
+            ends = [first, start + used * step, first + below * (kernel - 1)]
+            axis.plot(ends, [row - 0.8, row - 0.2, row - 0.8], color="0.6", linewidth=0.8)
+        unit = "pixels" if row == 0 else "values" if high > low else "value"
+        axis.text(right + 1.5, row, f"{high - low + 1} {unit}", va="center")
+    axis.set(xlim=(left - 0.6, right + 5), ylim=(-0.4, len(rows) - 0.6), xticks=[])
+    axis.set_yticks(range(len(rows)), [name for name, *_ in rows])
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)

@@ -1,0 +1,70 @@
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+
+import diagrams
+from seglib.viz import BLUE
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def texts(found):
+    return [text.get_text().strip() for text in found]
+
+
+def test_steps_are_boxes_joined_by_arrows():
+    diagrams.show_steps({"read": "(64, 96, 3)", "resize": "(32, 48, 3)", "batch": "(8, 32, 48, 3)"})
+    (axis,) = plt.gcf().axes
+    plt.gcf().canvas.draw()
+    found = texts(axis.texts)
+    assert [text for text in found if text] == "read|(64, 96, 3)|resize|(32, 48, 3)|batch|(8, 32, 48, 3)".split("|")
+    assert found.count("") == 2  # the arrows
+
+
+def test_a_network_is_boxes_to_scale_with_a_legend_of_its_operations():
+    boxes = {"image": (0, 0, (64, 96, 4)), "features": (1, 1, (16, 24, 16)), "logits": (2.5, 0, (64, 96, 4))}
+    diagrams.show_network(
+        boxes, [("image", "features", "down"), ("features", "logits", "up")], ["stride 1", "stride 4"]
+    )
+    (axis,) = plt.gcf().axes
+    plt.gcf().canvas.draw()
+    image, features, _ = axis.patches
+    assert image.get_height() == pytest.approx(2 * features.get_height())  # the square root of 64 : 16
+    assert features.get_width() == pytest.approx(2 * image.get_width())
+    assert texts(axis.texts) == ["image", "64×96×4", "features", "16×24×16", "logits", "64×96×4", "", ""]
+    assert texts(axis.get_yticklabels()) == ["stride 1", "stride 4"] and axis.yaxis_inverted()
+    down, up = axis.texts[-2:]
+    assert down.xyann == (image.get_x() + image.get_width(), 0) and down.xy == (features.get_x(), 1)
+    (legend,) = plt.gcf().legends
+    assert texts(legend.get_texts()) == ["down", "up"]
+    shown = [line.get_color() for line in legend.get_lines()]
+    assert shown == [to_hex(arrow.arrow_patch.get_edgecolor()).upper() for arrow in (down, up)] and len({*shown}) == 2
+
+
+def test_more_operations_than_colours_are_told_apart_by_dashes():
+    boxes = {f"{n}": (n, 0, (8, 8, 8)) for n in range(10)}
+    diagrams.show_network(boxes, [(f"{n}", f"{n + 1}", f"operation {n}") for n in range(9)])
+    lines = plt.gcf().legends[0].get_lines()
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 9
+
+
+def test_a_receptive_field_grows_downwards():
+    """By hand: 1 value, from 3 of the pooling (kernel 3), from 6 of the convolution (2 each), from 8 pixels."""
+    diagrams.show_receptive_field([("conv", 3, 1), ("pool", 2, 2), ("conv again", 3, 1)])
+    (axis,) = plt.gcf().axes
+    plt.gcf().canvas.draw()
+    names, counts = (texts(found) for found in (axis.get_yticklabels(), axis.texts))
+    assert names == ["image", "conv", "pool", "conv again"]
+    assert counts == ["8 pixels", "6 values", "3 values", "1 value"]
+    blue = [patch for patch in axis.patches if to_hex(patch.get_facecolor()).upper() == BLUE]
+    rows = [
+        [patch.get_x() + patch.get_width() / 2 for patch in blue if round(patch.get_y()) == row] for row in range(4)
+    ]
+    assert [len(row) for row in rows] == [8, 6, 3, 1]
+    np.testing.assert_allclose([np.mean(row) for row in rows], np.mean(rows[0]))  # each below the one at the top
+    assert len(axis.lines) == 6 + 3 + 1  # from each blue value to the first and the last that it is computed from
