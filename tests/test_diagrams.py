@@ -28,9 +28,8 @@ def test_steps_are_boxes_joined_by_arrows():
 
 def test_a_network_is_boxes_to_scale_with_a_legend_of_its_operations():
     boxes = {"image": (0, 0, (64, 96, 4)), "features": (1, 1, (16, 24, 16)), "logits": (2.5, 0, (64, 96, 4))}
-    diagrams.show_network(
-        boxes, [("image", "features", "down"), ("features", "logits", "up")], ["stride 1", "stride 4"]
-    )
+    arrows = [("image", "features", "down"), ("features", "logits", "up")]
+    diagrams.show_network(boxes, arrows, ["stride 1", "stride 4"])
     (axis,) = plt.gcf().axes
     plt.gcf().canvas.draw()
     image, features, _ = axis.patches
