@@ -1,4 +1,4 @@
-"""Diagrams of the lessons: the steps of a program, the tensors of a network, and the receptive field of its layers.
+"""Diagrams of the lessons: masks of a few pixels, the steps of a program, a network, the receptive field of its layers.
 
 Each ``show_…`` draws a new matplotlib figure, which a notebook shows at the end of the cell.
 """
@@ -10,9 +10,30 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from seglib.viz import BLUE, COLOURS
+from seglib.viz import BLUE, COLOURS, add_legend
 
 DASHES = ("-", "--", "-.", ":")
+
+
+def show_ids(masks, labels):
+    """Masks of a few pixels, side by side, the id written into each; ``masks`` maps titles to (height, width) ids.
+
+    ``labels`` is the :class:`~seglib.labels.LabelMap` whose colours they have.
+    """
+    arrays = [np.asarray(mask) for mask in masks.values()]
+    rows, columns = arrays[0].shape
+    size = 2.6 * len(arrays), 2.6 * rows / columns + 0.7
+    figure, axes = plt.subplots(1, len(arrays), figsize=size, squeeze=False, layout="constrained")
+    for axis, title, mask in zip(axes[0], masks, arrays, strict=True):
+        picture = labels.to_rgb(mask)
+        axis.imshow(picture, interpolation="nearest")
+        axis.set_title(title, fontsize=10)
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+        for (row, column), i in np.ndenumerate(mask):
+            colour = "black" if picture[row, column] @ (0.3, 0.6, 0.1) > 120 else "white"
+            axis.text(column, row, i, ha="center", va="center", color=colour, fontsize=min(12, 72 / rows))
+    add_legend(figure, labels, arrays)
 
 
 def show_steps(steps):

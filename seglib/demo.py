@@ -120,7 +120,7 @@ def predict_photo(photo, path, shorter=None):
         shorter = find_side(path, photo[2])
     size = fit_size(image.shape[:2], shorter) if None in built_for else tuple(built_for)
     probs = predict.probabilities(model, image, size)
-    ids, confidence = predict.to_ids(probs), predict.confidence(probs)
+    ids, confidence = predict.to_ids(probs), probs.max(axis=-1)
     return Prediction(*photo, labels, ids, confidence, size)
 
 

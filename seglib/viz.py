@@ -109,19 +109,6 @@ def add_legend(figure, labels, masks, others=None):
     figure.legend(handles=patches, loc="outside lower center", ncols=columns, frameon=False)
 
 
-def show_ids(masks, labels):
-    """Masks of a few pixels, side by side, the id written into each; ``masks`` maps titles to (height, width) ids."""
-    arrays = [np.asarray(mask) for mask in masks.values()]
-    figure, axes = _grid(1, len(arrays), arrays[0].shape, width=2.6 * len(arrays))
-    for axis, title, mask, picture in zip(axes[0], masks, arrays, _paint(arrays, labels), strict=True):
-        axis.set_title(title, fontsize=10)
-        axis.imshow(picture, interpolation="nearest")
-        for (row, column), i in np.ndenumerate(mask):
-            colour = "black" if picture[row, column] @ (0.3, 0.6, 0.1) > 120 else "white"
-            axis.text(column, row, i, ha="center", va="center", color=colour, fontsize=min(12, 72 / len(mask)))
-    add_legend(figure, labels, arrays)
-
-
 def show_history(history):
     """Training and validation loss, and the validation mIoU with its best epoch marked, over the epochs.
 

@@ -4,7 +4,10 @@ import pytest
 from matplotlib.colors import to_hex
 
 import diagrams
+from seglib.labels import LabelMap
 from seglib.viz import BLUE
+
+MAP = LabelMap(("sky", "road", "car"))
 
 
 @pytest.fixture(autouse=True)
@@ -15,6 +18,16 @@ def close_figures():
 
 def texts(found):
     return [text.get_text().strip() for text in found]
+
+
+def test_ids_are_written_into_their_pixels():
+    diagrams.show_ids({"toy": [[0, 1]], "void": [[255, 1]]}, MAP)
+    toy, void = plt.gcf().axes
+    assert texts(toy.texts) == ["0", "1"] and texts(void.texts) == ["255", "1"]
+    np.testing.assert_array_equal(toy.images[0].get_array(), MAP.to_rgb(np.array([[0, 1]])))
+    assert texts(plt.gcf().legends[0].get_texts()) == ["sky", "road", "void"]
+    assert void.texts[0].get_color() == "black"  # on light grey
+    plt.gcf().canvas.draw()
 
 
 def test_steps_are_boxes_joined_by_arrows():

@@ -94,16 +94,6 @@ def test_a_black_background_does_not_darken_the_photograph(pair):
     assert (laid[4:] == (230, 159, 0)).all()
 
 
-def test_ids_are_written_into_their_pixels():
-    viz.show_ids({"toy": [[0, 1]], "void": [[255, 1]]}, MAP)
-    toy, void = plt.gcf().axes
-    assert texts(toy.texts) == ["0", "1"] and texts(void.texts) == ["255", "1"]
-    np.testing.assert_array_equal(drawn(toy), MAP.to_rgb(np.array([[0, 1]])))
-    assert list(legend_of(plt.gcf())) == ["sky", "road", "void"]
-    assert void.texts[0].get_color() == "black"  # on light grey
-    plt.gcf().canvas.draw()
-
-
 def test_worst_comes_first(pair):
     mask = pair["mask"]
     preds = [mask, np.full_like(mask, 2), np.where(mask == 1, 2, mask), mask]

@@ -1,4 +1,4 @@
-"""Inference on one image, or on several views of it that are averaged: ids, probabilities, confidence."""
+"""Inference on one image, or on several views of it that are averaged: ids and probabilities."""
 
 from pathlib import Path
 
@@ -90,18 +90,6 @@ class Scaled:
         """(1, height, width, 3) in 0–255 → (1, height, width, num_classes) logits."""
         size = tuple(max(1, round(self.scale * side)) for side in images.shape[1:3])
         return find_logits(self.model, images[0], size)[None]
-
-
-def confidence(probs):
-    """The confidence of a prediction: the largest probability at each pixel, from 1 / num_classes to 1.
-
-    (…, num_classes) probabilities → (…) float32.
-
-    Example:
-        >>> confidence([[0.5, 0.25, 0.25]])
-        array([0.5], dtype=float32)
-    """
-    return np.max(np.asarray(probs, np.float32), axis=-1)
 
 
 def to_image(image):
