@@ -1,4 +1,4 @@
-"""Diagrams of the lessons: masks of a few pixels, the steps of a program, a network, the receptive field of its layers.
+"""Diagrams of the lessons: small masks, scores with intervals, the steps of a program, networks, receptive fields.
 
 Each ``show_…`` draws a new matplotlib figure, which a notebook shows at the end of the cell.
 """
@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from seglib.viz import BLUE, COLOURS, add_legend
+from seglib.viz import BLUE, COLOURS, ORANGE, add_legend
 
 DASHES = ("-", "--", "-.", ":")
 
@@ -34,6 +34,25 @@ def show_ids(masks, labels):
             colour = "black" if picture[row, column] @ (0.3, 0.6, 0.1) > 120 else "white"
             axis.text(column, row, i, ha="center", va="center", color=colour, fontsize=min(12, 72 / rows))
     add_legend(figure, labels, arrays)
+
+
+def show_intervals(scores, xlabel, title=None):
+    """Scores with their intervals: a tick on a bar each, with the numbers at the right, and a legend.
+
+    ``scores`` maps what is scored to ``(score, low, high)``; ``xlabel`` says what they are; ``title`` stands above.
+    """
+    _, axis = plt.subplots(figsize=(7, 0.9 + 0.35 * len(scores)), layout="constrained")
+    for row, (score, low, high) in enumerate(scores.values()):
+        axis.plot([low, high], [row, row], color=BLUE, linewidth=6, solid_capstyle="butt", label="its interval")
+        axis.plot(score, row, "|", color=ORANGE, markersize=14, markeredgewidth=2, label="score")
+        text = f"{score:.3f}   {low:.3f} – {high:.3f}"
+        axis.text(1.02, row, text, va="center", fontsize=9, transform=axis.get_yaxis_transform())
+    axis.set_yticks(range(len(scores)), list(scores))
+    axis.set(xlabel=xlabel, ylim=(len(scores) - 0.5, -0.5))  # the first at the top
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(axis="x", color="0.9")
+    axis.figure.suptitle(title, fontsize=11)
+    axis.figure.legend(handles=axis.lines[1::-1], loc="outside lower center", ncols=2, frameon=False)
 
 
 def show_steps(steps):

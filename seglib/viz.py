@@ -159,23 +159,6 @@ def show_seeds(scores, xlabel):
     axis.legend(handles=axis.lines[:2], frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 
 
-def show_intervals(scores, xlabel, title=None):
-    """Scores with their intervals: a tick on a bar each, with the numbers at the right, and a legend.
-
-    ``scores`` maps what is scored to ``(score, low, high)``; ``xlabel`` says what they are; ``title`` stands above.
-    """
-    axis = _row_axis(scores, xlabel, 7, 0.35)
-    for row, (score, low, high) in enumerate(scores.values()):
-        axis.plot([low, high], [row, row], color=BLUE, linewidth=6, solid_capstyle="butt", label="its interval")
-        axis.plot(score, row, "|", color=ORANGE, markersize=14, markeredgewidth=2, label="score")
-        text = f"{score:.3f}   {low:.3f} – {high:.3f}"
-        axis.text(1.02, row, text, va="center", fontsize=9, transform=axis.get_yaxis_transform())
-    axis.set_ylim(len(scores) - 0.5, -0.5)
-    axis.grid(axis="x", color="0.9")
-    axis.figure.suptitle(title, fontsize=11)
-    axis.figure.legend(handles=axis.lines[1::-1], loc="outside lower center", ncols=2, frameon=False)
-
-
 def show_calibration(found):
     """A reliability diagram: accuracy by confidence (calibrated networks are on the diagonal), and a histogram.
 

@@ -30,6 +30,14 @@ def test_ids_are_written_into_their_pixels():
     plt.gcf().canvas.draw()
 
 
+def test_intervals_are_lines_with_their_numbers():
+    diagrams.show_intervals({"accuracy": (0.9, 0.85, 0.95), "mean IoU": (0.6, 0.5, 0.72)}, "score")
+    (axis,) = plt.gcf().axes
+    assert [line.get_xydata().tolist() for line in axis.lines[:2]] == [[[0.85, 0], [0.95, 0]], [[0.9, 0]]]
+    assert texts(axis.texts) == ["0.900   0.850 – 0.950", "0.600   0.500 – 0.720"]
+    assert texts(axis.get_yticklabels()) == ["accuracy", "mean IoU"] and axis.yaxis_inverted()
+
+
 def test_steps_are_boxes_joined_by_arrows():
     diagrams.show_steps({"read": "(64, 96, 3)", "resize": "(32, 48, 3)", "batch": "(8, 32, 48, 3)"})
     (axis,) = plt.gcf().axes

@@ -125,14 +125,6 @@ def test_seeds_are_dots_with_their_mean():
     assert texts(axis.get_legend().get_texts()) == ["one seed", "mean"]
 
 
-def test_intervals_are_lines_with_their_numbers():
-    viz.show_intervals({"accuracy": (0.9, 0.85, 0.95), "mean IoU": (0.6, 0.5, 0.72)}, "score")
-    (axis,) = plt.gcf().axes
-    assert points(axis)[:2] == [[[0.85, 0], [0.95, 0]], [[0.9, 0]]]
-    assert texts(axis.texts) == ["0.900   0.850 – 0.950", "0.600   0.500 – 0.720"]
-    assert texts(axis.get_yticklabels()) == ["accuracy", "mean IoU"] and axis.yaxis_inverted()
-
-
 def test_calibration_of_each_network_against_the_diagonal(rng):
     probs = rng.dirichlet(np.ones(3), (8, 8))
     found = metrics.calibration(rng.integers(0, 3, (8, 8)), probs, bins=5)
