@@ -1,4 +1,4 @@
-"""Classifiers as encoders: their maps at strides 2 to 32, with ImageNet's weights or a clear refusal within seconds."""
+"""Classifiers as encoders: their maps at strides 2 to 32, stride turned into dilation, and ImageNet's weights."""
 
 from typing import NamedTuple
 
