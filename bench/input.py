@@ -9,7 +9,9 @@ CamVid is not part of this repository; see bench/camvid_cpu.py for where it is s
 - **throughput**: decoded from JPEG and PNG and resized to 256×256 in every epoch, nothing kept. Against a loader of two
   processes that does the same with Pillow (the same filter), or with OpenCV: INTER_AREA averages over what falls into
   a new pixel, as our filter does; INTER_LINEAR does not and aliases. OpenCV (``pip install opencv-python-headless``) is
-  no requirement; without it those two are left out. Each figure is the median of five epochs, taken by turns.
+  no requirement; without it those two are left out. Each figure is the median of five epochs, taken by turns, and the
+  range: pairs/s, and processor milliseconds of all processes and threads, which other programs blur less. The script
+  fails if our pairs are not those of Pillow's loader.
 - **memory**: ``from_folder`` on links to CamVid's files under 100,000 names, then 50 batches of 256×256.
 """
 
@@ -104,16 +106,36 @@ def measure_throughput():
         epochs["OpenCV INTER_LINEAR, two processes"] = loader(read_linear, files)
     except ImportError:
         print("OpenCV is not installed")
-    rates = {name: [] for name in epochs}
+    for pair in files[:50]:
+        theirs, ours = read_pillow(pair), dataset.read_pair(*pair, camvid.read_mask, SIZE)
+        assert all(np.array_equal(*both) for both in zip(theirs, ours, strict=True)), f"{pair} differs from Pillow's"
+    turns = {name: [] for name in epochs}
     for _ in range(EPOCHS + 1):  # the first one starts the processes and is not counted
         for name, epoch in epochs.items():
-            began = time.perf_counter()
+            began, used = time.perf_counter(), count_processor_seconds()
             pairs = sum(len(masks) for _, masks in epoch())
-            rates[name].append(pairs / (time.perf_counter() - began))
-    ours = statistics.median(rates["seglib"][1:])
-    for name, measured in rates.items():
-        median = statistics.median(measured[1:])
-        print(f"throughput: {name:<36} {median:5.0f} pairs/s, seglib is {ours / median:.2f} × as fast")
+            used = 1000 * (count_processor_seconds() - used) / pairs
+            turns[name].append((pairs / (time.perf_counter() - began), used))
+    for name, turn in turns.items():
+        both = list(zip(turns["seglib"][1:], turn[1:], strict=True))
+        faster = form_spread([ours / theirs for (ours, _), (theirs, _) in both])
+        cheaper = form_spread([theirs / ours for (_, ours), (_, theirs) in both])
+        rate, cost = map(form_spread, zip(*turn[1:], strict=True))
+        print(f"throughput: {name}: {rate} pairs/s, {cost} ms; seglib is {faster} × as fast, by processor {cheaper} ×")
+
+
+def count_processor_seconds():
+    """Of this process and those that it has started."""
+    import psutil
+
+    here = psutil.Process()
+    return sum(sum(process.cpu_times()[:2]) for process in (here, *here.children(recursive=True)))
+
+
+def form_spread(values):
+    """Median, minimum and maximum."""
+    middle, low, high = (f"{compare(values):.3g}" for compare in (statistics.median, min, max))
+    return f"{middle} ({low}–{high})"
 
 
 def measure_memory():

@@ -82,15 +82,15 @@ def train(options):
 
 def _draw_progress(best, dataset):
     """Draws the curves of a run and its worst validation images into the folder of its best model."""
-    import json
+    import csv
 
     import matplotlib.pyplot as plt
 
     from seglib import predict as predicting
     from seglib import runs, viz
 
-    epochs = [json.loads(line) for line in best.with_name("log.jsonl").read_text().splitlines()]
-    viz.show_history({name: [epoch[name] for epoch in epochs] for name in epochs[0]})
+    epochs = [*csv.DictReader(best.with_name("log.csv").read_text().splitlines())]
+    viz.show_history({name: [float(epoch[name]) for epoch in epochs] for name in epochs[0]})
     plt.savefig(best.with_name("progress.png"))
     model, method = predicting.load_model(best), _make_method(scale=runs.read_note(best)["scale"])
     pairs = [*dataset.val.take(20).as_numpy_iterator()]
@@ -128,7 +128,7 @@ def predict(options):
 
     paths = _find_images(options.images)
     model, labels, method = _open_model(options)
-    recipe = {name: getattr(options, name) for name in ("size", "tta", "crf", "tile")}
+    recipe = {"size": options.size, "tile": options.tile}
     run = predicting.segment_files(model, paths, options.out, labels, method, recipe)
     for message in run.failed.values():
         print(message, file=sys.stderr)
@@ -149,7 +149,7 @@ def _open_model(options):
         model, beside = checkpoints.load(path.stem), checkpoints.FOLDER / path.stem
         if not (options.size or options.tile):
             options.size = checkpoints.CHECKPOINTS[path.stem].size
-    method = _make_method(options.size, options.tta, options.crf, options.tile, scale)
+    method = _make_method(options.size, options.tile, scale)
     return model, predicting.find_labels(beside, model.output_shape[-1]), method
 
 
@@ -219,23 +219,21 @@ def _find_images(sources):
     return found
 
 
-def _make_method(size=None, tta=False, crf=False, tile=None, scale=None):
+def _make_method(size=None, tile=None, scale=None):
     """``method(model, image)`` → ids, as the options say; where the scale is known, large images tile by tile."""
-    from seglib import crf as fields
     from seglib import predict as predicting
 
-    if tile and (tta or crf or size):
-        raise ValueError("--tile predicts a large image tile by tile, unresized; it goes without the other options")
+    if tile and size:
+        raise ValueError("--tile predicts a large image tile by tile, unresized; it goes without --size")
 
     def infer(model, image):
         image = predicting.to_image(image)
         scaled = predicting.Scaled(model, scale) if scale and not size else model
         is_large = scale and scale**2 * image.shape[0] * image.shape[1] > MOST_PIXELS
-        if tile or is_large and not (tta or crf or size):
+        if tile or is_large and not size:
             side = tile or round(512 / scale / 32) * 32
             return predicting.tiled(scaled, image, side, min(64, side // 64 * 32))
-        probs = (predicting.tta if tta else predicting.probabilities)(scaled, image, size)
-        return predicting.to_ids(fields.refine(probs, image) if crf else probs)
+        return predicting.segment(scaled, image, size)
 
     return infer
 
@@ -289,17 +287,11 @@ def _build_parser():
 
 def _add_data(add):
     add("data", nargs="+", metavar="DATA", help="a name, or folders")
-    add(
-        "--classes",
-        metavar="A,B,…",
-        help="the names of a folder's classes, id 0 first; the id called void is not scored",
-    )
+    add("--classes", metavar="A,B,…", help="names of a folder's classes, id 0 first; the one called void is not scored")
 
 
 def _add_inference(add):
     add("--size", **SIZE, help="to resize images to for the model (that of its training)")
-    add("--tta", action="store_true", help="average with the flipped view: twice the time")
-    add("--crf", action="store_true", help="refine boundaries by a fully connected CRF")
     add("--tile", type=_whole_number, metavar="N", help="predict large images in overlapping tiles of N pixels")
 
 

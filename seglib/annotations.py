@@ -1,19 +1,15 @@
-"""What annotation tools write: one table of their exports; lists of classes, shapes, run lengths, read and drawn.
+"""Annotations: lists of classes read; shapes and run lengths checked and drawn.
 
-An annotation is a class's name and its ``segmentation``, as in COCO: polygons or run lengths; or a mask file, as
-``{"file": path}`` for where it is white, ``{"file": path, "id": i, "of": n}`` for where it holds i, one of n ids.
+A shape is a ``segmentation`` as in COCO, polygons or run lengths; or ``{"file": path}``, where a mask file is white.
 """
 
-import csv
 import json
 import re
 from pathlib import Path
-from typing import NamedTuple
-from urllib.parse import unquote
 
 import numpy as np
 
-from seglib.images import EXTENSIONS, ImageError, read_binary, read_values
+from seglib.images import ImageError, read_binary
 from seglib.labels import VOID, LabelMap
 
 # A list of classes: a regular expression for its lines, an example, and how its first line begins if that is a title.
@@ -22,14 +18,8 @@ CLASS_FILES = {
     "_classes.csv": (r"(?P<id>\d+)\s*,(?P<name>.+)", "1, road", "pixel value"),  # Roboflow
     "class_dict.csv": (r"(?P<name>[^,]+),(?P<colour>\s*\d+,\s*\d+,\s*\d+)\s*", "road,128,64,128", "name"),  # CamVid
     "class_names.txt": (r"(?P<name>.+)", "road", ""),  # labelme2voc
-    "dataset.json": (r"(?P<id>\d+),(?P<name>.+)", "", ""),  # nnU-Net
 }
 _VOID = re.compile(r"_*(void|ignore|unlabell?ed)_*", re.IGNORECASE)
-_UPLOAD = re.compile(r"^(.*[/\\])?([0-9a-f]{8}-)?")  # folders, and what Label Studio puts before the name of an image
-_RUNS = "encod|rle|segmentation|annotation"  # what the column of run lengths may be called
-BRUSH = r"task-(\d+)-annotation-\d+(?:-by-[^-]+)?-[^-]+-(.+)-\d+\.png$"
-STUDIO = "Export the project as JSON, too, and put that file beside the masks: it tells of which image each task is"
-_SAVE = "save as PNG, Image.fromarray(np.uint8(x.squeeze())).save(…), one-hot ones by x.argmax(-1)"
 
 
 class DataError(ValueError):
@@ -51,39 +41,6 @@ def to_label_map(labels):
     if labels is None or isinstance(labels, LabelMap):
         return labels
     raise DataError(f"labels= is a LabelMap or a list of names, got {labels!r}")
-
-
-class Export(NamedTuple):
-    """A format, known by the path of one of its files and by what stands in it, two regular expressions."""
-
-    name: str
-    path: str
-    content: str = ""
-    say: str = ""  # what to export instead, of what is not read
-
-
-EXPORTS = (
-    Export("Label Studio's brush masks", BRUSH),
-    Export("labelme's folders, by the label_names.txt in each", r"(_json[/\\]label\.png|[/\\]label_names\.txt)$"),
-    Export("labelme's JSON, later shapes on top", r"\.json$", r'"shapes"\s*:'),
-    Export("run lengths from 1, by columns", r"\.csv$", rf"(?i)\A.*({_RUNS})"),
-    Export("COCO's JSON", r"\.json$", r'"(images|annotations|categories)"\s*:', "Call data.from_coco(file, images)"),
-    Export("Supervisely's JSON", r"\.json$", r'"objects"\s*:', "Export Pascal VOC's masks, or COCO for from_coco"),
-    Export("CVAT's XML", r"\.xml$", "<annotations>", "Export 'Segmentation mask 1.1', or 'COCO 1.0' for from_coco"),
-    Export("YOLO's text", r"\.txt$", r"^\d+( -?[\d.e-]+){4,}\s*$", "Export masks as PNG, or COCO for from_coco"),
-    Export("NumPy's arrays", r"\.np[yz]$", "", f"labelme2voc's own are in SegmentationClass, too; else {_SAVE}"),
-)
-
-
-def recognise(paths):
-    """The first :class:`Export` of the table that one of the files is of, and that file's path; or Nones."""
-    paths = list(paths)
-    for export in EXPORTS:
-        for path in [path for path in paths if re.search(export.path, path)][:20]:
-            text = Path(path).read_bytes()[: 2**16].decode(errors="replace") if export.content else ""
-            if re.search(export.content, text, re.M):
-                return export, path
-    return None, None
 
 
 def find_class_file(folders):
@@ -113,8 +70,7 @@ def find_class_file(folders):
 def _read_classes(path):
     """``(name, id, colour or None)`` of each class; an empty list for a file of another kind."""
     pattern, example, title = CLASS_FILES[path.name]
-    text = path.read_text("utf-8-sig", errors="replace")
-    lines = _list_nnunet(path) if path.suffix == ".json" else text.splitlines()
+    lines = path.read_text("utf-8-sig", errors="replace").splitlines()
     lines = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     if not lines or not lines[0].lower().startswith(title):
         return []
@@ -129,18 +85,6 @@ def _read_classes(path):
     return rows
 
 
-def _list_nnunet(path):
-    """nnU-Net's ``labels``, ``{"road": 1}`` or in its first version ``{"1": "road"}``, as lines ``1,road``."""
-    content = load_json(path)
-    labels = content.get("labels") if isinstance(content, dict) else None
-    if not isinstance(labels, dict) or not content.keys() & {"channel_names", "modality", "file_ending"}:
-        return []
-    rows = [(key, value) if str(key).isdigit() else (value, key) for key, value in labels.items()]
-    if regions := [name for number, name in rows if isinstance(number, list)]:
-        raise DataError(f"{path}: {regions[0]} is a region of several ids, not a class; say labels= and ids=")
-    return [f"{number},{name}" for number, name in sorted(rows, key=lambda row: int(row[0]))]
-
-
 def load_json(path):
     """What a JSON file holds."""
     try:
@@ -149,84 +93,13 @@ def load_json(path):
         raise DataError(f"{path}: no JSON that can be read: {error}") from error
 
 
-def read_labelme(path):
-    """``(size or None, annotations)`` of labelme's JSON, in the order drawn; lines and points become no polygon."""
-    content = load_json(path)
-    if not isinstance(content, dict) or "shapes" not in content:
-        raise DataError(f"{path}: found no shapes; wanted JSON of labelme, as in the other files here")
-    size, annotations = (content.get("imageHeight"), content.get("imageWidth")), []
-    for shape in content["shapes"]:
-        points, kind = np.array(shape["points"], float), shape.get("shape_type") or "polygon"
-        if kind == "circle":  # its centre, and a point on it
-            angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)
-            points = points[0] + np.hypot(*(points[1] - points[0])) * np.stack([np.cos(angles), np.sin(angles)], -1)
-        elif kind == "rectangle" and len(points) == 2:
-            points = points[[[0, 0], [1, 0], [1, 1], [0, 1]], [0, 1]]
-        is_area = kind in ("polygon", "rectangle", "circle")
-        annotations.append((shape["label"], [points.ravel().tolist()] if is_area else []))
-    return None if None in size else size, annotations
-
-
-def read_label_names(path):
-    """The annotations of labelme's ``a_json/label.png``, whose ids ``label_names.txt`` names, in each folder anew."""
-    file = Path(path).with_name("label_names.txt")
-    if not file.is_file():
-        way = "give labelme's JSON as the masks"
-        raise DataError(f"{file}: no such file, so the ids of label.png have no names; {way}")
-    names = file.read_text("utf-8").splitlines()
-    return [(name, {"file": path, "id": i, "of": len(names)}) for i, name in enumerate(names)]
-
-
-def read_runs(path):
-    """The rows of a CSV of run lengths, as on Kaggle: ``(line, image, class, run lengths)``."""
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        table = csv.DictReader(file, skipinitialspace=True)
-        rows, columns = list(table), table.fieldnames or []
-    patterns = "image|img|^id|file", "class|label", _RUNS
-    found = [next((name for name in columns if re.search(words, name, re.I)), None) for words in patterns]
-    if None in (found[0], found[2]) or not rows:
-        found = f"{len(rows)} rows of the columns {', '.join(columns)}"
-        raise DataError(f"{path}: {found}; wanted ImageId, ClassId, EncodedPixels")
-    for line, row in enumerate(rows, 2):
-        image, kind, runs = (row.get(name) or "" for name in found)
-        if found[0] == found[1]:  # as in ImageId_ClassId: 0002cc93b.jpg_1
-            image, _, kind = image.rpartition("_")
-        yield line, image, kind or "foreground", "" if (runs := runs.strip()) in ("-1", "nan") else runs
-
-
-def to_counts(runs, size):
-    """Kaggle's ``start length …``, pixels counted from 1 column by column, as COCO's run lengths."""
-    if len(runs.split()) % 2 or not "".join(runs.split()).isdecimal():
-        return {"counts": runs.split(), "size": list(size)}  # which do not fill the image
-    numbers = np.array(runs.split(), np.int64)
-    edges = np.stack([numbers[::2] - 1, numbers[::2] - 1 + numbers[1::2]], axis=-1).ravel()
-    return {"counts": np.diff(edges, prepend=0, append=size[0] * size[1]).tolist(), "size": list(size)}
-
-
-def read_tasks(folders):
-    """From each task's number to the name of its image, and the file, by Label Studio's JSON in one of the folders."""
-    tasks = {}
-    for path in (path for folder in folders for path in sorted(Path(folder).glob("*.json"))):
-        content = load_json(path)
-        for task in [task for task in content if isinstance(task, dict)] if isinstance(content, list) else ():
-            texts = map(str, [*task.get("data", task).values(), task.get("file_upload")])
-            name = next((unquote(text) for text in texts if text.lower().endswith(EXTENSIONS)), "")
-            tasks[str(task.get("id"))] = strip_upload(name), path
-    return tasks
-
-
-def strip_upload(path):
-    """``"/data/upload/1/af0b7d36-img_1.jpg"`` → ``"img_1.jpg"``."""
-    return _UPLOAD.sub("", str(path))
-
-
 def draw(shapes, size, uncovered, in_order=False):
     """(height, width) uint8 from ``(class id, segmentation)``, in their order or the largest first."""
     from pycocotools import mask as rle
 
     def encode(segmentation):
         if "file" in segmentation:
-            return rle.encode(np.asfortranarray(_read_file(size, **segmentation), np.uint8))
+            return rle.encode(np.asfortranarray(_read_file(segmentation["file"], size), np.uint8))
         if isinstance(segmentation, list):
             return rle.merge(rle.frPyObjects(segmentation, *size))
         is_encoded = isinstance(segmentation["counts"], str)
@@ -241,13 +114,11 @@ def draw(shapes, size, uncovered, in_order=False):
     return ids
 
 
-def _read_file(size, file, id=None, of=None):
-    found = read_binary(file) if id is None else read_values(file).pixels
+def _read_file(path, size):
+    found = read_binary(path)
     if found.shape != size:
-        raise ImageError("{}: the mask is {}×{} (height×width), its image {}×{}".format(file, *found.shape, *size))
-    if id is not None and found.max() >= of:
-        raise ImageError(f"{file}: found the id {found.max()}; wanted 0–{of - 1}, as the {of} names beside it say")
-    return found if id is None else found == id
+        raise ImageError("{}: the mask is {}×{} (height×width), its image {}×{}".format(path, *found.shape, *size))
+    return found
 
 
 def drop_empty(segmentation):

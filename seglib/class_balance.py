@@ -6,15 +6,11 @@ import numpy as np
 def class_weights(pixels, scheme="median_frequency"):
     """A weight for each class, the larger the rarer the class, with a mean of 1 over the classes.
 
-    With the frequency ``f_c`` of a class, its fraction of the labelled pixels:
-
-    - ``median_frequency``: ``median(f) / f_c``, where each frequency is over the images that contain the class (Eigen &
-      Fergus 2015, section 6.3);
-    - ``inverse_log``: ``1 / ln(1.02 + f_c)`` (Paszke et al. 2016, ENet, section 5.2).
-
     Args:
         pixels: (images, num_classes) integer counts of labelled pixels, such as ``dataset.class_pixels("train")``.
-        scheme: ``"median_frequency"`` or ``"inverse_log"``.
+        scheme: ``"median_frequency"`` is ``median(f) / f_c`` with the frequency ``f_c`` of a class, its fraction of the
+            labelled pixels in the images that contain it (Eigen & Fergus 2015, section 6.3); ``"inverse_log"`` is
+            ``1 / ln(1.02 + f_c)`` with its fraction of all labelled pixels (Paszke et al. 2016, ENet, section 5.2).
 
     Returns:
         (num_classes,) float64, for the ``class_weights`` of a loss.

@@ -16,8 +16,6 @@ from PIL import Image, ImageOps, ImageSequence, PngImagePlugin, TiffImagePlugin,
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm")
 logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)  # it logs what it then raises
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
-# How the stored pixels become upright, by EXIF's orientation.
-_TURNS = {5: np.transpose, 6: lambda m: np.rot90(m, -1), 7: lambda m: np.rot90(m, 2).T, 8: np.rot90}
 _CHOOSE = "Save three bands as RGB: Image.fromarray(np.uint8(bands[..., [0, 1, 2]])), bands = tifffile.imread(path)"
 _STRETCH = "low, high = np.percentile(x, (1, 99)); save np.uint8(np.clip((x - low) / (high - low), 0, 1) * 255)"
 
@@ -144,22 +142,16 @@ def read_binary(path):
 
 def describe_losses(paths):
     """What :func:`read_image` drops of eight of the images in silence, in words: a list of one sentence or none."""
-    for i in sorted({round(i) for i in np.linspace(0, len(paths) - 1, 8)}):
+    for path in dict.fromkeys(paths[round(i)] for i in np.linspace(0, len(paths) - 1, 8)):
+        bands, bits, _ = _read_layout(path)
         with contextlib.suppress(ImageError):
-            if loss := _describe_loss(paths[i]):
-                return [f"warning: {paths[i]}: {loss}"]
+            picture = _open(path) if bands == 4 else None
+            if picture and (picture.mode != "RGBA" or not picture.getchannel("A").getcolors(1)):
+                dropped = "band 4 of 4 is dropped as if it were alpha (transparency); is it near infra-red?"
+                return [f"warning: {path}: {dropped} {_CHOOSE}"]
+            if bits == 16 and (brightest := int(read_image(path).max())) < 64:
+                return [f"warning: {path}: 16 bits become 0–{brightest} of 0–255; stretch them first: {_STRETCH}"]
     return []
-
-
-def _describe_loss(path):
-    """A fourth band, or the low bits of 16."""
-    bands, bits, _ = _read_layout(path)
-    if bands == 4:
-        with _opened(path) as picture:
-            if picture.mode != "RGBA" or not picture.getchannel("A").getcolors(1):
-                return f"band 4 of 4 is dropped as if it were alpha (transparency); is it near infra-red? {_CHOOSE}"
-    if bits == 16 and (brightest := int(read_image(path).max())) < 64:
-        return f"16 bits become 0–{brightest} of 0–255; stretch the images first: {_STRETCH}"
 
 
 def _read_layout(path):
@@ -176,27 +168,12 @@ def _read_layout(path):
 
 
 def read_size(path):
-    """``(height, width)`` of an image file after its EXIF orientation, from the header alone.
-
-    Raises:
-        ImageError: missing or no image.
-    """
+    """``(height, width)`` of an image file after its EXIF orientation, from the header alone; or an ImageError."""
     with _opened(path) as picture:
         width, height = picture.size
         # A PNG's own method would decode the picture; of a TIFF Pillow tells the upright size.
         turned = picture.format != "TIFF" and Image.Image.getexif(picture).get(0x0112, 1) in (5, 6, 7, 8)
     return (width, height) if turned else (height, width)
-
-
-def find_turn(path, size):
-    """How a mask of ``size`` becomes upright, a function, if that is the size of the pixels as they are stored.
-
-    None where EXIF does not rotate the image by 90°, or the size is not the stored one.
-    """
-    with contextlib.suppress(ImageError), _opened(path) as picture:
-        if size[0] != size[1] and picture.size == size[::-1] and picture.format != "TIFF":
-            return _TURNS.get(Image.Image.getexif(picture).get(0x0112))
-    return None
 
 
 def to_size(size):
@@ -257,17 +234,15 @@ def write_tiff(path, strips, size, labels):
 
     Args:
         path: where to; ``.tif`` or ``.tiff``.
-        strips: iterable of (rows, width) uint8 ids, from top to bottom, which make up ``size``.
-        size: ``(height, width)`` of the mask.
+        strips, size: iterable of (rows, width) uint8 ids, from top to bottom, which make up ``(height, width)``.
         labels: a :class:`~seglib.labels.LabelMap`, whose colours become the palette.
 
     Returns:
         (height, width) uint8, the ids in the file, mapped into memory for reading.
 
     Raises:
-        FileExistsError: there is a file already.
+        FileExistsError, OSError: as by :func:`write_mask`.
         ImageError: another ending, or over 4 GiB, which the format cannot hold.
-        OSError: it cannot be written, as on a full disk; nothing is left behind.
     """
     height, width = size
     if height * width >= 2**32 - 2**16:

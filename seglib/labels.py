@@ -1,5 +1,6 @@
 """Class maps: what the ids in a mask mean, how they are painted, and how other schemes of ids map onto them."""
 
+import colorsys
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,13 +13,9 @@ VOID = 255
 VOID_COLOUR = (221, 221, 221)
 
 
-def _from_hex(colours):
-    """``"ff0000"`` → ``((255, 0, 0),)``."""
-    return tuple(tuple(bytes.fromhex(colour)) for colour in colours.split())
-
-
 # Okabe & Ito (2008), "Color Universal Design", without black; then darker and lighter relatives of the same hues.
-PALETTE = _from_hex("56b4e9 cc79a7 4d4d4d e69f00 009e73 f0e442 0072b2 d55e00 999999 753c1e aadc96 5a286e")
+_HEX = "56b4e9 cc79a7 4d4d4d e69f00 009e73 f0e442 0072b2 d55e00 999999 753c1e aadc96 5a286e"
+PALETTE = tuple(tuple(bytes.fromhex(colour)) for colour in _HEX.split())
 
 
 @dataclass(frozen=True)
@@ -164,8 +161,6 @@ def remap(mask, table, name="mask"):
 def _default_colours(count):
     if count <= len(PALETTE):
         return PALETTE[:count]
-    import colorsys
-
     hues = [colorsys.hsv_to_rgb(i / count, 0.9 - 0.4 * (i % 2), 0.95 - 0.25 * (i % 3)) for i in range(count)]
     return tuple(tuple(round(255 * v) for v in colour) for colour in hues)
 
@@ -206,28 +201,12 @@ def voc_colours(count=21):
     return tuple(map(tuple, (bits << (7 - j)).sum(axis=1).tolist()))
 
 
-def _named(names, **look):
-    """The label map of names with commas between them."""
-    return LabelMap([name.strip() for name in names.split(",")], **look)
+_LISTS = json.loads(Path(__file__).with_name("class_lists.json").read_text(encoding="utf-8"))
 
-
-VOC = _named(
-    "background, aeroplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow, dining-table, dog, horse, "
-    "motorbike, person, potted-plant, sheep, sofa, train, tv-monitor",
-    colours=voc_colours(),
-    void_colour=(224, 224, 192),
-)
+VOC = LabelMap(**_LISTS["VOC"], colours=voc_colours())
 """PASCAL VOC 2012: 21 classes; the cream-coloured border of its masks is void, id 255 in the palette files."""
 
-CITYSCAPES = _named(
-    "road, sidewalk, building, wall, fence, pole, traffic-light, traffic-sign, vegetation, terrain, sky, person, "
-    "rider, car, truck, bus, train, motorcycle, bicycle",
-    colours=_from_hex(
-        "804080 f423e8 464646 66669c be9999 999999 faaa1e dcdc00 6b8e23 98fb98 4682b4 dc143c ff0000 00008e "
-        "000046 003c64 005064 0000e6 770b20"
-    ),
-    void_colour=(0, 0, 0),
-)
+CITYSCAPES = LabelMap(**_LISTS["CITYSCAPES"])
 """Cityscapes' 19 classes of the evaluation, in train-id order (Cordts et al. 2016)."""
 
 # Position in the list = train id, value = the id in a *_labelIds.png file; ids 0–33 that are not listed are void.
@@ -241,48 +220,14 @@ PETS = LabelMap(("pet", "background", "border"))
 PETS_BINARY = LabelMap(("background", "pet"))
 """Oxford-IIIT Pet without its border: its description calls those pixels "not classified", so here they are void."""
 
-ADE20K = _named("""
-wall, building, sky, floor, tree, ceiling, road, bed, windowpane, grass, cabinet, sidewalk, person, earth, door, table,
-mountain, plant, curtain, chair, car, water, painting, sofa, shelf, house, sea, mirror, rug, field, armchair, seat,
-fence, desk, rock, wardrobe, lamp, bathtub, railing, cushion, base, box, column, signboard, chest of drawers, counter,
-sand, sink, skyscraper, fireplace, refrigerator, grandstand, path, stairs, runway, case, pool table, pillow,
-screen door, stairway, river, bridge, bookcase, blind, coffee table, toilet, flower, book, hill, bench, countertop,
-stove, palm, kitchen island, computer, swivel chair, boat, bar, arcade machine, hovel, bus, towel, light, truck, tower,
-chandelier, awning, streetlight, booth, television, airplane, dirt track, apparel, pole, land, bannister, escalator,
-ottoman, bottle, buffet, poster, stage, van, ship, fountain, conveyer belt, canopy, washer, plaything, swimming pool,
-stool, barrel, basket, waterfall, tent, bag, minibike, cradle, oven, ball, food, step, tank, trade name, microwave, pot,
-animal, bicycle, lake, dishwasher, screen, blanket, sculpture, hood, sconce, vase, traffic light, tray, ashcan, fan,
-pier, crt screen, plate, monitor, bulletin board, shower, radiator, glass, clock, flag
-""")
+ADE20K = LabelMap(**_LISTS["ADE20K"])
 """ADE20K's 150 classes (Zhou et al. 2017; objectInfo150.txt of the benchmark, the first of each class's words).
 
 The benchmark's masks count from 1, and 0 is void: read them with ``ids=one_based(150)``.
 """
 
-ADE20K_THINGS = _named("""
-background, bed, windowpane, cabinet, person, door, table, curtain, chair, car, painting, sofa, shelf, mirror, armchair,
-seat, fence, desk, wardrobe, lamp, bathtub, railing, cushion, box, column, signboard, chest of drawers, counter, sink,
-fireplace, refrigerator, stairs, case, pool table, pillow, screen door, bookcase, coffee table, toilet, flower, book,
-bench, countertop, stove, palm, kitchen island, computer, swivel chair, boat, arcade machine, bus, towel, light, truck,
-chandelier, awning, streetlight, booth, television receiver, airplane, apparel, pole, bannister, ottoman, bottle, van,
-ship, fountain, washer, plaything, stool, barrel, basket, bag, minibike, oven, ball, food, step, trade name, microwave,
-pot, animal, bicycle, dishwasher, screen, sculpture, hood, sconce, vase, traffic light, tray, ashcan, fan, plate,
-monitor, bulletin board, radiator, glass, clock, flag
-""")
+ADE20K_THINGS = LabelMap(**_LISTS["ADE20K_THINGS"])
 """ADE20K's 100 classes of objects (instanceInfo100_train.txt of its instance release), and 0 for the background."""
 
-COCO_PANOPTIC = _named("""
-person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign,
-parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, backpack, umbrella, handbag,
-tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball bat, baseball glove, skateboard, surfboard,
-tennis racket, bottle, wine glass, cup, fork, knife, spoon, bowl, banana, apple, sandwich, orange, broccoli, carrot,
-hot dog, pizza, donut, cake, chair, couch, potted plant, bed, dining table, toilet, tv, laptop, mouse, remote, keyboard,
-cell phone, microwave, oven, toaster, sink, refrigerator, book, clock, vase, scissors, teddy bear, hair drier,
-toothbrush, banner, blanket, bridge, cardboard, counter, curtain, door-stuff, floor-wood, flower, fruit, gravel, house,
-light, mirror-stuff, net, pillow, platform, playingfield, railroad, river, road, roof, sand, sea, shelf, snow, stairs,
-tent, towel, wall-brick, wall-stone, wall-tile, wall-wood, water-other, window-blind, window-other, tree-merged,
-fence-merged, ceiling-merged, sky-other-merged, cabinet-merged, table-merged, floor-other-merged, pavement-merged,
-mountain-merged, grass-merged, dirt-merged, paper-merged, food-other-merged, building-other-merged, rock-merged,
-wall-other-merged, rug-merged
-""")
+COCO_PANOPTIC = LabelMap(**_LISTS["COCO_PANOPTIC"])
 """COCO 2017 panoptic (Kirillov et al. 2019): 80 classes of things, then 53 of stuff, in official order."""

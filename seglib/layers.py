@@ -81,20 +81,21 @@ class PadToMultiple(layers.Layer):
     """Reflection padding at the lower right, up to multiples of ``multiple``; the last row and column do not repeat.
 
     (batch, height, width, channels) → (batch, height', width', channels), for every size from 1×1 up, known when the
-    model is built or not.
+    model is built or not; height' and width' are ``least`` or more.
     """
 
-    def __init__(self, multiple, **kwargs):
+    def __init__(self, multiple, least=1, **kwargs):
         super().__init__(**kwargs)
-        self.multiple = multiple
+        self.multiple, self.least = multiple, least
 
     def call(self, x):
         for axis in (1, 2):
             length = ops.shape(x)[axis]
-            if isinstance(length, int) and length % self.multiple == 0:
-                continue
+            largest = max if isinstance(length, int) else ops.maximum
             # Not length + (-length) % multiple: ONNX rounds quotients of negative numbers the other way.
-            wanted = (length + self.multiple - 1) // self.multiple * self.multiple
+            wanted = largest((length + self.multiple - 1) // self.multiple * self.multiple, self.least)
+            if isinstance(length, int) and wanted == length:
+                continue
             # 0 1 2 3 → 0 1 2 3 2 1 0 1 …: a saw-tooth of period 2 · last; a single row can only repeat itself.
             last = length - 1
             position = ops.arange(wanted) % ops.maximum(2 * last, 1)
@@ -102,7 +103,7 @@ class PadToMultiple(layers.Layer):
         return x
 
     def compute_output_shape(self, input_shape):
-        height, width = (n if n is None else n + (-n) % self.multiple for n in input_shape[1:3])
+        height, width = (n and max(n + (-n) % self.multiple, self.least) for n in input_shape[1:3])
         return input_shape[0], height, width, input_shape[3]
 
 
@@ -116,8 +117,6 @@ class CropLike(layers.Layer):
 
     def __init__(self, where="end", **kwargs):
         super().__init__(**kwargs)
-        if where not in ("end", "centre"):
-            raise ValueError(f"where must be 'end' or 'centre', got {where!r}")
         self.where = where
 
     def call(self, x, reference):

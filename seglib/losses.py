@@ -196,7 +196,7 @@ class CompoundLoss(keras.losses.Loss):
         """The loss; ``sample_weight`` of ``fit`` weighs pixels (batch, height, width) or whole images (batch,).
 
         Keras would multiply the finished number by the mean of the weights. Under ``tf.distribute.MirroredStrategy``
-        each device divides the loss of its part of a batch by the number of devices.
+        each device divides the loss of its part of a batch by their number: gradients and losses are summed.
         """
         self._looked = self._looked or _look_for_softmax(y_pred)
         total = 0.0
@@ -204,7 +204,11 @@ class CompoundLoss(keras.losses.Loss):
             options = {name: value for name, value in settings.items() if name != "weight"}
             loss = TERMS[term](y_true, y_pred, self.ignore_id, self.class_weights, sample_weight, **options)
             total += settings["weight"] * loss
-        return total / _count_replicas()
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            total = total / tf.distribute.get_strategy().num_replicas_in_sync
+        return total
 
     def get_config(self):
         return {name: getattr(self, name) for name in ("terms", "ignore_id", "class_weights", "name")}
@@ -282,15 +286,6 @@ def _one_minus_mean(score, class_weights):
 def _max_pool(x, reach):
     """The maximum over all pixels within ``reach`` rows and columns."""
     return ops.max_pool(x, 2 * reach + 1, strides=1, padding="same", data_format="channels_last")
-
-
-def _count_replicas():
-    """The number of devices on which TensorFlow trains this model: it sums their gradients, and Keras their losses."""
-    if keras.backend.backend() != "tensorflow":
-        return 1
-    import tensorflow as tf
-
-    return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def _to_settings(term, given):

@@ -29,11 +29,7 @@ def describe_model(model, *more):
 
 
 def fingerprint(model):
-    """The SHA-256 of a Keras model's architecture and weights, as 64 hexadecimal digits.
-
-    Raises:
-        ValueError: no ``keras.Model``: the weights of another object cannot be read.
-    """
+    """The SHA-256 of a ``keras.Model``'s architecture and weights, as 64 hexadecimal digits; else a ValueError."""
     if not isinstance(model, keras.Model):
         raise ValueError(f"wanted a keras.Model, whose weights can be read; got {type(model).__name__}")
     digest = hashlib.sha256(describe_model(model).encode())
@@ -55,16 +51,10 @@ def sign_names(paths):
 
 
 def check_recipe(folder, recipe, *made):
-    """Refuses a folder that holds the files of another recipe.
+    """Refuses a folder that holds files, by patterns of their names such as ``"*.png"``, which another recipe made.
 
-    Args:
-        folder: where a run is to write; it need not exist.
-        recipe: mapping, as for ``json.dump``, of all that decides what the run writes.
-        made: patterns of the names of the files that a run writes, such as ``"*.png"``.
-
-    Raises:
-        FileExistsError: the folder holds such files, and its ``run.json`` is missing, damaged or another recipe, of
-            which the message names the values that differ.
+    A recipe is a mapping, as for ``json.dump``, of all that decides what a run writes. Raises FileExistsError where the
+    folder's ``run.json`` is missing, damaged or another recipe: the message names the values that differ.
     """
     folder, recipe = Path(folder), json.loads(json.dumps(recipe))
     there = [path.name for pattern in made for path in folder.glob(pattern) if not path.name.startswith(".")]

@@ -58,7 +58,7 @@ ROOMS = {
     "export": Room(2, "SavedModel, LiteRT, ONNX; parity", "metrics", "keras"),
     "doctor": Room(3, "what is wrong with a dataset", "images viz data", "scipy matplotlib"),
     "demo": Room(3, "a page in the browser", "labels images runs viz checkpoints predict", "keras PIL"),
-    "__main__": Room(4, "the command line", "labels images metrics crf runs viz data train checkpoints predict doctor"),
+    "__main__": Room(4, "the command line", "labels images metrics runs viz data train checkpoints predict doctor"),
 }
 LIBRARIES = {  # Okabe & Ito's colours, and a letter for whoever cannot tell them apart
     "keras": ("K", "#D55E00"),

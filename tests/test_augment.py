@@ -438,7 +438,7 @@ def test_another_backend_sees_the_same_inside_of_tf_data_too(backend, by_tensorf
 @pytest.mark.parametrize(
     ("preset", "known"), [(augment.light, True), (augment.strong, False)], ids=["known size", "unknown size"]
 )
-def test_a_pair_and_a_seed_give_the_same_bytes_everywhere(preset, known, rng):
+def test_a_pair_and_a_seed_give_the_same_everywhere(preset, known, rng):
     layer, sizes = preset((24, 40)), [(32, 48)] * 3 if known else [(32 + i, 48 - 2 * i) for i in range(3)]
     pairs = [(rng.integers(0, 256, (*size, 3), np.uint8), rng.integers(0, 8, size, np.uint8)) for size in sizes]
     seeds = rng.integers(0, 2**31, (3, 2)).astype(np.int32)
@@ -456,8 +456,19 @@ def test_a_pair_and_a_seed_give_the_same_bytes_everywhere(preset, known, rng):
     dataset = dataset.map(change, num_parallel_calls=4)
     assert dataset.element_spec["images"].shape == (24, 40, 3)
     assert dataset.element_spec["segmentation_masks"].shape == (24, 40)
-    for pair, expected in zip(dataset.as_numpy_iterator(), alone, strict=True):
-        assert_same((pair["images"], pair["segmentation_masks"]), expected)
+    for pair, (image, mask) in zip(dataset.as_numpy_iterator(), alone, strict=True):
+        assert_same((pair["segmentation_masks"],), (mask,))
+        np.testing.assert_allclose(pair["images"], image, atol=2e-3 if known else 0, rtol=0)  # known: compiled
+
+
+@pytest.mark.parametrize(("known", "programs"), [(True, 1), (False, 0)])
+def test_in_a_graph_with_known_shapes_the_pixels_are_compiled(known, programs):
+    layer, size = augment.standard((24, 40)), (32, 48) if known else (None, None)
+    view_pair = tf.function(lambda i, m: layer({"images": i, "segmentation_masks": m}, seed=(1, 2)))
+    images, masks = tf.TensorSpec((*size, 3), tf.uint8), tf.TensorSpec(size, tf.uint8)
+    graph = view_pair.get_concrete_function(images, masks).graph
+    compiled = [node for node in graph.get_operations() if "_XlaMustCompile" in node.node_def.attr]
+    assert sum(node.get_attr("_XlaMustCompile") for node in compiled) == programs
 
 
 def test_images_of_a_batch_have_nothing_to_do_with_each_other(images, masks):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from seglib import __main__ as command_line
-from seglib import crf, data, images, models, predict, runs, train
+from seglib import data, images, models, predict, runs, train
 from seglib.labels import LabelMap
 
 MAP = LabelMap(("sky", "road", "car"))
@@ -47,7 +47,7 @@ def photo(tmp_path, rng):
 
 
 class TestPredict:
-    @pytest.mark.parametrize("options", ["", "--size 16 24", "--tta --crf", "--tile 32"])
+    @pytest.mark.parametrize("options", ["", "--size 16 24", "--tile 32"])
     def test_masks_in_the_colours_of_the_label_map(self, model, photo, tmp_path, options, capsys):
         assert run("predict", model, photo, "--out", tmp_path / "out", *options.split()) == 0
         assert "1 masks written, 0 there already, 0 failed" in capsys.readouterr().out
@@ -55,7 +55,6 @@ class TestPredict:
         expected = {
             "": lambda: predict.segment(network, image),
             "--size 16 24": lambda: predict.segment(network, image, (16, 24)),
-            "--tta --crf": lambda: crf.refine(predict.tta(network, image), image).argmax(-1),
             "--tile 32": lambda: predict.tiled(network, image, 32, 0),
         }[options]()
         np.testing.assert_array_equal(images.read_mask(path), expected)
@@ -80,8 +79,8 @@ class TestPredict:
         assert run(*words) == run(*words) == 0
         assert "0 masks written, 1 there already, 0 failed" in capsys.readouterr().out
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["photo.png", "run.json"]
-        assert run(*words, "--tta") == 1
-        assert "tta was False, now it is True" in capsys.readouterr().err
+        assert run(*words, "--tile", "32") == 1
+        assert "tile was None, now it is 32" in capsys.readouterr().err
 
     def test_what_fails_is_said_and_the_rest_is_done(self, model, photo, tmp_path, capsys):
         (tmp_path / "bad.png").write_text("text")
@@ -106,7 +105,7 @@ class TestPredict:
             ("predict none.keras {photo} --out {out}", "none.keras"),
             ("predict {model} {empty} --out {out}", "no image in this folder"),
             ("predict {model} {photo} --out {photo}", "photo.png"),
-            ("predict {model} {photo} --out {out} --tile 32 --tta", "without the other options"),
+            ("predict {model} {photo} --out {out} --tile 32 --size 64 64", "without --size"),
             ("predict {model} {photo} --out {out} --tile 33", "multiple of 32"),
             ("evaluate {model} streets/none", "streets/none"),
             ("check a b c", "got a b c"),
@@ -155,7 +154,7 @@ class TestCheckTrainEvaluate:
         printed = capsys.readouterr().out
         assert "1 of 2 epochs are done" in printed and "epoch   2/2" in printed and "epoch   1/2" not in printed
         assert predict.find_labels(out / "best.keras", 3) == MAP
-        assert all((out / name).is_file() for name in ("plan.json", "log.jsonl", "progress.png", "worst.png"))
+        assert all((out / name).is_file() for name in ("plan.json", "log.csv", "progress.png", "worst.png"))
         scores = []
         for options, what in (("", "2 images that training has not seen"), ("--split test", "test")):
             assert run("evaluate", out / "best.keras", *pairs[:2], *options.split()) == 0

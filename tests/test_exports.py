@@ -124,30 +124,12 @@ class TestIdsNumberedAnewInEachImage:
         return tmp_path
 
     @pytest.mark.parametrize(("images", "masks"), [("*/img.png", "*/label.png"), ("", "*/label.png"), ("", "")])
-    def test_the_names_beside_each_mask_say_what_they_mean(self, root, images, masks):
-        dataset = data.from_folder(root / images, root / masks, **ALL, groups=r"(.)_json")
-        assert dataset.labels.names == ("background", "apple", "pear", "plum")
-        found = {Path(image).parent.name: dataset.read_mask(mask) for image, mask in dataset.files["train"]}
-        for name, labels in self.LABELS.items():
-            wanted = [("background", "apple", "pear", "plum").index(label) for label in labels]
-            assert [found[f"{name}_json"][8 * i + 1, 5] for i in range(len(labels))] == wanted
-        assert "label_names.txt" in " ".join(dataset.notes)
-
-    def test_where_names_are_missing_it_is_refused(self, root):
-        (root / "c_json" / "label_names.txt").unlink()
-        with refused("c_json", "label_names.txt"):
-            data.from_folder(root / "*/img.png", root / "*/label.png")
-        for path in root.glob("*/label_names.txt"):
+    @pytest.mark.parametrize("names", [True, False])
+    def test_are_refused_with_the_way(self, root, images, masks, names):
+        for path in root.glob("*/label_names.txt") if not names else ():
             path.unlink()
-        with refused("a_json", "label_names.txt"):
-            data.from_folder(root / "*/img.png", root / "*/label.png")
-
-    def test_an_id_that_the_names_lack_is_refused(self, root):
-        (root / "c_json" / "label_names.txt").write_text("_background_\npear\n")
-        dataset = data.from_folder(root / "*/img.png", root / "*/label.png", **ALL)
-        key = next(mask for _, mask in dataset.files["train"] if "c_json" in mask)
-        with pytest.raises(ValueError, match=r"c_json/label\.png: found the id 2; wanted 0–1"):
-            dataset.read_mask(key)
+        with refused("a_json", "labelme's folders", "labelme's JSON"):
+            data.from_folder(root / images, root / masks)
 
 
 class TestMasksThatNumberObjects:
@@ -309,18 +291,6 @@ CLASS_FILES = {
         ("road", "background"),
     ),
     "labelme2voc": ("class_names.txt", "_background_\ncar\nroad", None, ("background", "car", "road")),
-    "nnU-Net": (
-        "dataset.json",
-        '{"channel_names": {"0": "rgb"}, "labels": {"background": 0, "car": 1, "road": 2}, "file_ending": ".png"}',
-        None,
-        ("background", "car", "road"),
-    ),
-    "nnU-Net, version 1": (
-        "dataset.json",
-        '{"modality": {"0": "CT"}, "labels": {"0": "background", "1": "car", "2": "road"}}',
-        None,
-        ("background", "car", "road"),
-    ),
 }
 
 
@@ -390,7 +360,6 @@ class TestClassFiles:
             ("labelmap.txt", "# label\nbackground:0,0,0::\ncar=1\n", ["labelmap.txt", "'car=1'", "road:128,64,128::"]),
             ("class_dict.csv", "name,r,g,b\na,1,2,3\na,3,2,1\n", ["class_dict.csv", "different strings"]),
             ("class_names.txt", "_background_\nroad", ["class_names.txt", "0 of 6 masks", "labels="]),
-            ("dataset.json", '{"modality": {}, "labels": {"all": [1, 2]}}', ["dataset.json", "region", "labels="]),
         ],
     )
     def test_lists_that_do_not_fit_are_refused(self, tmp_path, place, text, words):
@@ -399,8 +368,7 @@ class TestClassFiles:
             data.from_folder(*folders)
 
     def test_files_of_that_name_of_another_kind_are_not_read(self, tmp_path):
-        folders = self.folder(tmp_path, "dataset.json", '{"name": "mine", "labels": ["a"]}', None)
-        (folders[1] / "_classes.csv").write_text("filename, cat, dog\n0.jpg, 1, 0\n")
+        folders = self.folder(tmp_path, "_classes.csv", "filename, cat, dog\n0.jpg, 1, 0\n", None)
         assert data.from_folder(*folders, **ALL).labels.names == ("class 0", "class 1", "class 2")
 
 

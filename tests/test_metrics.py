@@ -42,6 +42,17 @@ def test_logits_and_ids_give_the_same(rng):
     np.testing.assert_array_equal(score(mask, logits, 5).matrix, score(mask, logits.argmax(-1), 5).matrix)
 
 
+def test_large_batches_are_counted_as_small_ones_are(rng, monkeypatch):
+    mask = rng.choice(np.array([0, 1, 4, 9, 255]), (2, 6, 7))
+    logits = rng.normal(size=(2, 6, 7, 5)).astype(np.float32).round()
+    logits[rng.random(logits.shape) < 0.02] = np.nan
+    for pred in (logits, rng.integers(-1, 6, mask.shape)):
+        small = score(mask, pred, 5)
+        monkeypatch.setattr("seglib.metrics.confusion._MANY", 0)
+        np.testing.assert_array_equal(score(mask, pred, 5)._read_counts(), small._read_counts())
+        monkeypatch.undo()
+
+
 def draw_case(data):
     """Hostile masks and predictions: absent classes, one class only, all void, single pixels, invented classes."""
     rng = np.random.default_rng(data.draw(st.integers(0, 2**31)))

@@ -150,7 +150,7 @@ def test_fit_learns_resumes_and_leaves_a_model_that_knows_its_classes(tmp_path, 
     assert predict.find_labels(best, 2) == LabelMap(("ground", "thing"))
     pair = next(dataset.val.as_numpy_iterator())
     assert (predict.segment(predict.load_model(best), pair["image"]) == pair["mask"]).mean() > 0.9
-    assert (tmp_path / "run" / "log.jsonl").read_text().count("\n") == 2
+    assert (tmp_path / "run" / "log.csv").read_text().count("\n") == 3
 
 
 def test_a_scaled_model_predicts_at_the_images_own_size():

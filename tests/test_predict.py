@@ -134,8 +134,6 @@ class TestViews:
             predict.tta(model, image, scales=scales)
 
 
-def test_confidence_and_entropy_by_hand():
+def test_confidence_by_hand():
     probs = np.array([[1, 0, 0, 0], [0.25, 0.25, 0.25, 0.25], [0.5, 0.5, 0, 0]], np.float32)
     np.testing.assert_allclose(predict.confidence(probs), [1, 0.25, 0.5])
-    # −(½ log ½ + ½ log ½) / log 4 = log 2 / log 4
-    np.testing.assert_allclose(predict.entropy(probs), [0, 1, 0.5], atol=1e-6)

@@ -83,11 +83,11 @@ def test_written_to_a_file_as_it_goes(unet, photo, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"tile": 100}, "tile is a multiple of 32.*got 100"),
-        ({"overlap": 33}, "overlap is a multiple of 32.*got 33"),
-        ({"tile": 96, "overlap": 64}, "at most half of a tile, got an overlap of 64 of 96"),
+        ({"tile": 100}, "multiples of 32.* of 100"),
+        ({"overlap": 33}, "multiples of 32.*got an overlap of 33"),
+        ({"tile": 96, "overlap": 64}, "at most half of a tile; got an overlap of 64 of 96"),
         ({"tile": 0, "overlap": 0}, "at most half of a tile"),
-        ({"overlap": -32}, "got -32"),
+        ({"overlap": -32}, "got an overlap of -32"),
         ({"out": "mask.tif"}, "give labels="),
     ],
 )

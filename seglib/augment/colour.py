@@ -42,11 +42,10 @@ def blur(images, draws, sigma):
     own = ops.maximum(draws.uniform("blur", 0, sigma), 1e-3)[:, None]
     weights = ops.exp(-(steps**2) / (2 * own**2))
     weights = weights / ops.sum(weights, axis=1, keepdims=True)
-    weights = [weights[:, i, None, None, None] for i in range(len(steps))]
     for axis in (1, 2):
         last = images.shape[axis] - 1  # the border repeats
         places = [np.clip(np.arange(last + 1) + step, 0, last) for step in range(-reach, reach + 1)]
-        images = sum(weight * ops.take(images, at, axis=axis) for weight, at in zip(weights, places, strict=True))
+        images = sum(weights[:, i, None, None, None] * ops.take(images, at, axis=axis) for i, at in enumerate(places))
     return images
 
 

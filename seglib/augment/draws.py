@@ -52,8 +52,8 @@ class Draws:
 class RandomLayer(keras.layers.Layer):
     """A Keras layer for pairs of images and masks, whose draws are a function of a seed.
 
-    A subclass has ``change(images, masks, draws) -> (images, masks)`` on whole batches, and plain numbers, tuples and
-    lists as arguments, of which Keras makes its config.
+    A subclass has ``change(images, masks, draws) -> (images, masks)`` on batches, and arguments that a Keras config can
+    hold.
     """
 
     size = None  # (height, width) of images that come out as float32; None if they keep their size and dtype
@@ -115,6 +115,18 @@ class RandomLayer(keras.layers.Layer):
         images, masks = self.change(images, masks, draws)
         images, masks = (images[0], masks[0]) if single else (images, masks)
         return {**inputs, "images": images, "segmentation_masks": masks[..., None] if channel else masks}
+
+
+def run_compiled(function, *arrays):
+    """``function(*arrays)``, compiled by XLA in a TensorFlow graph whose shapes are known, as in ``Dataset.map``.
+
+    Intermediate results then stay in registers. Integers are the same to the bit, floats but for rounding.
+    """
+    tf = sys.modules.get("tensorflow")
+    if keras.backend.backend() == "tensorflow" and not tf.executing_eagerly() and tf.test.is_built_with_xla():
+        if all(array.shape.is_fully_defined() for array in arrays):
+            function = tf.function(function, jit_compile=True)
+    return function(*arrays)
 
 
 def check_range(name, value, highest):

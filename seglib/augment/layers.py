@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from seglib.augment import colour, geometry
-from seglib.augment.draws import RandomLayer, check_range
+from seglib.augment.draws import RandomLayer, check_range, run_compiled
 
 FILL = 127.5  # shown where there is no data: the grey that the models scale to zero, with which convolutions pad
 LIMITS = dict(flip=1, rotation=180, shear=60, translation=1, brightness=255, contrast=1, saturation=1, hue=180)
@@ -88,6 +88,10 @@ class Augment(RandomLayer):
         matrix, centre = geometry.draw_affine(draws, source, self.size, scale=self.scale, **self.geometry)
         places = geometry.locate(matrix, centre, self.size)
         places = self._perhaps("elastic", lambda *args: geometry.bend(*args, matrix), places, draws)
+        return run_compiled(lambda *arrays: self._paint(*arrays, draws), images, masks, places)
+
+    def _paint(self, images, masks, places, draws):
+        """The pixels at the ``places``, and all changes of the image alone."""
         images, masks, shown = geometry.resample(images, masks, places)
         if any(self.tones.values()):
             images = colour.change_colour(images, draws, **self.tones)

@@ -1,17 +1,14 @@
 """Instance annotations in COCO's JSON, drawn into semantic masks by pycocotools: ``from_coco``."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
 
-import numpy as np
-
 from seglib.annotations import DataError, draw, drop_empty, find_fault, load_json, refuse, to_label_map
-from seglib.data.dataset import MAX_HEADERS, SPLITS, from_pairs
+from seglib.data.dataset import SPLITS, from_pairs
 from seglib.data.splits import assign_splits
-from seglib.images import find_turn
 from seglib.labels import LabelMap
 
 
@@ -19,15 +16,13 @@ class _Image(NamedTuple):
     split: str | None  # None: to be drawn
     folder: Path
     place: str  # in the folder
-    size: tuple[int, int]  # in which the shapes are drawn
+    size: tuple[int, int]
     shapes: list[tuple]  # (class id, segmentation)
-    turn: Callable | None = None  # makes a mask upright, if the shapes are those of the pixels as they are stored
 
 
 def from_coco(
-    annotations, images, labels=None, val=None, test=None, seed=0, groups=None, lists=None, name=None, others=None,
-    missing=None,
-):  # fmt: skip
+    annotations, images, labels=None, val=None, test=None, seed=0, groups=None, lists=None, name=None, others=None
+):
     """Semantic masks from instance annotations in COCO's JSON: polygons or run lengths, drawn by pycocotools.
 
     Where annotations overlap, the smaller, by its number of pixels, lies on top of the larger; of equally large ones
@@ -37,18 +32,17 @@ def from_coco(
     Args:
         annotations: the JSON file, or a mapping from ``"train"``, ``"val"``, ``"test"`` to a file each.
         images: the folder of the images, or a mapping likewise. An image is its ``file_name`` below the folder or,
-            where there is no such file, the last part of that name in the folder itself, ``%20`` a space. Where EXIF
-            rotates an image by 90° and the JSON has the size of its stored pixels, the mask is rotated likewise.
+            where there is no such file, the last part of that name in the folder itself, ``%20`` a space. The JSON has
+            the sizes of upright images, as EXIF rotates them.
         labels: a :class:`~seglib.labels.LabelMap`, or a list of names, that has the categories' names. Pixels that no
             annotation covers are of its class *background*, or void if it has none. Default: background, then the
             categories in the order of their ids.
-        val, test: shares of the images, in [0, 1); None for both: folders called for the splits decide, or else 0.15.
-        seed: decides which image, or which group, goes where.
+        val, test, seed: shares of the images, in [0, 1), dealt by the seed; None for both: folders called for splits
+            decide, or else 0.15.
         groups: what keeps images together: a regular expression, or a function, from place in the folder to group.
         lists: a folder with ``train.txt``, ``val.txt``, ``test.txt``, or a mapping from split to such a file.
         name: for messages and titles. Default: what the (first) JSON file is called.
         others: what the categories become that ``labels`` lacks: ``"background"`` or ``"void"``. Default: an error.
-        missing: ``"skip"`` leaves out and counts images that are not on the disk. Default: an error.
 
     Returns:
         A :class:`~seglib.data.dataset.Dataset`; its ``read_mask`` takes keys such as
@@ -69,15 +63,13 @@ def from_coco(
         raise DataError(f"wanted {wanted}, got {list(files)} and {list(folders)}")
     if None not in files and (val, test, groups, lists) != (None,) * 4:
         raise DataError("a file per split already says which image goes where; leave val=, test=, groups=, lists= out")
-    if missing not in (None, "skip"):
-        raise DataError(f"missing= is 'skip' or None, got {missing!r}")
     sources = [(split, Path(files[split]), Path(folders[split])) for split in files]
     contents = {path: _read_json(path) for _, path, _ in sources}
     name, how = name or next(iter(contents)).stem, (val, test, seed, groups, lists)
-    return draw_contents(sources, contents, to_label_map(labels), how, name, others, missing)
+    return draw_contents(sources, contents, to_label_map(labels), how, name, others)
 
 
-def draw_contents(sources, contents, labels, how, name, others=None, missing=None, notes=(), unpaired=()):
+def draw_contents(sources, contents, labels, how, name, others=None, notes=(), unpaired=()):
     """The :class:`~seglib.data.Dataset` of COCO's JSON, or of another ``"export"`` in its form.
 
     ``sources`` are (split or None, path of the annotations, folder of the images), ``contents`` the JSON of each such
@@ -88,7 +80,7 @@ def draw_contents(sources, contents, labels, how, name, others=None, missing=Non
     except ImportError as error:
         raise ImportError('drawing annotations needs pycocotools: pip install "seglib[coco]"') from error
     labels, class_of, uncovered, told = _map_categories(contents, labels, others)
-    keyed, left_out = _read_images(sources, contents, class_of, missing)
+    keyed, left_out = _read_images(sources, contents, class_of)
     listed, in_order = list(keyed.values()), any("on top" in content.get("export", "") for content in contents.values())
     notes = [*notes, *told, *left_out]
     notes.append(f"{len(listed)} images, {sum(len(image.shapes) for image in listed)} annotations")
@@ -101,11 +93,10 @@ def draw_contents(sources, contents, labels, how, name, others=None, missing=Non
 
     def read_mask(key):
         image = keyed[key]
-        return (image.turn or np.asarray)(draw(image.shapes, image.size, uncovered, in_order))
+        return draw(image.shapes, image.size, uncovered, in_order)
 
     pairs = [(str(image.folder / image.place), key) for key, image in keyed.items()]
-    sizes = [image.size[:: -1 if image.turn else 1] for image in listed]
-    return from_pairs(name, labels, pairs, split_of, read_mask, notes, unpaired, sizes)
+    return from_pairs(name, labels, pairs, split_of, read_mask, notes, unpaired, [image.size for image in listed])
 
 
 def _read_json(path):
@@ -160,10 +151,9 @@ def _read_categories(contents):
     return names
 
 
-def _read_images(sources, contents, class_of, missing):
+def _read_images(sources, contents, class_of):
     """From a key that names the JSON file, the image's id and its place to :class:`_Image`; and notes."""
-    keyed, used, gone, empty = {}, {}, [], 0
-    look = sum(len(contents[path]["images"]) for _, path, _ in sources) <= MAX_HEADERS
+    keyed, used, empty = {}, {}, 0
     for split, path, folder in sources:
         found, problems = {}, []
         for entry in contents[path]["images"]:
@@ -172,27 +162,19 @@ def _read_images(sources, contents, class_of, missing):
             size = tuple(int(side) if isinstance(side, float) and side.is_integer() else side for side in sides)
             place = _find_place(folder, str(file_name).replace("\\", "/").lstrip("/"))
             file, key = folder / place, f"{path}, image {number!r} ({place})"
-            is_there = file.is_file()
             if number is None or number in found:
                 problems.append(f"{key}: wanted an id of its own")
             elif not all(isinstance(side, int) and side > 0 for side in size):
                 problems.append(f"{key}: height {size[0]!r} and width {size[1]!r}; wanted pixels")
-            elif not is_there and missing == "skip":
-                gone.append(key)
-            elif not is_there:
-                problems.append(f"{key}: no file {file_name} in {folder}; missing='skip' leaves such images out")
+            elif not file.is_file():
+                problems.append(f"{key}: no file {file_name} in {folder}")
             elif file in used:
                 problems.append(f"{key}: the same file as {used[file]}")
-            found[number] = _Image(split, folder, place, size, [], find_turn(file, size) if look and is_there else None)
-            if is_there:
-                used[file], keyed[key] = key, found[number]
+            found[number] = keyed[key] = _Image(split, folder, place, size, [])
+            used[file] = key
         refuse(problems, "images that cannot be used")
         empty += _add_annotations(path, contents[path]["annotations"], found, class_of)
-    notes = [f"left out: {len(gone)} images that are not there, the first {gone[0]}"] if gone else []
-    notes += [f"left out: {empty} annotations whose polygons enclose nothing"] if empty else []
-    if not keyed:
-        raise DataError(f"{gone[0]}: not one of {len(gone)} images is there; wanted them in {sources[0][2]}")
-    return keyed, notes
+    return keyed, [f"left out: {empty} annotations whose polygons enclose nothing"] if empty else []
 
 
 def _find_place(folder, place):

@@ -17,8 +17,9 @@ CACHE_BYTES = 512 * 2**20  # up to this, decoded pairs (4 bytes a pixel) are kep
 MAX_HEADERS = 4096  # of up to so many pairs of files the sizes are read from the headers; more would not be cached
 MAX_HELD = 4096  # encoded examples (some 100 kilobytes each) held to draw the next one from
 
-# What is drawn in an epoch: the order of the pairs, for ``augment``, for ``mix``, and which pairs come twice.
-ORDER, PAIRS, BATCHES, REPEATS = range(4)
+# What is drawn in an epoch: the order of the pairs, for ``augment``, and which pairs come twice. Other numbers would
+# give other batches than those of the lessons.
+ORDER, PAIRS, REPEATS = 0, 1, 3
 
 
 class Dataset:
@@ -73,11 +74,11 @@ class Dataset:
         splits, counts = {split: (items.take(first).shard(every, 0), read)}, {split: -(-first // every)}
         return Dataset(self.name, self.labels, splits, counts, *kept, self.read_mask, self.notes, self.unpaired)
 
-    def batches(self, split, size, batch_size=8, augment=None, mix=None, repeats=None, seed=0, epoch=0):
+    def batches(self, split, size, batch_size=8, augment=None, repeats=None, seed=0, epoch=0):
         """Batches for ``model.fit`` and for evaluation, the same under every backend of Keras.
 
         The order of the training pairs is a function of ``seed`` and epoch alone, what ``augment`` draws one of these
-        and of the pair (wherever it stands in the order), what ``mix`` draws one of these and of the batch's number.
+        and of the pair (wherever it stands in the order).
 
         Args:
             split: ``"train"`` is shuffled anew in every epoch and loses an incomplete last batch (a split smaller than
@@ -89,7 +90,6 @@ class Dataset:
                 ``"train"``. A pair is ``{"images": (height, width, 3) uint8, "segmentation_masks": (height, width)
                 uint8}``, ``seed`` two int32 from 0 for ``tf.random.stateless_uniform`` and the like. The images it
                 returns may be float32, and of another size, which then is the batch's.
-            mix: ``(batch, seed) -> batch``, the same for a whole batch, whose pairs come from ``augment``.
             repeats: (pairs,) how often each training pair is wanted in an epoch, on any scale, as from
                 :func:`seglib.class_balance.rare_class_repeats`: an epoch has as many pairs as ever. None: each once.
             seed: another one gives another order and other draws; the same gives the same batches in every run.
@@ -101,12 +101,12 @@ class Dataset:
             (batch, height, width) uint8.
 
         Raises:
-            ValueError: ``augment``, ``mix`` or ``repeats`` for ``"val"`` or ``"test"``, ``repeats`` that do not fit the
-                pairs, a ``size`` that is not two whole numbers, or none without an ``augment``.
-            TypeError: an ``augment`` or ``mix`` that gives no uint8 masks, or that cannot take TensorFlow's tensors.
+            ValueError: ``augment`` or ``repeats`` for ``"val"`` or ``"test"``, ``repeats`` that do not fit the pairs, a
+                ``size`` that is not two whole numbers, or none without an ``augment``.
+            TypeError: an ``augment`` that gives no uint8 masks, or that cannot take TensorFlow's tensors.
         """
-        if split != "train" and not (augment is mix is repeats is None):
-            raise ValueError(f"augment, mix and repeats are for the train split; {split!r} is to be measured as it is")
+        if split != "train" and not (augment is repeats is None):
+            raise ValueError(f"augment and repeats are for the train split; {split!r} is to be measured as it is")
         if size is None and augment is None:
             raise ValueError("size=None leaves pairs at their own sizes; it wants an augment that brings them to one")
         self.split(split)  # refuses a split that is not there
@@ -126,16 +126,10 @@ class Dataset:
         else:
             pairs = tf.data.Dataset.zip((pairs,))  # tuples, too
         if not cached:  # what is shuffled is held in memory: only then are the pairs read
-            pairs = _map(pairs, lambda item, *draws: (load(item), *draws))
+            pairs = _map(pairs, lambda item, *draw: (load(item), *draw))
         if augment is not None:
-            pairs = _map(pairs, lambda pair, draw, epoch: (augment(pair, draw), draw, epoch))
+            pairs = _map(pairs, lambda pair, draw: (augment(pair, draw), draw))
         batches = pairs.batch(min(batch_size, count), drop_remainder=split == "train")
-        if mix is not None:
-
-            def mix_batch(number, batch):
-                return (mix(batch[0], _draw_seeds(1, seed, batch[2][0], BATCHES, number)[0]),)
-
-            batches = _map(batches.enumerate(), mix_batch)
         return _map(batches, _to_fit).prefetch(tf.data.AUTOTUNE)
 
     def is_cached(self, split, size=None):
@@ -229,18 +223,18 @@ def _map(dataset, function):
         if "symbolic" not in str(error).lower():
             raise
         way = "use a layer of seglib.augment, or tf functions (keras.ops only under the TensorFlow backend)"
-        raise TypeError(f"augment and mix get TensorFlow's symbolic tensors, inside tf.data: {way}") from error
+        raise TypeError(f"augment gets TensorFlow's symbolic tensors, inside tf.data: {way}") from error
 
 
 def _to_fit(pair, *_):
     images, masks = pair["images"], pair["segmentation_masks"]
     if masks.dtype != tf.uint8:
-        raise TypeError(f"augment and mix are to return segmentation_masks in uint8, got {masks.dtype.name}")
+        raise TypeError(f"augment is to return segmentation_masks in uint8, got {masks.dtype.name}")
     return tf.cast(images, tf.float32), masks
 
 
 def _draw_epochs(items, count, held, seed, epoch, repeats=None):
-    """Another order in each iteration: ``(item, (2,) int32 seed of its draws, int64 number of the epoch)``.
+    """Another order in each iteration: ``(item, (2,) int32 seed of its draws)``.
 
     ``items`` are a ``tf.data.Dataset`` of ``count`` in a fixed order; the next one is drawn from as many as are
     ``held``. ``epoch`` is the number of the first iteration, and ``repeats`` as for ``Dataset.batches``: by systematic
@@ -258,7 +252,6 @@ def _draw_epochs(items, count, held, seed, epoch, repeats=None):
         tf.compat.v1.get_default_graph().seed = 1
         order = tf.cast(_draw_seeds(1, seed, number, ORDER)[0, 0], tf.int64)
         draws = tf.data.Dataset.from_tensor_slices(_draw_seeds(count, seed, number, PAIRS))
-        numbers = tf.data.Dataset.from_tensors(number).repeat()
         chosen = items
         if wanted is not None:
             grid = tf.random.stateless_uniform((), _draw_seeds(1, seed, number, REPEATS)[0], dtype=tf.float64)
@@ -267,7 +260,7 @@ def _draw_epochs(items, count, held, seed, epoch, repeats=None):
             chosen = tf.data.Dataset.zip(items, times).flat_map(
                 lambda item, n: tf.data.Dataset.from_tensors(item).repeat(n)
             )
-        return tf.data.Dataset.zip(chosen, draws, numbers).shuffle(held, seed=order, reshuffle_each_iteration=False)
+        return tf.data.Dataset.zip(chosen, draws).shuffle(held, seed=order, reshuffle_each_iteration=False)
 
     number = tf.TensorSpec((), tf.int64)
     epochs = tf.data.Dataset.from_tensors(0).map(lambda _: call_python(next_epoch, [], [number])[0])
@@ -290,9 +283,7 @@ def _is_building():
     return any(frame.f_code.co_name in ("_symbolic_build", "_maybe_symbolic_build") for frame in frames)
 
 
-def _draw_seeds(count, seed, epoch, *numbers):
+def _draw_seeds(count, seed, epoch, number):
     """(count, 2) int32 from 0: random seeds, by the numbers alone. Those of ``fold_in`` are alike for neighbours."""
-    folded = tf.stack([tf.constant(seed, tf.int64), epoch])
-    for number in numbers:
-        folded = tf.random.fold_in(folded, tf.cast(number, tf.int64))
+    folded = tf.random.fold_in(tf.stack([tf.constant(seed, tf.int64), epoch]), tf.constant(number, tf.int64))
     return tf.random.stateless_uniform((count, 2), folded, 0, tf.int32.max, tf.int32)

@@ -24,11 +24,11 @@ def from_folder(
     How the names were paired, and what the values of the masks mean (by up to 200 of them), is printed. All else is
     read when it is needed; :func:`seglib.doctor.check` reads all and says what is wrong.
 
-    These are read, too: labelme's JSON (of shapes that overlap the later is on top) and its folders with a file
-    ``label_names.txt``, Label Studio's PNGs with its JSON beside them, Kaggle's CSV of run lengths, a black and white
-    file per class (``7_road.png``, ``road/7.png``; the smaller is on top). Without ``labels`` and ``ids`` the names of
-    classes are read from CVAT's ``labelmap.txt``, Roboflow's ``_classes.csv``, ``class_dict.csv`` of CamVid and
-    DeepGlobe, labelme2voc's ``class_names.txt`` or nnU-Net's ``dataset.json``, beside the masks or above them.
+    These are read, too: labelme's JSON (of shapes that overlap the later is on top), Label Studio's PNGs with its JSON
+    beside them, Kaggle's CSV of run lengths, a black and white file per class (``7_road.png``, ``road/7.png``; the
+    smaller is on top). Without ``labels`` and ``ids`` the names of classes are read from CVAT's ``labelmap.txt``,
+    Roboflow's ``_classes.csv``, ``class_dict.csv`` of CamVid and DeepGlobe or labelme2voc's ``class_names.txt``,
+    beside the masks or above them.
 
     Args:
         images: folder of images, searched with the folders in it, or a pattern such as ``"scans/*_t1.tif"``, whose
@@ -39,9 +39,8 @@ def from_folder(
         ids: what the values in the files mean: mapping from values, as in ``{0: 0, 255: 1}``, or from colours, as in
             ``{(0, 0, 0): 0, (128, 0, 0): 1}``, to class ids. None infers it: ids, black and white, levels of grey, a
             palette, or painted colours (those of ``labels``, if given).
-        val, test: shares of the pairs, in [0, 1). None for both: folders called for the splits decide, or else 0.15.
-            With such folders a share cuts its split from train, and a folder called test is left alone.
-        seed: decides which pair, or which group, goes where.
+        val, test, seed: shares of the pairs, in [0, 1), dealt by the seed. None for both: folders called for the splits
+            decide, or else 0.15. With such folders a share cuts its split from train; a folder called test stays.
         groups: what keeps pairs together: a regular expression, as in ``"^([^_]+)_"`` for frames ``drive1_0007.png``,
             or a function from the name of an image to its group.
         lists: a folder with ``train.txt``, ``val.txt``, ``test.txt``, or a mapping from split to such a file.

@@ -32,10 +32,22 @@ def assign_splits(names, val=None, test=None, seed=0, groups=None, lists=None):
     by_folder = _from_folders(names)
     if by_folder and (val, test, groups) == (None, None, None):
         return by_folder, [f"splits: as the folders say, {_describe(by_folder)}"]
-    if by_folder:
-        return _cut(names, by_folder, val, test, seed, groups)
-    val, test = (0.15 if share is None else share for share in (val, test))
-    return _deal(names, val, test, seed, groups)
+    if not by_folder:
+        by_folder = {"train": [*range(len(names))], "val": [], "test": []}
+        val, test = (0.15 if share is None else share for share in (val, test))
+    elif groups is not None:  # 0.15 of all pairs, as without folders
+        val = 0.15 * len(names) / (len(names) - (test is None) * len(by_folder["test"])) if val is None else val
+        test = 0.15 if test is None and not by_folder["test"] else test
+    shares = {"train": 1, "val": val, "test": test}
+    pool = sorted(i for split, share in shares.items() if share for i in by_folder[split])
+    dealt, notes = _deal([names[i] for i in pool], val or 0, test or 0, seed, groups)
+    kept = {split: by_folder[split] for split, share in shares.items() if share is None}
+    if out := [split for split, share in shares.items() if share == 0 and by_folder[split]]:
+        notes.append(f"left out: the pairs in folders called {' and '.join(out)}, as {out[-1]}=0 says")
+    if test and by_folder["test"]:
+        notes.append("warning: test= deals pairs in folders called test into train; without test= they stay apart")
+    notes += [f"splits: as the folders say, {_describe(kept)}"] if any(kept.values()) else []
+    return {split: [pool[i] for i in indices] for split, indices in dealt.items()} | kept, notes
 
 
 def _deal(names, val, test, seed, groups):
@@ -51,23 +63,6 @@ def _deal(names, val, test, seed, groups):
         return split_of, []
     whole = "" if groups is None else f", of {len(members)} groups none in two"
     return split_of, [f"splits: drawn with seed {seed}, {_describe(split_of)}{whole}"]
-
-
-def _cut(names, by_folder, val, test, seed, groups):
-    """Splits as the folders say, except those whose share was said: they are cut from train and their own folder."""
-    if groups is not None:  # 0.15 of all pairs, as without folders
-        val = 0.15 * len(names) / (len(names) - (test is None) * len(by_folder["test"])) if val is None else val
-        test = 0.15 if test is None and not by_folder["test"] else test
-    shares = {"train": 1, "val": val, "test": test}
-    pool = sorted(i for split, share in shares.items() if share for i in by_folder[split])
-    dealt, notes = _deal([names[i] for i in pool], val or 0, test or 0, seed, groups)
-    kept = {split: by_folder[split] for split, share in shares.items() if share is None}
-    if out := [split for split, share in shares.items() if share == 0 and by_folder[split]]:
-        notes.append(f"left out: the pairs in folders called {' and '.join(out)}, as {out[-1]}=0 says")
-    if test and by_folder["test"]:
-        notes.append("warning: test= deals pairs in folders called test into train; without test= they stay apart")
-    notes += [f"splits: as the folders say, {_describe(kept)}"] if any(kept.values()) else []
-    return {split: [pool[i] for i in indices] for split, indices in dealt.items()} | kept, notes
 
 
 def _group(names, groups):

@@ -1,5 +1,8 @@
 """One confusion matrix over a whole dataset, as an array and as a Keras metric, and the scores that are read off it."""
 
+import functools
+import math
+
 import keras
 import numpy as np
 from keras import ops
@@ -7,6 +10,8 @@ from keras import ops
 # Counts are two int32 words, high · 2²⁴ + low: JAX silently turns 64-bit integers into 32-bit ones, and the low words
 # of up to 128 replicas are added up.
 _WORD = 2**24
+# A batch of so many pixels is worth the tenth of a second that XLA takes to compile the count for a new shape.
+_MANY = 2**20
 
 
 def confusion_matrix(mask, pred, num_classes, ignore_id=255):
@@ -104,8 +109,7 @@ class ConfusionMatrix(keras.metrics.Metric):
         super().__init__(name=name, **kwargs)
         self.num_classes, self.ignore_id = int(num_classes), int(ignore_id)
         _check_ignore_id(self.ignore_id, self.num_classes)
-        # The cells of the matrix, row by row, then the void pixels, then those of an id that no class has.
-        shape = (self.num_classes**2 + 2,)
+        shape = (self.num_classes**2 + 2,)  # as _count orders them
         self._told = False
         self._low = self.add_variable(shape, initializer="zeros", dtype="int32", name="low")
         self._high = self.add_variable(shape, initializer="zeros", dtype="int32", name="high")
@@ -123,14 +127,10 @@ class ConfusionMatrix(keras.metrics.Metric):
         """
         if sample_weight is not None:
             raise ValueError("sample_weight is not supported: give pixels that should not count the ignore_id")
-        mask = ops.convert_to_tensor(mask)
-        pred = self._to_ids(ops.convert_to_tensor(pred), mask)
-        mask, pred = ops.reshape(ops.cast(mask, "int32"), (-1,)), ops.reshape(ops.cast(pred, "int32"), (-1,))
-        num_classes, void = self.num_classes, self.num_classes**2
-        known = (mask >= 0) & (mask < num_classes) & (pred >= 0) & (pred < num_classes)
-        cell = ops.where(known, mask * num_classes + pred, void + 1)
-        cell = ops.where(mask == self.ignore_id, void, cell)
-        low = self._low + _bincount(cell, void + 2)
+        mask, pred = ops.convert_to_tensor(mask), ops.convert_to_tensor(pred)
+        self._check_fit(pred, mask)
+        count = _compile_count() if None not in mask.shape and math.prod(mask.shape) >= _MANY else _count
+        low = self._low + count(mask, pred, self.num_classes, self.ignore_id)
         self._high.assign(self._high + low // _WORD)
         self._low.assign(low % _WORD)
 
@@ -205,13 +205,12 @@ class ConfusionMatrix(keras.metrics.Metric):
     def get_config(self):
         return {**super().get_config(), "num_classes": self.num_classes, "ignore_id": self.ignore_id}
 
-    def _to_ids(self, pred, mask):
+    def _check_fit(self, pred, mask):
         shape, given, dtype = tuple(mask.shape), tuple(pred.shape), keras.backend.standardize_dtype(pred.dtype)
         fits = all(a == b or None in (a, b) for a, b in zip(shape, given, strict=False))
-        if fits and given[len(shape) :] == (self.num_classes,):
-            return _argmax(pred)
-        if fits and len(given) == len(shape) and "int" in dtype:
-            return pred
+        is_ids = len(given) == len(shape) and "int" in dtype
+        if fits and (is_ids or given[len(shape) :] == (self.num_classes,)):
+            return
         wanted = f"integer ids of the mask's shape {shape}, or logits with one more axis of {self.num_classes} classes"
         way = _remove_axis(shape) if len(shape) == len(given) > 1 else ""
         raise ValueError(f"wanted pred as {wanted}, got {given} {dtype}{way}")
@@ -262,10 +261,31 @@ def _mean(scores):
     return ratio(np.nansum(scores, axis=-1), np.isfinite(scores).sum(-1))
 
 
+@functools.cache
+def _compile_count():
+    """:func:`_count`; on TensorFlow's CPU as one loop, by XLA, where each operation is else a loop over all pixels."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        if not tf.config.list_physical_devices("GPU"):
+            return tf.function(_count, jit_compile=True, reduce_retracing=True, autograph=False)
+    return _count
+
+
+def _count(mask, pred, num_classes, ignore_id):
+    """Pixels of each cell of the matrix, row by row, then the void ones, then those of an id that no class has."""
+    void, is_id = num_classes**2, len(pred.shape) == len(mask.shape)
+    pred = pred if is_id else _argmax(ops.reshape(pred, (-1, num_classes)))
+    mask, pred = ops.reshape(ops.cast(mask, "int32"), (-1,)), ops.reshape(ops.cast(pred, "int32"), (-1,))
+    known = (mask >= 0) & (mask < num_classes) & (pred >= 0) & (pred < num_classes)
+    cell = ops.where(known, mask * num_classes + pred, void + 1)
+    return _bincount(ops.where(mask == ignore_id, void, cell), void + 2)
+
+
 def _argmax(scores):
     """The class of the highest score, the first of equals; −1 where a score is NaN."""
     # The running maximum over whole planes of one class: three times as fast as ops.argmax over a short last axis.
-    planes = ops.unstack(ops.transpose(ops.reshape(scores, (-1, scores.shape[-1]))))
+    planes = ops.unstack(ops.transpose(scores))
     best, ids = planes[0], ops.zeros_like(planes[0], dtype="int32")
     is_nan = best != best
     for i, plane in enumerate(planes[1:], start=1):

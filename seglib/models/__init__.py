@@ -3,7 +3,7 @@
 from seglib.models.deeplab import deeplab_v3_plus
 from seglib.models.dilation import dilate
 from seglib.models.efficientnet_lite import efficientnet_lite0
-from seglib.models.encoders import ENCODERS, IMAGENET_MEAN, build_encoder
+from seglib.models.encoders import ENCODERS, build_encoder
 from seglib.models.fully_convolutional import BACKBONES, fcn
 from seglib.models.segformer import VARIANTS, segformer
 from seglib.models.u_net import unet

@@ -26,8 +26,8 @@ def deeplab_v3_plus(
         input_shape: ``(height, width, 3)``, of any size; None lets one model take every size. A grey image's single
             channel is repeated.
         num_classes: channels of the logits, at least 2: the background is a class.
-        backbone: the encoder: ``"mobilenet_v2"``, ``"mobilenet_v2_050"`` with half its channels, ``"resnet50"``,
-            ``"xception"`` or ``"efficientnet_lite0"``.
+        backbone: the encoder: ``"mobilenet_v2"``, ``"mobilenet_v2_050"`` with half its channels, ``"resnet50"``
+            or ``"efficientnet_lite0"``.
         weights: of the backbone: ``"imagenet"``, or None for random ones; then residual blocks start as the identity.
         output_stride: 8, 16 or 32: how much smaller than the image the last features are.
         filters: channels of the pyramid and of the decoder; 256 in the paper.

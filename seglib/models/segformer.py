@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from seglib.layers import CropLike, PortableModel, ResizeLike
-from seglib.models.safetensors_file import read_safetensors
+from seglib.layers import CropLike, PadToMultiple, PortableModel, ResizeLike
+from seglib.models.weight_files import AXES, read_safetensors
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # of ImageNet's images in 0–1
 EPSILON = 1e-5  # of every normalisation in the modules of transformers
@@ -29,7 +29,7 @@ def segformer(input_shape, num_classes, variant="b0", weights=None):
 
     Args:
         input_shape: ``(height, width, 3)``, of any size; None lets one model take every size. An image of fewer than 32
-            rows or columns is padded with copies of its last one. A grey image's single channel is repeated.
+            rows or columns is padded by reflection. A grey image's single channel is repeated.
         num_classes: channels of the logits, at least 2: the background is a class.
         variant: ``"b0"``, the paper's smallest, or ``"tiny"``, with a tenth of its parameters, to train without a GPU.
         weights: None for random ones, or the path of a safetensors file of a ``SegformerForSemanticSegmentation``, as
@@ -49,7 +49,7 @@ def segformer(input_shape, num_classes, variant="b0", weights=None):
         raise ValueError(f"SegFormer reads images of 3 channels, or of 1, which is repeated; got {input_shape[-1]}")
     plan = VARIANTS[variant]
     inputs = keras.Input(input_shape, name="image")
-    image = PadToLeast(32)(inputs)
+    image = PadToMultiple(1, least=32)(inputs)
     x = layers.Concatenate()([image] * 3) if input_shape[-1] == 1 else image
     x = layers.Rescaling((1 / 255 / STD).tolist(), (-MEAN / STD).tolist())(x)
     features = []
@@ -140,29 +140,8 @@ class DotProductAttention(layers.Layer):
         return query_shape
 
 
-@keras.saving.register_keras_serializable("seglib")
-class PadToLeast(layers.Layer):
-    """Repeats the last row and column of a map until there are ``least``; a larger map stays as it is."""
-
-    def __init__(self, least, **kwargs):
-        super().__init__(**kwargs)
-        self.least = least
-
-    def call(self, x):
-        for axis in (1, 2):
-            length = ops.shape(x)[axis]
-            wanted = max(length, self.least) if isinstance(length, int) else ops.maximum(length, self.least)
-            x = ops.take(x, ops.minimum(ops.arange(wanted), length - 1), axis=axis)
-        return x
-
-    def compute_output_shape(self, input_shape):
-        height, width = (n if n is None else max(n, self.least) for n in input_shape[1:3])
-        return input_shape[0], height, width, input_shape[3]
-
-
-# Torch's names for Keras's, and which axes of torch's kernels are Keras's.
+# Torch's names for Keras's.
 NAMES = dict(kernel="weight", gamma="weight", beta="bias", moving_mean="running_mean", moving_variance="running_var")
-AXES = {layers.Dense: (1, 0), layers.Conv2D: (2, 3, 1, 0), layers.DepthwiseConv2D: (2, 3, 0, 1)}
 
 
 def _load_weights(model, path, wanted):

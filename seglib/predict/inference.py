@@ -1,4 +1,4 @@
-"""Inference on one image, or on several views of it that are averaged: ids, probabilities, confidence, entropy."""
+"""Inference on one image, or on several views of it that are averaged: ids, probabilities, confidence."""
 
 from pathlib import Path
 
@@ -102,16 +102,6 @@ def confidence(probs):
         array([0.5], dtype=float32)
     """
     return np.max(np.asarray(probs, np.float32), axis=-1)
-
-
-def entropy(probs):
-    """The uncertainty of a prediction: ``−Σ p log p / log num_classes`` per pixel, from 0 (one class) to 1 (uniform).
-
-    (…, num_classes) probabilities → (…) float32. Confidence depends on the largest probability alone, entropy on all.
-    """
-    probs = np.asarray(probs, np.float32)
-    surprise = np.log(np.maximum(probs, np.finfo(np.float32).tiny))  # 0 · log 0 is 0, not NaN
-    return -np.sum(probs * surprise, axis=-1) / np.log(np.float32(probs.shape[-1]))
 
 
 def to_image(image):

@@ -63,11 +63,9 @@ def tiled(model, image, tile=512, overlap=64, out=None, labels=None):
 
 def split(length, tile, overlap):
     """The :class:`Span` of every tile along an axis of ``length`` pixels: as few as it takes, evenly spread."""
-    for name, value in {"tile": tile, "overlap": overlap}.items():
-        if value % GRID or value < 0:
-            raise ValueError(f"{name} is a multiple of {GRID}, so that tiles lie on the network's grid; got {value}")
-    if not 0 <= 2 * overlap <= tile or tile == 0:
-        raise ValueError(f"neighbours share at most half of a tile, got an overlap of {overlap} of {tile}")
+    if tile % GRID or overlap % GRID or not 0 <= 2 * overlap <= tile or tile == 0:
+        wanted = f"multiples of {GRID}, the network's grid, and neighbours that share at most half of a tile"
+        raise ValueError(f"wanted {wanted}; got an overlap of {overlap} of {tile}")
     count = 1 + max(0, -(-(length - tile) // (tile - overlap)))
     starts = [-(-i * (length - tile) // max(count - 1, 1) // GRID) * GRID for i in range(count)]
     stops = [min(start + tile, length) for start in starts]
@@ -96,7 +94,10 @@ def _strips(model, image, rows, columns):
         for row in rows:
             strip, below, left = [], [], None
             for column in columns:
-                scores = _score(model, image, row, column)
+                tile = image[row.start : row.stop, column.start : column.stop]
+                probs = ops.convert_to_numpy(ops.softmax(find_logits(model, tile), axis=-1))
+                down, right = (slice(span.first - span.start, span.last - span.start) for span in (row, column))
+                scores = probs[down, right] * row.weights[:, None, None] * column.weights[:, None]
                 if left is not None:
                     scores[:, : left.shape[1]] += left
                 scores, left = scores[:, : column.done], scores[:, column.done :]
@@ -107,11 +108,3 @@ def _strips(model, image, rows, columns):
                 bar.update()
             above = np.concatenate(below, axis=1)
             yield np.concatenate(strip, axis=1)
-
-
-def _score(model, image, row, column):
-    """The weighted probabilities of the pixels of one tile that count."""
-    tile = image[row.start : row.stop, column.start : column.stop]
-    probs = ops.convert_to_numpy(ops.softmax(find_logits(model, tile), axis=-1))
-    down, right = (slice(span.first - span.start, span.last - span.start) for span in (row, column))
-    return probs[down, right] * row.weights[:, None, None] * column.weights[:, None]

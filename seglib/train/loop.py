@@ -53,7 +53,7 @@ def callbacks(model, run_dir, lines=8, note=None):
     if not callable(rate) and not 0 < (rate := float(ops.convert_to_numpy(rate))) < math.inf:
         raise ValueError(f"a learning rate is a finite number above 0, got {rate}")
     path, best = _states.get(model.optimizer, (None, -1.0))
-    return [RefuseNaN(), SwapAverage(), Checkpoint(run_dir, path, best, note), Progress(lines)]
+    return [RefuseNaN(), Checkpoint(run_dir, path, best, note), Progress(lines)]
 
 
 # Per optimizer: (path of its run's state, best score), and its model as first described (a callback may set the rate).
@@ -64,15 +64,13 @@ def resume(model, run_dir, recipe):
     """Restores a run that was killed to the end of its last finished epoch, and names the run whose state is kept.
 
     Weights, optimizer and the random draws of dropout are restored. If the run is given the batches that it has not
-    seen yet, it ends with the same weights as a run that was never killed::
+    seen yet, it ends with the same weights as a run that was never killed. Call it in the first run, too::
 
         mirror = augment.Augment(size, flip=0.5)
         recipe = {"data": streets.name, "pairs": streets.counts, "size": size, "augment": "mirror", "seed": 0}
         done = train.resume(model, run_dir, recipe)
         train_ds = streets.batches("train", size, augment=mirror, seed=0, epoch=done)
         model.fit(train_ds, initial_epoch=done, epochs=40, callbacks=train.callbacks(model, run_dir), …)
-
-    Call it in the first run, too: :func:`callbacks` saves a state only for a model that :func:`resume` has seen.
 
     Args:
         model: built and compiled exactly as the one that was killed.
@@ -122,6 +120,12 @@ class Checkpoint(keras.callbacks.Callback):
         if self.best < 0:
             self.so_far.unlink(missing_ok=True)
 
+    # SwapEMAWeights of Keras would break either the saved state or the saved best model.
+    def on_test_begin(self, logs=None):
+        _swap_average(self.model)
+
+    on_test_end = on_test_begin
+
     def on_epoch_end(self, epoch, logs=None):
         if "val_miou" not in logs:
             raise ValueError(
@@ -152,19 +156,6 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         if self.so_far.exists():
             os.replace(self.so_far, self.run_dir / "best.keras")
-
-
-class SwapAverage(keras.callbacks.Callback):
-    """Validates with the moving average of the weights (Polyak & Juditsky 1992), where the optimizer keeps one.
-
-    ``keras.callbacks.SwapEMAWeights`` is no substitute: depending on its place in the list, it breaks either the
-    saved state or the saved best model.
-    """
-
-    def on_test_begin(self, logs=None):
-        _swap_average(self.model)
-
-    on_test_end = on_test_begin
 
 
 class RefuseNaN(keras.callbacks.Callback):
@@ -264,7 +255,7 @@ def unchanged(model):
 
 
 def _swap_average(model):
-    """Exchanges the weights with their moving average, where the optimizer keeps one (``use_ema=True``)."""
+    """Exchanges the weights with their moving average (Polyak & Juditsky 1992), where the optimizer keeps one."""
     optimizer = _optimizer_of(model)
     if optimizer.use_ema:
         for weight, average in zip(model.trainable_variables, optimizer._model_variables_moving_average, strict=True):

@@ -14,6 +14,7 @@ import numpy as np
 from seglib import augment, class_balance, losses, metrics, models
 from seglib.bridge import call_python
 from seglib.images import resize_image, resize_mask
+from seglib.models.efficientnet_lite import find_weights
 from seglib.train import loop
 from seglib.train.rates import DiscriminativeAdamW, Warmup, freeze
 
@@ -29,39 +30,25 @@ PRETRAINED = {"filters": 32, "encoder": "efficientnet_lite0", "weights": "imagen
 
 
 class Plan(NamedTuple):
-    """How a network is trained; ``print(plan)`` says why, line by line, and ``plan._replace(…)`` changes it.
+    """How a network is trained; ``print(plan)`` says why, line by line, and ``plan._replace(…)`` changes it."""
 
-    Attributes:
-        scale: the factor of the images' own sizes, in training as in prediction.
-        early: scale and crop are smaller by this factor in the first ``EARLY`` of the steps: progressive resizing.
-        crop, batch_size: (height, width) of what is cut from the scaled images, and how many crops are in a step.
-        steps, epochs: training steps in all, and into how many equal parts they are divided; each ends with validation.
-        model, network: the name of a function of :mod:`seglib.models`, and its options.
-        frozen: the last layer of a pretrained encoder that is not trained, or None; then the rest of the encoder learns
-            at 0.3 of the rate, its batch normalisation not at all.
-        rate: the highest learning rate; it rises for a fortieth of the steps and falls to 0.
-        class_weights: of the cross-entropy, one a class, or None.
-        augment: ranges of :class:`seglib.augment.Augment`; its scale is relative to the plan's.
-        view: (height, width) that images are resized to in validation.
-        seed: of weights, order and augmentation.
-        reasons: from the name of a field to why it has its value.
-    """
-
-    scale: float
-    early: float
-    crop: tuple
-    batch_size: int
-    steps: int
-    epochs: int
-    model: str
-    network: dict
+    scale: float  # the factor of the images' own sizes, in training as in prediction
+    early: float  # scale and crop are smaller by this factor in the first EARLY of the steps: progressive resizing
+    crop: tuple  # (height, width) of what is cut from the scaled images
+    batch_size: int  # how many crops are in a step
+    steps: int  # training steps in all
+    epochs: int  # into how many equal parts they are divided; each ends with validation
+    model: str  # the name of a function of seglib.models
+    network: dict  # its options
+    # The last layer of a pretrained encoder that is not trained, or None. The rest of the encoder then learns at 0.3 of
+    # the rate, its batch normalisation not at all.
     frozen: str | None
-    rate: float
-    class_weights: tuple | None
-    augment: dict
-    view: tuple
-    seed: int = 0
-    reasons: dict = {}
+    rate: float  # the highest learning rate; it rises for a fortieth of the steps and falls to 0
+    class_weights: tuple | None  # of the cross-entropy, one a class
+    augment: dict  # ranges of seglib.augment.Augment; its scale is relative to the plan's
+    view: tuple  # (height, width) that images are resized to in validation
+    seed: int = 0  # of weights, order and augmentation
+    reasons: dict = {}  # from the name of a field to why it has its value
 
     def __str__(self):
         lines = [f"{name:<13} {_show(value)}" for name, value in self._asdict().items() if name != "reasons"]
@@ -118,7 +105,8 @@ def plan(dataset, minutes=None, filters=None, **chosen):
     crop = tuple(chosen.get("crop", ())) or tuple(min(side, max(32, round(factor * side / 32) * 32)) for side in size)
     model = chosen.get("model", "unet")
     network, frozen, why["network"] = _choose_network(facts, scale, model)
-    network |= {"filters": filters} if filters and model == "unet" else {}
+    if filters and model == "unet":
+        network = network | {"filters": filters}
     why["frozen"] = "all photographs share what the first layers see" if frozen else "nothing is pretrained"
     in_turn = bool(frozen) and min(crop) >= 128
     early, why["early"] = (0.67, "larger parts of an image are learnt first") if in_turn else (1, "details count")
@@ -152,7 +140,7 @@ def build(plan, labels):
 
 
 def fit(plan, dataset, run_dir, recipe=None, note=None):
-    """Trains the network of a plan, or goes on with a run that was killed, up to ``best.keras`` and ``log.jsonl``.
+    """Trains the network of a plan, or goes on with a run that was killed, up to ``best.keras`` and ``log.csv``.
 
     Args:
         plan, dataset: a :class:`Plan`, and the :class:`~seglib.data.Dataset` that it was made for.
@@ -164,15 +152,8 @@ def fit(plan, dataset, run_dir, recipe=None, note=None):
     done = loop.resume(model, run_dir, {**(recipe or {}), **plan._asdict(), "reasons": None})
     if done:
         print(f"{run_dir}: {done} of {plan.epochs} epochs are done")
-    each, log = plan.steps // plan.epochs, Path(run_dir) / "log.jsonl"
-    if not done:
-        log.unlink(missing_ok=True)
-
-    def add(epoch, logs):
-        with log.open("a") as file:
-            print(json.dumps({name: float(value) for name, value in logs.items()}), file=file)
-
-    kept = loop.callbacks(model, run_dir, lines=plan.epochs, note=note)
+    each, kept = plan.steps // plan.epochs, loop.callbacks(model, run_dir, lines=plan.epochs, note=note)
+    log = keras.callbacks.CSVLogger(Path(run_dir) / "log.csv", append=done > 0)
     model.fit(
         _draw_batches(plan, dataset, done * each),
         validation_data=dataset.sample("val", SAMPLE).batches("val", plan.view, 1),
@@ -181,7 +162,7 @@ def fit(plan, dataset, run_dir, recipe=None, note=None):
         epochs=plan.epochs,
         shuffle=False,
         verbose=0,
-        callbacks=[*kept, keras.callbacks.LambdaCallback(on_epoch_end=add)],
+        callbacks=[*kept, log],
     )
 
 
@@ -210,18 +191,18 @@ def _look_at(dataset):
 
 def _choose_network(facts, scale, model):
     if model != "unet":
-        return dict(NETWORKS[model]), None, "that of the course"
+        return NETWORKS[model], None, "that of the course"
     reason = "" if facts.in_colour else "the images are grey"
     if facts.thin * scale < 4:
         reason = f"thinner classes are {facts.thin * scale:.1f} pixels wide at this scale, which wants full resolution"
     try:
         if not reason:
-            models.build_encoder(PRETRAINED["encoder"], PRETRAINED["weights"])
+            find_weights()
     except OSError as error:
         reason = str(error).partition(";")[0]
     if reason:
-        return dict(NETWORKS[model]), None, f"from scratch: {reason}"
-    return dict(PRETRAINED), "block_2_add", "photographs in colour, as those that have trained the encoder"
+        return NETWORKS[model], None, f"from scratch: {reason}"
+    return PRETRAINED, "block_2_add", "photographs in colour, as those that have trained the encoder"
 
 
 def _choose_batch_size(crop, filters):

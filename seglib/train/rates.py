@@ -16,13 +16,9 @@ class Warmup(schedules.LearningRateSchedule):
     """A linear warm-up before any learning-rate schedule (Goyal et al. 2017, section 2.2).
 
     ``min((step + 1) / steps, 1) · schedule(step)``. The wrapped schedule runs from step 0, so that it ends where it
-    would without a warm-up. DeepLab's "poly" policy (Chen et al. 2018, section 4.1) and a cosine
-    (Loshchilov & Hutter 2017, equation 5)::
-
-        Warmup(PolynomialDecay(rate, total, end_learning_rate=0.0, power=0.9), warmup)
-        Warmup(CosineDecay(rate, total), warmup)
-
-    A warm-up over a third of a cosine's steps resembles "one cycle" (Smith & Topin 2018), which also cycles momentum.
+    would without a warm-up. DeepLab's "poly" policy is a ``PolynomialDecay`` (Chen et al. 2018, section 4.1). A warm-up
+    over a third of the steps of a ``CosineDecay`` (Loshchilov & Hutter 2017, equation 5) resembles "one cycle"
+    (Smith & Topin 2018), which also cycles momentum.
 
     Args:
         schedule: a ``keras.optimizers.schedules.LearningRateSchedule``.
