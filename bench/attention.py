@@ -51,10 +51,17 @@ def build(name, num_classes):
     return models.segformer((None, None, 3), num_classes, "tiny")
 
 
+class LayerNorm(keras.layers.LayerNormalization):
+    """Layer normalisation of the channels at each position, to be called as batch normalisation is."""
+
+    def call(self, inputs, training=None, mask=None):
+        return super().call(inputs)
+
+
 def to_layer_norm(layer):
-    """The same layer, or layer normalisation (of the channels at each position) for batch normalisation."""
+    """The same layer, or layer normalisation for batch normalisation."""
     if isinstance(layer, keras.layers.BatchNormalization):
-        return keras.layers.LayerNormalization(epsilon=1e-5, name=layer.name)
+        return LayerNorm(epsilon=1e-5, name=layer.name)
     return type(layer).from_config(layer.get_config())
 
 

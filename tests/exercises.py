@@ -668,6 +668,92 @@ MISTAKES = {
         Mistake("At 5 stops less", "0.18 / light.mean()", "min(0.18 / light.mean(), 4)"),
         Mistake("one id per pixel", "predict.segment(", "predict.probabilities("),
     ],
+    "10-attention": [
+        Mistake("not scaled", " / np.sqrt(key.shape[-1])", ""),
+        Mistake("divided by d.", "np.sqrt(key.shape[-1])", "key.shape[-1]"),
+        Mistake("over the queries", "weights.sum(axis=-1, keepdims=True)", "weights.sum(axis=0, keepdims=True)"),
+        Mistake("keys are averaged", "@ value", "@ key"),
+        Mistake("These are the weights", " @ value", ""),
+        Mistake("not normalised", "weights / weights.sum(axis=-1, keepdims=True)", "weights"),
+        Mistake("no softmax", "weights / weights.sum(axis=-1, keepdims=True)", "scores"),
+        Mistake("divided by their sum", "np.exp(scores - scores.max(axis=-1, keepdims=True))", "scores"),
+        Mistake("overflow", "scores - scores.max(axis=-1, keepdims=True)", "scores"),
+    ],
+    "10-cost": [
+        Mistake("stride is not squared", "rows * columns", "height * width // stride"),
+        Mistake("one weight for each token", "tokens * keys", "tokens"),
+        Mistake("heads are forgotten", "heads * tokens", "tokens"),
+        Mistake("divided by R.", "(rows // reduction) * (columns // reduction)", "tokens // reduction"),
+        Mistake("both reduced", "heads * tokens * keys", "heads * keys * keys"),
+        Mistake("tokens are reduced", "return tokens,", "return keys,"),
+        Mistake(
+            "map is rounded down", "-(-height // stride), -(-width // stride)", "height // stride, width // stride"
+        ),
+        Mistake(
+            "reduced map is rounded up",
+            "(rows // reduction) * (columns // reduction)",
+            "-(-rows // reduction) * -(-columns // reduction)",
+        ),
+        Mistake("product is rounded", "(rows // reduction) * (columns // reduction)", "tokens // reduction**2"),
+        Mistake("These are bits", "4 * weights", "32 * weights"),
+    ],
+    "10-patches": [
+        Mistake("no padding", "kernel // 2", "0"),
+        Mistake('padding of "same"', "stride - padding", "stride - (kernel - stride) // 2"),
+        Mistake("do not overlap", "start + kernel", "start + stride"),
+        Mistake("not the stop", "start + kernel", "start + kernel - 1"),
+        Mistake("where the last one ends", "np.arange(count) * stride", "np.arange(count) * kernel"),
+        Mistake("patch is missing", "// stride + 1", "// stride"),
+        Mistake("remainder is lost", "(length + 2 * padding - kernel) // stride + 1", "length // stride"),
+        Mistake("even kernel", "(length + 2 * padding - kernel) // stride + 1", "-(-length // stride)"),
+    ],
+    "10-position": [
+        Mistake(
+            "has shrunk",
+            "padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))",
+            "padded, height, width = x, height - 2, width - 2",
+        ),
+        Mistake("stays constant", "(0, 0)))", '(0, 0)), mode="edge")'),
+        Mistake("kernel is flipped", "kernel[a, b]", "kernel[2 - a, 2 - b]"),
+        Mistake("are exchanged", "kernel[a, b]", "kernel[b, a]"),
+        Mistake(
+            "channels are added up",
+            "for a, b in shifts)",
+            "for a, b in shifts).sum(axis=-1, keepdims=True).repeat(x.shape[-1], -1)",
+        ),
+        Mistake("have the first kernel", "kernel[a, b]", "kernel[a, b, 0]"),
+    ],
+    "10-parameters": [
+        Mistake(
+            "heads change the number", "4 * (channels**2 + channels)", "(3 * heads + 1) * (channels**2 + channels)"
+        ),
+        Mistake("for R > 1 only", "if reduction > 1:", "if reduction:"),
+        Mistake("value *and* output", "4 * (channels**2 + channels)", "3 * (channels**2 + channels)"),
+        Mistake("is a dense one", "9 * wide + wide", "9 * wide**2 + wide"),
+        Mistake("depthwise convolution is missing", "(9 * wide + wide)", "0"),
+        Mistake(
+            "biases are forgotten",
+            "norm + attention + norm + mix_ffn",
+            "norm + attention + norm + mix_ffn - 13 * channels",
+        ),
+        Mistake("Two layer normalisations", "norm + attention + norm + mix_ffn", "attention + mix_ffn"),
+        Mistake("One layer normalisation", "norm + attention + norm + mix_ffn", "norm + attention + mix_ffn"),
+        Mistake("not R · C²", "reduction**2 *", "reduction *"),
+        Mistake("taken for a depthwise", "reduction**2 * channels**2", "reduction**2 * channels"),
+        Mistake("not normalised", "channels + norm\n", "channels\n"),
+    ],
+    "10-marker": [
+        Mistake("two logits per pixel", "layers.Conv2D(2, 1)", "layers.Conv2D(1, 1)"),
+        Mistake("without a softmax", "layers.Conv2D(2, 1)", 'layers.Conv2D(2, 1, activation="softmax")'),
+        Mistake("are allowed", "layers.Conv2D(32, 3,", "layers.Conv2D(96, 3,"),
+        Mistake("size is fixed", "keras.Input((height, width, 3))", "keras.Input((16, 16, 3))"),
+        Mistake("near chance", 'attention(x, heads=1, reduction=2, name="attention")', "x"),
+        Mistake(
+            "It is below the bar",
+            'attention(x, heads=1, reduction=2, name="attention")',
+            "layers.UpSampling2D((height, width))(layers.GlobalAveragePooling2D(keepdims=True)(x[:, : height // 2]))",
+        ),
+    ],
 }
 
 

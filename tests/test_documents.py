@@ -154,7 +154,7 @@ def test_the_minutes_are_those_that_the_lessons_state():
     stated = {name[:2]: read_minutes(name) for name in (path.name for path in NOTEBOOKS.glob(LESSONS))}
     assert {re.match(r"\[(\w\w) ", row[0])[1]: int(row[1]) for row in lessons} == stated
     for row in sessions:
-        assert sum(stated[name] for name in re.findall(r"\b[0A]\d\b", row[1])) == int(row[2])
+        assert sum(stated[name] for name in re.findall(r"\b[01A]\d\b", row[1])) == int(row[2])
     assert {row[1][:2]: int(row[2]) for row in term[:-1]} == stated
 
 
