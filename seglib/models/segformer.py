@@ -31,7 +31,7 @@ def segformer(input_shape, num_classes, variant="b0", weights=None):
         input_shape: ``(height, width, 3)``, of any size; None lets one model take every size. An image of fewer than 32
             rows or columns is padded by reflection. A grey image's single channel is repeated.
         num_classes: channels of the logits, at least 2: the background is a class.
-        variant: ``"b0"``, the paper's smallest, or ``"tiny"``, with a twelfth of its parameters, to train without a GPU.
+        variant: ``"b0"``, the paper's smallest, or ``"tiny"``, a twelfth of its parameters, to train without a GPU.
         weights: None for random ones, or the path of a safetensors file of a ``SegformerForSemanticSegmentation``, as
             ``save_pretrained`` of Hugging Face's ``transformers`` writes it. NVIDIA's published weights are for
             non-commercial use only: read their licence before you fetch them. A ValueError says what is wrong with a
