@@ -11,8 +11,10 @@ place of batch normalisation. The weights of the last step are scored on all tes
 lesson 08: three stops underexposed, in rain, out of focus.
 
 ``attention_fields.csv`` holds effective receptive fields (Luo et al. 2016) of the runs with 400 images and seed 0,
-before and after training. One at a time, each of 16×24 patches of a test image is replaced by noise. What a patch
-weighs is the root mean square of the change of the logits at the centre; mean over 8 images, in parts of their sum.
+before and after training, by occlusion (Zeiler & Fergus 2014): one at a time, each of 16×24 patches of a test image is
+replaced by noise. What a patch weighs is the root mean square of the change of the logits at the centre; mean over 8
+images, in parts of their sum. The random networks have seen 50 batches without a step, since batch normalisation
+normalises nothing before it has statistics.
 
 Prints mean ± standard deviation of the test mIoU, and paired differences with standard errors over the seeds.
 """
@@ -151,6 +153,9 @@ def effective_field(name, when, found={}):  # noqa: B006 - a field is measured o
         model = build(name, town.labels.num_classes)
         if when == "trained":
             model.load_weights(weights_of(name, 0))
+        else:
+            for images, _ in town.batches("train", SIZE, BATCH):
+                model(images, training=True)
         images, _ = next(iter(town.batches("test", SIZE, 8)))
         found[name, when] = np.mean([patch_weights(model, np.asarray(image)) for image in images], axis=0)
     return found[name, when] / found[name, when].sum()

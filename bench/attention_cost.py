@@ -4,8 +4,8 @@
 
 One layer on the map of a square image at stride 4, 32 channels and one head as in the first stage of SegFormer-B0: a
 3×3 convolution; self-attention; self-attention with keys and values of a map downsampled by 8. Each runs alone
-in a process of its own. Seconds are the median of five forward passes after two; memory is what the process holds at
-its peak beyond what it held before the first pass. ``attention`` stops at 512 pixels: at 1,024 its weights alone would
+in a process of its own. Seconds are the median of five forward passes after two; memory is the process's peak
+beyond its peak before the first pass. ``attention`` stops at 512 pixels: at 1,024 its weights alone would
 take 17 GB.
 """
 

@@ -83,11 +83,11 @@ def test_written_to_a_file_as_it_goes(unet, photo, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"tile": 100}, "multiple of 32.* tile of 100"),
-        ({"overlap": 33}, "multiple of 32.* overlap of 33"),
-        ({"tile": 96, "overlap": 64}, "at most half of it.* tile of 96 and an overlap of 64"),
-        ({"tile": 0, "overlap": 0}, "at most half of it"),
-        ({"overlap": -32}, "an overlap of -32"),
+        ({"tile": 100}, "multiple of 32.*a tile of 100"),
+        ({"overlap": 33}, "multiple of 32.*an overlap of 33"),
+        ({"tile": 96, "overlap": 64}, "up to half of it; got a tile of 96 and an overlap of 64"),
+        ({"tile": 0, "overlap": 0}, "up to half of it"),
+        ({"overlap": -32}, "and an overlap of -32"),
         ({"out": "mask.tif"}, "give labels="),
     ],
 )

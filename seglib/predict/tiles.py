@@ -64,7 +64,7 @@ def tiled(model, image, tile=512, overlap=64, out=None, labels=None):
 def split(length, tile, overlap):
     """The :class:`Span` of every tile along an axis of ``length`` pixels: as few as it takes, evenly spread."""
     if tile % GRID or overlap % GRID or not 0 <= 2 * overlap <= tile or tile == 0:
-        wanted = f"a tile and an overlap of at most half of it, each a multiple of {GRID}, the network's grid"
+        wanted = f"a tile that is a multiple of {GRID}, the network's grid, and such an overlap, up to half of it"
         raise ValueError(f"wanted {wanted}; got a tile of {tile} and an overlap of {overlap}")
     count = 1 + max(0, -(-(length - tile) // (tile - overlap)))
     starts = [-(-i * (length - tile) // max(count - 1, 1) // GRID) * GRID for i in range(count)]
