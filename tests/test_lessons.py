@@ -74,6 +74,13 @@ def test_a_term_without_an_entry_is_found():
 
 
 @every_lesson
+def test_no_line_of_a_paragraph_becomes_a_list(name):
+    """In Markdown a line that begins with "1. " is one, also in the middle of a sentence."""
+    text = "\n\n".join(cell.source for cell in read(name).cells if cell.cell_type == "markdown")
+    assert not re.findall(r"^(?!\s*[-*\d]).*\S.*\n1[.)] .*", text, re.MULTILINE)
+
+
+@every_lesson
 def test_a_lesson_has_a_length_that_fits_an_hour(name):
     assert (30 if name.startswith("A") else 50) <= len(read(name).cells) <= MOST_CELLS.get(name[:2], 84)
 
