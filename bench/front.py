@@ -1,11 +1,12 @@
 """Draws the README's picture: a street that no training has seen, what the U-Net says of it, and one over the other.
 
-python bench/front.py    # writes notebooks/figures/front.png
+python bench/front.py    # writes front.png and the street alone, street.png, into notebooks/figures/
 """
 
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+from PIL import Image
 
 from seglib import checkpoints, predict, viz
 from seglib.datasets.streets import LABELS, SIZES, draw_scene
@@ -31,4 +32,5 @@ def draw(scene=SCENE):
 
 if __name__ == "__main__":
     draw().savefig(OUT, dpi=100)
+    Image.fromarray(draw_scene(SCENE, *SIZES["small"]).image).save(OUT.with_name("street.png"))
     print(OUT.name)
