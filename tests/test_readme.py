@@ -50,6 +50,18 @@ def test_the_code_runs(tmp_path, monkeypatch, rng):
 
 
 @pytest.mark.slow
+def test_the_first_mask_is_that_of_a_street(tmp_path, monkeypatch):
+    install, command = find_block("sh", 1).splitlines()
+    assert install.startswith("pip install .")
+    monkeypatch.chdir(tmp_path)
+    Path("notebooks").symlink_to(ROOT / "notebooks")
+    assert command_line.main(shlex.split(command, comments=True)[3:]) == 0
+    with Image.open("build/first/street.png") as mask:
+        ids, size = np.unique(mask), mask.size
+    assert size == (192, 128) and {0, 1, 2, 3, 4, 6, 7} <= {*ids.tolist()} <= {*range(8)}
+
+
+@pytest.mark.slow
 def test_the_command_line_runs(folders, tmp_path, monkeypatch):
     """As it stands, but for a training of four steps with a narrow network."""
     monkeypatch.chdir(tmp_path)
@@ -59,7 +71,7 @@ def test_the_command_line_runs(folders, tmp_path, monkeypatch):
     Path("new-photos").mkdir()
     (tmp_path / "photos" / "00.png").rename("new-photos/00.png")
     (tmp_path / "masks" / "00.png").unlink()
-    lines = find_block("sh", 1).splitlines()
+    lines = find_block("sh", 2).splitlines()
     assert [line.split()[3] for line in lines] == ["check", "train", "evaluate", "predict"]
     for line in lines:
         words = shlex.split(line)[3:]
