@@ -19,6 +19,7 @@ normalises nothing before it has statistics.
 Prints mean ± standard deviation of the test mIoU, and paired differences with standard errors over the seeds.
 """
 
+import functools
 import itertools
 import sys
 import time
@@ -29,9 +30,9 @@ import numpy as np
 import seeds
 from scipy import ndimage
 
-from seglib import augment, data, losses, metrics, models, train
+from seglib import augment, data, metrics, models, train
 
-SIZE, BATCH, STEPS, DECAY = (128, 192), 8, 500, 1e-2
+SIZE, BATCH, STEPS = (128, 192), 8, 500
 GRID = (16, 24)  # patches of the effective receptive fields
 SEEDS = (0, 1, 2)
 RATES = {"U-Net": 3e-3, "DeepLabV3+": 1e-2, "SegFormer": 3e-3}
@@ -74,11 +75,9 @@ def fit(name, images, steps, rate, seed):
     batches = town.batches("train", SIZE, BATCH, augment=augment.light(SIZE), repeats=chosen, seed=seed)
     train.seed(seed)
     model = build(name, town.labels.num_classes)
-    optimizer = keras.optimizers.AdamW(seeds.poly(rate, steps, steps // 20), DECAY)
-    model.compile(optimizer, losses.CompoundLoss({"cross_entropy": 1, "dice": 1}))
     train.seed(seed)
     began = time.perf_counter()
-    model.fit(batches.repeat().take(steps), shuffle=False, verbose=0)
+    seeds.fit(model, batches.repeat().take(steps), 1, rate)
     return model, time.perf_counter() - began
 
 
@@ -109,31 +108,33 @@ def defocus(image, _):
     return to_stored(ndimage.gaussian_filter(to_light(image), (sigma, sigma, 0)))
 
 
+def corrupt_each(batches, corrupt):
+    """The batches with each image corrupted by its own draws."""
+    count = itertools.count()
+    for images, masks in batches:
+        changed = [corrupt(image, np.random.default_rng(next(count))) for image in np.asarray(images)]
+        yield np.stack(changed).astype("float32"), masks
+
+
 def score(model, split="test", corrupt=None):
-    """IoU of each class, of a split whose images are corrupted one by one, each by its own draws."""
+    """IoU of each class, of a split as it was drawn or corrupted."""
     town = data.load("streets/small")
-    masks, preds, count = [], [], itertools.count()
-    for images, batch_masks in town.batches(split, SIZE, BATCH):
-        images = np.asarray(images)
-        if corrupt:
-            images = np.stack([corrupt(image, np.random.default_rng(next(count))) for image in images])
-        preds.append(model.predict_on_batch(images.astype("float32")).argmax(axis=-1))
-        masks.append(np.asarray(batch_masks))
-    matrix = metrics.confusion_matrix(np.concatenate(masks), np.concatenate(preds), town.labels.num_classes)
-    return metrics.iou(matrix)
+    batches = town.batches(split, SIZE, BATCH)
+    found = seeds.predict(model, corrupt_each(batches, corrupt) if corrupt else batches)
+    return metrics.iou(metrics.confusion_matrix(*found, town.labels.num_classes))
 
 
-def weights_of(name, seed):
-    return KEPT / f"{name.lower()}-{seed}.weights.h5"
+def weights_of(name):
+    return KEPT / f"{name.lower()}-0.weights.h5"
 
 
 def run(name, images, seed):
     """One training; returns its scores and seconds."""
     steps = 2 * STEPS if name == MORE_STEPS else STEPS
     model, seconds = fit(name, images, steps, RATES[name.split(",")[0]], seed)
-    if (name, images, seed) in {(name, 400, 0) for name in RATES}:
+    if name in RATES and (images, seed) == (400, 0):
         KEPT.mkdir(parents=True, exist_ok=True)
-        model.save_weights(weights_of(name, seed))
+        model.save_weights(weights_of(name))
     by_class = [score(model, corrupt=change) for change in (None, darken, add_rain, defocus)]
     names = data.load("streets/small").labels.names
     found = [np.nanmean(iou) for iou in by_class] + [by_class[0][names.index(kind)] for kind in ("pole", "road")]
@@ -145,20 +146,20 @@ def field(name, when, row):
     return [f"{value:.6f}" for value in effective_field(name, when)[int(row)]]
 
 
-def effective_field(name, when, found={}):  # noqa: B006 - a field is measured once for its sixteen rows
+@functools.cache  # measured once for its sixteen rows
+def effective_field(name, when):
     """(16, 24): what each patch weighs in the logits at the centre, mean over 8 test images; the sum is 1."""
-    if (name, when) not in found:
-        town = data.load("streets/small")
-        train.seed(0)
-        model = build(name, town.labels.num_classes)
-        if when == "trained":
-            model.load_weights(weights_of(name, 0))
-        else:
-            for images, _ in town.batches("train", SIZE, BATCH):
-                model(images, training=True)
-        images, _ = next(iter(town.batches("test", SIZE, 8)))
-        found[name, when] = np.mean([patch_weights(model, np.asarray(image)) for image in images], axis=0)
-    return found[name, when] / found[name, when].sum()
+    town = data.load("streets/small")
+    train.seed(0)
+    model = build(name, town.labels.num_classes)
+    if when == "trained":
+        model.load_weights(weights_of(name))
+    else:
+        for images, _ in town.batches("train", SIZE, BATCH):
+            model(images, training=True)
+    images, _ = next(iter(town.batches("test", SIZE, 8)))
+    found = np.mean([patch_weights(model, np.asarray(image)) for image in images], axis=0)
+    return found / found.sum()
 
 
 def patch_weights(model, image):

@@ -27,6 +27,15 @@ def plain_run(monkeypatch):
 
 
 @pytest.fixture
+def close_figures():
+    """Closes what a test has drawn."""
+    yield
+    import matplotlib.pyplot as plt
+
+    plt.close("all")
+
+
+@pytest.fixture
 def folders(tmp_path, rng):
     """Ten pairs of 12×16 pixels with the ids 0, 1, 2 and void, as ``images/`` and ``masks/``."""
     for folder in ("images", "masks"):

@@ -7,13 +7,8 @@ import diagrams
 from seglib.labels import LabelMap
 from seglib.viz import BLUE
 
+pytestmark = pytest.mark.usefixtures("close_figures")
 MAP = LabelMap(("sky", "road", "car"))
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def texts(found):

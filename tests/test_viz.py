@@ -6,6 +6,7 @@ from matplotlib.colors import to_rgb
 from seglib import metrics, viz
 from seglib.labels import VOID_COLOUR, LabelMap
 
+pytestmark = pytest.mark.usefixtures("close_figures")
 MAP = LabelMap(("sky", "road", "car"))
 
 
@@ -14,12 +15,6 @@ def pair(rng):
     mask = np.zeros((8, 12), np.uint8)
     mask[4:], mask[0, 0] = 1, 255
     return {"image": rng.integers(0, 256, (8, 12, 3), np.uint8), "mask": mask}
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def texts(found):
