@@ -120,14 +120,13 @@ def crop(field, rng):
 def draw_batch(fields, rng, images=IMAGES, prompts=PROMPTS):
     """Inputs of :class:`Prompted` with a first click each, and their targets (images, prompts, SIZE, SIZE) bool."""
     clicks = np.zeros((images, prompts, CLICKS, 3), np.float32)
-    before = np.zeros((images, prompts, SIZE // 2, SIZE // 2, 1), np.float32)
     targets, chosen = np.zeros((images, prompts, SIZE, SIZE), bool), []
     for i, number in enumerate(rng.integers(len(fields), size=images)):
         field = crop(fields[number], rng)
         chosen.append(field.image)
         for k in range(prompts):
             targets[i, k], clicks[i, k, 0] = draw_prompt(field, rng)
-    return {"image": np.stack(chosen).astype(np.float32), "clicks": clicks, "before": before}, targets
+    return {"image": np.stack(chosen).astype(np.float32), "clicks": clicks}, targets
 
 
 def correct(network, inputs, targets, rng):
@@ -139,7 +138,6 @@ def correct(network, inputs, targets, rng):
         preds = np.kron(chosen[..., 0] > 0, np.ones((2, 2), bool))
         for i, k in np.argwhere(more >= click):
             inputs["clicks"][i, k, click] = find_next_click(targets[i, k], preds[i, k], rng)
-            inputs["before"][i, k] = 1 / (1 + np.exp(-chosen[i, k]))
     return inputs
 
 
@@ -151,11 +149,10 @@ class Prompted(keras.Model):
         self.encoder, self.decoder = network.get_layer("encoder"), network.get_layer("decoder")
 
     def call(self, inputs):
-        clicks, before = inputs["clicks"], inputs["before"]
-        shape = ops.shape(clicks)[:2]
-        features = ops.repeat(self.encoder(inputs["image"]), shape[1], axis=0)
-        flat = [ops.reshape(x, (-1, *ops.shape(x)[2:])) for x in (clicks, before)]
-        return [ops.reshape(x, (*shape, *ops.shape(x)[1:])) for x in self.decoder([features, *flat])]
+        images, prompts, clicks, _ = ops.shape(inputs["clicks"])
+        features = ops.repeat(self.encoder(inputs["image"]), prompts, axis=0)
+        outputs = self.decoder([features, ops.reshape(inputs["clicks"], (-1, clicks, 3))])
+        return [ops.reshape(x, (images, prompts, *ops.shape(x)[1:])) for x in outputs]
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         return prompt_loss(y, *y_pred)
@@ -198,16 +195,16 @@ def fit(network, sources, steps, seed, rate=RATE, prompts=PROMPTS, told=0):
             print(f"step {step + 1} of {steps}: loss {loss:.3f}", flush=True)
 
 
-def ask(network, features, clicks, before, chunk=64):
-    """Masks (n, height, width, answers) bool, scores and logits of ``n`` prompts about one image, in equal chunks."""
+def ask(network, features, clicks, chunk=64):
+    """Masks (n, height, width, answers) bool, and scores of ``n`` prompts about one image, in equal chunks."""
     decoder, found = network.get_layer("decoder"), []
     for start in range(0, len(clicks), chunk):
-        part = clicks[start : start + chunk], before[start : start + chunk]
-        part = [np.pad(x, [(0, chunk - len(x)), *[(0, 0)] * (x.ndim - 1)]) for x in part]
-        found.append(decoder.predict_on_batch([np.repeat(features, chunk, axis=0), *part]))
+        part = clicks[start : start + chunk]
+        part = np.pad(part, [(0, chunk - len(part)), (0, 0), (0, 0)])
+        found.append(decoder.predict_on_batch([np.repeat(features, chunk, axis=0), part]))
     logits, scores = (np.concatenate(x)[: len(clicks)] for x in zip(*found, strict=True))
     large = ops.convert_to_numpy(ops.image.resize(logits, [2 * n for n in logits.shape[1:3]]))
-    return large > 0, scores, logits
+    return large > 0, scores
 
 
 def iou(preds, truths):
@@ -222,16 +219,14 @@ def measure(network, fields, rounds=10):
         height, width = field.objects.shape
         features = network.get_layer("encoder").predict_on_batch(field.image[None].astype(np.float32))
         clicks = np.zeros((len(truths), rounds, 3), np.float32)
-        before, preds = np.zeros((len(truths), *features.shape[1:3], 1), np.float32), np.zeros_like(truths)
-        scored = np.zeros((len(truths), rounds))
+        preds, scored = np.zeros_like(truths), np.zeros((len(truths), rounds))
         for n in range(rounds):
             clicks[:, n] = [find_next_click(truth, pred) for truth, pred in zip(truths, preds, strict=True)]
-            masks, scores, logits = ask(network, features, clicks, before)
+            masks, scores = ask(network, features, clicks)
             masks, chosen = masks[:, :height, :width], scores.argmax(-1)[:, None, None, None]
             if n == 0:
                 best.extend(np.max([iou(masks[..., i], truths) for i in range(masks.shape[-1])], axis=0))
             preds = np.take_along_axis(masks, chosen, -1)[..., 0]
-            before = 1 / (1 + np.exp(-np.take_along_axis(logits, chosen, -1)))
             scored[:, n] = iou(preds, truths)
         rows.append(scored)
     return np.concatenate(rows), np.array(best)

@@ -15,7 +15,7 @@ def promptable(input_shape, num_answers=3, filters=16, depth=4):
 
     The layer ``"encoder"`` is a U-Net without its finest level: image → features at stride 2. The layer ``"decoder"``
     has 1×1 convolutions and one of 3×3. It reads the features, the clicks as Gaussians (Xu et al. 2016), the similarity
-    of each pixel's embedding to the clicked ones (Neven et al. 2019), and the mask before (Sofiiuk et al. 2022).
+    of each pixel's embedding to the clicked ones (Neven et al. 2019).
     Several answers, each with an estimate of its IoU, leave open whether a click means a part, an object or a group.
 
     Args:
@@ -24,11 +24,10 @@ def promptable(input_shape, num_answers=3, filters=16, depth=4):
         filters, depth: channels of the encoder's first level, doubled at each one below, and its number of levels.
 
     Returns:
-        A ``keras.Model`` of three inputs: images (batch, height, width, 3) in 0–255; clicks (batch, clicks, 3), of each
-        its row, its column and 1 for inside, −1 for outside, 0 for none; the mask before, (batch, height', width', 1)
-        probabilities, 0 at first. Two outputs: logits (batch, height', width', num_answers) and estimated IoUs (batch,
-        num_answers). height' and width' are half the size, after padding to a multiple of ``2 ** (depth − 1)``.
-        ``promptable((None, None, 3))`` has 437,292 parameters.
+        A ``keras.Model`` of two inputs: images (batch, height, width, 3) in 0–255, and clicks (batch, clicks, 3), of
+        each its row, its column, and 1 for inside, −1 for outside, 0 for none. Two outputs: logits (batch, height',
+        width', num_answers) and estimated IoUs (batch, num_answers). height' and width' are half the size, after
+        padding to a multiple of ``2 ** (depth − 1)``. ``promptable((None, None, 3))`` has 486,466 parameters.
 
     Raises:
         ValueError: no answers, or fewer than 3 levels.
@@ -37,9 +36,8 @@ def promptable(input_shape, num_answers=3, filters=16, depth=4):
         raise ValueError(f"wanted an answer or more and 3 levels or more, got {num_answers} and {depth}")
     image, clicks = keras.Input(input_shape, name="image"), keras.Input((None, 3), name="clicks")
     features = _build_encoder(input_shape, filters, depth)(image)
-    before = keras.Input((*features.shape[1:3], 1), name="before")
-    outputs = _build_decoder(features.shape[1:], num_answers)([features, clicks, before])
-    return PortableModel([image, clicks, before], outputs, name="promptable")
+    outputs = _build_decoder(features.shape[1:], num_answers)([features, clicks])
+    return PortableModel([image, clicks], outputs, name="promptable")
 
 
 def _build_encoder(input_shape, filters, depth):
@@ -59,11 +57,10 @@ def _build_encoder(input_shape, filters, depth):
 
 def _build_decoder(shape, num_answers):
     features, clicks = keras.Input(shape), keras.Input((None, 3))
-    before = keras.Input((*shape[:2], 1))
     embeddings = layers.Conv2D(4 * num_answers, 1, kernel_initializer=keras.initializers.RandomNormal(stddev=0.02))
     gaussians = ClickMaps()(features, clicks)
     similarities = Similarity(num_answers)(embeddings(features), clicks)
-    x = layers.Concatenate()([features, gaussians, similarities, before])
+    x = layers.Concatenate()([features, gaussians, similarities])
     x = conv_block(x, 32, kernel=1, norm=None)
     x = conv_block(x, 24, repeats=1, norm=None)
     logits = layers.Conv2D(num_answers, 1, bias_initializer=keras.initializers.Constant(-2), dtype="float32")(x)
@@ -71,7 +68,7 @@ def _build_decoder(shape, num_answers):
     scores = layers.Concatenate()([clicked, layers.GlobalAveragePooling2D()(x)])
     scores = layers.Dense(32, activation="relu")(scores)
     scores = layers.Dense(num_answers, activation="sigmoid", dtype="float32")(scores)
-    return PortableModel([features, clicks, before], [logits, scores], name="decoder")
+    return PortableModel([features, clicks], [logits, scores], name="decoder")
 
 
 @keras.saving.register_keras_serializable("seglib")

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -10,13 +9,11 @@ from keras import ops
 class Answers(NamedTuple):
     """What a network answers to clicks.
 
-    ``masks`` are (answers, height, width) bool, and ``scores`` (answers,) float32 the IoU that it expects of each;
-    ``before`` is what the next call needs to refine the mask of the highest score.
+    ``masks`` are (answers, height, width) bool, and ``scores`` (answers,) float32 the IoU that it expects of each.
     """
 
     masks: np.ndarray
     scores: np.ndarray
-    before: np.ndarray
 
 
 def encode_image(model, image):
@@ -24,14 +21,13 @@ def encode_image(model, image):
     return model.get_layer("encoder")(ops.convert_to_tensor(image[None], "float32"), training=False)
 
 
-def segment_clicks(model, features, clicks, size, before=None):
+def segment_clicks(model, features, clicks, size):
     """The masks of the object under some clicks.
 
     Args:
         model: of :func:`seglib.models.promptable`. features: of :func:`encode_image`.
         clicks: a list of ``(row, column, inside)``: pixels of the image, True inside the object and False outside.
         size: ``(height, width)`` of the image.
-        before: None, or the ``before`` of the answer to all clicks but the last.
 
     Returns:
         :class:`Answers`. Under a click on the background the scores are low, and masks may be empty.
@@ -42,15 +38,10 @@ def segment_clicks(model, features, clicks, size, before=None):
     clicks = [(float(row), float(column), bool(inside)) for row, column, inside in clicks]
     _check(clicks, size)
     signed = np.array([[(row, column, 1 if inside else -1) for row, column, inside in clicks]], np.float32)
-    if before is None:
-        before = np.zeros((*features.shape[1:3], 1), np.float32)
-    asked = [features, ops.convert_to_tensor(signed), ops.convert_to_tensor(before[None])]
-    logits, scores = model.get_layer("decoder")(asked, training=False)
-    rows, columns = (2 * n for n in logits.shape[1:3])
-    large = ops.convert_to_numpy(ops.image.resize(logits, (rows, columns), data_format="channels_last"))
-    scores = ops.convert_to_numpy(scores)[0]
-    best = ops.convert_to_numpy(keras.activations.sigmoid(logits))[0, ..., scores.argmax(), None]
-    return Answers(np.moveaxis(large[0, : size[0], : size[1]] > 0, -1, 0), scores, best)
+    logits, scores = model.get_layer("decoder")([features, ops.convert_to_tensor(signed)], training=False)
+    large = ops.image.resize(logits, [2 * n for n in logits.shape[1:3]], data_format="channels_last")[0]
+    masks = np.moveaxis(ops.convert_to_numpy(large)[: size[0], : size[1]] > 0, -1, 0)
+    return Answers(masks, ops.convert_to_numpy(scores)[0])
 
 
 def _check(clicks, size):
@@ -62,7 +53,7 @@ def _check(clicks, size):
             raise ValueError(
                 f"click {number} is outside: row {row:g}, column {column:g} of an image of {size[0]}×{size[1]}"
             )
-        other, before = placed.setdefault((row, column), (number, inside))
-        if before != inside:
+        other, held = placed.setdefault((row, column), (number, inside))
+        if held != inside:
             where = f"row {row:g}, column {column:g}"
             raise ValueError(f"clicks {other} and {number} contradict each other: {where} is both inside and outside")
