@@ -33,7 +33,7 @@ from scipy import ndimage
 
 from seglib import checkpoints, models, train
 from seglib.datasets import cells, streets
-from seglib.models.promptable import ClickMaps, Similarity
+from seglib.models.prompts import ClickMaps, Similarity
 
 IMAGES, PROMPTS, CLICKS = 6, 8, 5
 STEPS, RATE = 250, 6e-3
@@ -255,7 +255,7 @@ def build_channels(filters=16, depth=4):
     image, clicks = keras.Input((SIZE, SIZE, 3), name="image"), keras.Input((None, 3), name="clicks")
     maps = layers.UpSampling2D(2)(ClickMaps()(layers.AveragePooling2D(2)(image), clicks))
     x = layers.Concatenate()([image, layers.Rescaling(255)(maps)])
-    logits = models.unet((SIZE, SIZE, 5), 3, filters=filters, depth=depth)(x)
+    logits = models.unet((SIZE, SIZE, 7), 3, filters=filters, depth=depth)(x)
     scores = layers.Dense(3, activation="sigmoid")(layers.GlobalAveragePooling2D()(logits))
     decoder = keras.Model([image, clicks], [layers.AveragePooling2D(2)(logits), scores], name="decoder")
     same = keras.Input((SIZE, SIZE, 3))
