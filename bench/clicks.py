@@ -2,7 +2,8 @@
 
     python bench/clicks.py            # writes bench/clicks.csv, and goes on where an earlier run was stopped
     python bench/clicks.py time       # milliseconds of the encoder and of a further click
-    python bench/clicks.py automatic  # a grid of clicks: cells found, merged and missed, beside the border map's
+    python bench/clicks.py checkpoint # trains seglib/checkpoints/promptable.npz on cells and streets, and scores it
+    python bench/clicks.py automatic  # writes bench/clicks_automatic.csv: a grid of clicks, beside lesson 04's border map
 
 Networks of lesson 11, trained on the 60 training fields of ``cells/tiny`` and scored on all 1,615 cells of the 40 test
 fields. A prompt means the cell (0.8), or all cells that touch it (0.2). The first click is at the centre of the cell,
@@ -12,7 +13,7 @@ clicks to an IoU of 0.8, counted as 20 where ten do not suffice, and ``failed`` 
 
 ``promptable`` is the lesson's network; ``one answer`` has one mask; ``no embeddings`` knows clicks as Gaussians alone;
 ``channels`` is a U-Net that reads image and clicks as five channels (Xu et al. 2016), one click for each image of a
-batch where the others have eight; ``checkpoint`` is the one that comes with ``seglib``.
+batch where the others have eight; ``longer`` is the lesson's network after six times the steps.
 """
 
 import contextlib
@@ -28,6 +29,7 @@ from unittest.mock import patch
 import keras
 import numpy as np
 import seeds
+from checkpoints import save
 from keras import layers, ops
 from scipy import ndimage
 
@@ -40,7 +42,8 @@ STEPS, RATE = 250, 6e-3
 SIZE = 96
 OBJECT = 0.8  # the share of prompts that mean the object, not its group
 SEEDS = (0, 1, 2)
-NAMES = ("promptable", "one answer", "no embeddings", "channels")
+NAMES = ("promptable", "one answer", "no embeddings", "channels", "longer")
+CHECKPOINT_STEPS = 4000
 ROUNDS = (1, 2, 3, 5, 10)
 FIELDS = ("network", "seed", "cells", *(f"iou{n}" for n in ROUNDS), "best1", "noc80", "failed", "seconds")
 CSV = Path(__file__).with_suffix(".csv")
@@ -270,7 +273,8 @@ def run(name, seed):
     with hidden if name == "no embeddings" else contextlib.nullcontext():
         network = build(name)
         began = time.perf_counter()
-        fit(network, [draw_cells("train")], STEPS, seed, prompts=1 if name == "channels" else PROMPTS)
+        steps = 6 * STEPS if name == "longer" else STEPS
+        fit(network, [draw_cells("train")], steps, seed, prompts=1 if name == "channels" else PROMPTS)
         seconds = time.perf_counter() - began
         return [*score(network, draw_cells("test")), f"{seconds:.0f}"]
 
@@ -332,16 +336,31 @@ def find_answer(network, fields):
 
 
 def automatic():
+    """Counts the cells that a grid of clicks finds, and writes them beside those of the border map."""
     network = checkpoints.load("promptable")
     answer, counts = find_answer(network, draw_cells("train")), 0
     for field in draw_cells("test"):
         counts = counts + count_cells(field.objects, segment_all(network, field.image, answer))
-    print(f"grid of clicks: {counts[0]} cells, {counts[1]} found, {counts[2]} merged, {counts[3]} missed")
-    rows = [
-        row for row in csv.DictReader(Path(__file__).with_name("cells.csv").open()) if row["weights"] == "border map"
-    ]
+    with CSV.with_name("cells.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["weights"] == "border map"]
     means = [statistics.mean(int(row[key]) for row in rows) for key in ("cells", "found", "merged", "missed")]
-    print("border map:     {:.0f} cells, {:.0f} found, {:.0f} merged, {:.0f} missed".format(*means))
+    with CSV.with_name("clicks_automatic.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("method", "cells", "found", "merged", "missed"))
+        for name, values in {"grid of clicks": counts.tolist(), "border map": means}.items():
+            writer.writerow((name, *(f"{value:.0f}" for value in values)))
+            print(f"{name}: {values}")
+
+
+def make_checkpoint():
+    """Trains the checkpoint on cells and streets in turn, and scores it as it is stored, in float16."""
+    train.seed(0)
+    network = models.promptable((None, None, 3))
+    fit(network, [draw_cells("train"), draw_streets("train")], CHECKPOINT_STEPS, 0, told=100)
+    save(network, checkpoints.FOLDER / "promptable.npz")
+    network = checkpoints.load("promptable")
+    for name, fields in {"cells": draw_cells("test"), "streets": draw_streets("test")}.items():
+        print(name, dict(zip(FIELDS[2:-1], score(network, fields), strict=True)))
 
 
 def clock(call, repeats=50):
@@ -355,33 +374,26 @@ def clock(call, repeats=50):
     return statistics.median(taken)
 
 
-def measure_time(size=(SIZE, SIZE)):
+def measure_time():
+    """The encoder, a further click, and the whole network, at two sizes."""
     network = checkpoints.load("promptable")
     encoder, decoder = network.get_layer("encoder"), network.get_layer("decoder")
-    image, click = np.zeros((1, *size, 3), np.float32), np.ones((1, 1, 3), np.float32)
-    features = encoder.predict_on_batch(image)
-    once, again = (
-        clock(call)
-        for call in (lambda: encoder.predict_on_batch(image), lambda: decoder.predict_on_batch([features, click]))
-    )
-    whole = clock(lambda: network.predict_on_batch([image, click]))
-    print(
-        f"{size[0]}×{size[1]}: encoder {once:.1f} ms, a further click {again:.1f} ms, both in one {whole:.1f} ms: {again / whole:.2f}"
-    )
+    for side in (SIZE, 256):
+        image, click = np.zeros((1, side, side, 3), np.float32), np.ones((1, 1, 3), np.float32)
+        features = encoder.predict_on_batch(image)
+        whole = clock(lambda image=image, click=click: network.predict_on_batch([image, click]))
+        again = clock(lambda features=features, click=click: decoder.predict_on_batch([features, click]))
+        print(f"{side}×{side}: the whole network {whole:.1f} ms, a further click {again:.1f} ms, {again / whole:.0%}")
 
 
 def main(words):
-    if words == ["time"]:
-        measure_time()
-        return measure_time((256, 256))
-    if words == ["automatic"]:
-        return automatic()
+    if words:
+        return {"time": measure_time, "automatic": automatic, "checkpoint": make_checkpoint}[words[0]]()
     rows = seeds.collect(CSV, FIELDS, list(itertools.product(NAMES, SEEDS)), run)
     for name in NAMES:
-        means = {
-            key: seeds.spread([float(row[key]) for row in rows if row["network"] == name]) for key in ("iou1", "noc80")
-        }
-        print(f"{name:15} IoU of one click {means['iou1']} · clicks to an IoU of 0.8 {means['noc80']}")
+        chosen = [row for row in rows if row["network"] == name]
+        one, clicks = (seeds.spread([float(row[key]) for row in chosen]) for key in ("iou1", "noc80"))
+        print(f"{name:15} IoU after one click {one} · clicks to an IoU of 0.8 {clicks}")
 
 
 if __name__ == "__main__":
