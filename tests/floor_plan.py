@@ -39,7 +39,7 @@ ROOMS = {
     "metrics": Room(0, "confusion matrix, boundary F1", "", "keras"),
     "crf": Room(0, "dense CRF by mean field", "", "scipy"),
     "regions": Room(0, "connected regions, polygons", "", "scipy"),
-    "datasets": Room(1, "streets and cells, drawn", "labels", "tensorflow tensorflow_datasets scipy PIL"),
+    "datasets": Room(1, "streets, cells; others by name", "labels", "tensorflow tensorflow_datasets scipy PIL"),
     "annotations": Room(1, "class lists, shapes, run lengths", "labels images"),
     "augment": Room(1, "one transform for image and mask", "bridge", "keras scipy"),
     "models": Room(1, "FCN, U-Net, DeepLabV3+, SegFormer", "layers", "keras"),

@@ -2,5 +2,3 @@
 
 from seglib.augment.audit import Audit, audit
 from seglib.augment.layers import Augment, CopyPaste, CutMix, light, standard, strong
-
-__all__ = ["Audit", "Augment", "CopyPaste", "CutMix", "audit", "light", "standard", "strong"]

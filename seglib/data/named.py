@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 
 from seglib.annotations import DataError
 from seglib.data.dataset import Dataset, resize_pair
-from seglib.data.specs import find_spec
+from seglib.datasets.specs import find_spec
 
 PROBE_SECONDS = 3  # in which a host must answer; TFDS itself would try for 204
 
