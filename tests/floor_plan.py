@@ -41,7 +41,7 @@ ROOMS = {
     "regions": Room(0, "connected regions, polygons", "", "scipy"),
     "datasets": Room(1, "streets, cells; others by name", "labels", "tensorflow tensorflow_datasets scipy PIL"),
     "annotations": Room(1, "class lists, shapes, run lengths", "labels images"),
-    "augment": Room(1, "one transform for image and mask", "bridge", "keras scipy"),
+    "augment": Room(1, "one transform for image and mask", "bridge", "keras"),
     "models": Room(1, "FCN, U-Net, DeepLabV3+, SegFormer", "layers", "keras"),
     "viz": Room(1, "overlays, errors, curves", "labels", "matplotlib"),
     "data": Room(
@@ -56,7 +56,7 @@ ROOMS = {
     "predict": Room(2, "any image, tiles, views, folders", "labels images layers runs", "keras PIL"),
     "checkpoints": Room(2, "trained networks of the lessons", "models"),
     "export": Room(2, "SavedModel, LiteRT, ONNX; parity", "metrics", "keras"),
-    "doctor": Room(3, "what is wrong with a dataset", "images viz data", "scipy matplotlib"),
+    "doctor": Room(3, "what is wrong with data, augmentation", "images viz augment data", "keras scipy matplotlib"),
     "demo": Room(3, "a page in the browser", "labels images runs viz checkpoints predict", "keras PIL"),
     "__main__": Room(4, "the command line", "labels images metrics runs viz data train checkpoints predict doctor"),
 }
