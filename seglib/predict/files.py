@@ -4,6 +4,8 @@ import contextlib
 import re
 import zipfile
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,7 +82,7 @@ def find_labels(path, num_classes):
     return labels
 
 
-def segment_files(model, paths, out, labels, method=segment, recipe=None):
+def segment_files(model, paths, out, labels, method=segment, recipe=None, spread=None):
     """Segments image files one after another, into a folder of palette PNGs of the same stems.
 
     A run that was interrupted is resumed by the same call: finished masks are kept. The folder's ``run.json`` holds
@@ -95,6 +97,7 @@ def segment_files(model, paths, out, labels, method=segment, recipe=None):
         method: ``method(model, path)`` → (height, width) uint8 ids, such as :func:`segment` or a function around
             :func:`~seglib.predict.tiled`, with its settings.
         recipe: mapping, as for ``json.dump``, of the settings of ``method``, such as ``{"size": (256, 256)}``.
+        spread: what :func:`seglib.predict.cluster.connect` gives, for the workers of a Ray cluster; None segments here.
 
     Returns:
         :class:`Run`.
@@ -117,18 +120,41 @@ def segment_files(model, paths, out, labels, method=segment, recipe=None):
     recipe = {**(recipe or {}), "classes": labels.names, "colours": labels.colours, "model": fingerprint(model)}
     check_recipe(out, recipe, "*.png")
     kept = _find_finished(masks)
-    run = Run([], [*kept.values()], {})
-    for path in tqdm([path for path in paths if path not in kept], desc="images", disable=None, delay=2):
-        try:
-            ids = method(model, path)
-        except ImageError as error:
-            run.failed[path] = str(error)
-            continue
-        if not (run.kept or run.written):  # not earlier: a run that fails at once leaves nothing behind
-            note_recipe(out, recipe)
-        write_mask(masks[path], ids, labels, {IMAGE: sign_file(path)})
-        run.written.append(masks[path])
+    run, todo = Run([], [*kept.values()], {}), [path for path in paths if path not in kept]
+    segmenter = _Segmenter(model, out, labels, method, recipe, bool(kept))
+    answers = spread(segmenter, todo) if spread else ((path, segmenter(path)) for path in todo)
+    for path, wrong in tqdm(answers, total=len(todo), desc="images", disable=None, delay=2):
+        if wrong:
+            run.failed[path] = wrong
+        else:
+            run.written.append(masks[path])
     return run
+
+
+@dataclass
+class _Segmenter:
+    """Writes the mask of an image, and returns what is wrong with the image: "" if nothing."""
+
+    model: keras.Model
+    out: Path
+    labels: LabelMap
+    method: Callable
+    recipe: dict
+    noted: bool  # whether the recipe is in the folder
+
+    def __call__(self, path):
+        mask = self.out / f"{path.stem}.png"
+        if _find_finished({path: mask}):  # by a worker that died before it could say so
+            return ""
+        try:
+            ids = self.method(self.model, path)
+        except ImageError as error:
+            return str(error)
+        if not self.noted:  # not earlier: a run that fails at once leaves nothing behind
+            note_recipe(self.out, self.recipe)
+            self.noted = True
+        write_mask(mask, ids, self.labels, {IMAGE: sign_file(path)})
+        return ""
 
 
 def _find_finished(masks):
