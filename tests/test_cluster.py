@@ -64,7 +64,7 @@ def address():
     head.shutdown()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_same_bytes_as_without_ray_also_after_an_interruption(model, photos, address, tmp_path, capsys):
     plain, out = tmp_path / "plain", tmp_path / "out"
     assert run("predict", model, photos, "--out", plain) == 1
@@ -94,7 +94,7 @@ def test_the_same_bytes_as_without_ray_also_after_an_interruption(model, photos,
     assert run("predict", model, photos / "00.png", "--out", out, "--ray", address) == 0  # nothing is left to do
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_goes_wrong_in_a_worker_is_told_in_a_line(model, photos, address, tmp_path, capfd):
     assert run("predict", model, photos, "--out", tmp_path / "out", "--tile", "33", "--ray", address) == 1
     error = capfd.readouterr().err

@@ -38,7 +38,7 @@ def connect(address=""):
         raise ImportError(
             f'Ray Data is not installed ({error}); pip install "seglib[ray]", or go without Ray'
         ) from None
-    except (OSError, RuntimeError, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # ray.init ends the program where what answers is not Ray
         raise ConnectionError(f"no Ray cluster answers at {address or 'this machine'}: {error}") from error
     if ray.cluster_resources().get("GPU"):
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # for this process: a worker takes all memory of its GPU
@@ -56,6 +56,7 @@ def _spread(function, paths):
         return
     settings, there = ray.data.DataContext.get_current(), ray.cluster_resources()
     settings.enable_progress_bars = settings.print_on_execution_start = False
+    settings.raise_original_map_exception = True
     settings.max_consecutive_actor_init_deaths = 3  # workers may also be killed while they start
     unit = "GPU" if there.get("GPU") else "CPU"
     count = max(1, int(there[unit]))
@@ -64,8 +65,11 @@ def _spread(function, paths):
     data = data.map_batches(_Worker, fn_constructor_args=(function,), compute=pool, **{f"num_{unit.lower()}s": 1})
     try:
         yield from ((Path(row["item"]), row["answer"]) for row in data.iter_rows())
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from None
+    except Exception as error:
+        if cause := getattr(error, "cause", None):  # what went wrong in a worker
+            raise cause from None
+        said = str(error).strip().rpartition("\n")[2]
+        raise ConnectionError(f"the workers of the Ray cluster failed, {type(error).__name__}: {said}") from error
 
 
 class _Worker:
