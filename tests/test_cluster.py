@@ -56,7 +56,7 @@ def photos(tmp_path, rng):
 def address():
     """A cluster of two processor cores, so of two workers, on this machine."""
     pytest.importorskip("ray.data", reason="Ray is not installed: pip install 'seglib[ray]'")
-    os.environ.update(cluster.QUIET)
+    os.environ.update(cluster.SETTINGS)
     from ray.cluster_utils import Cluster
 
     head = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 0, "include_dashboard": False})
@@ -75,11 +75,11 @@ def test_the_same_bytes_as_without_ray_also_after_an_interruption(model, photos,
     recipe = {"size": None, "tile": None}
     with cluster.connect(address) as spread, pytest.raises(KeyboardInterrupt):
 
-        def interrupted(function, paths):
-            for i, pair in enumerate(spread(function, paths)):
+        def interrupted(worker, state, paths):
+            for i, row in enumerate(spread(worker, state, paths)):
                 if i == 20:
                     raise KeyboardInterrupt
-                yield pair
+                yield row
 
         predict.segment_files(network, sorted(photos.iterdir()), out, MAP, predict.segment, recipe, interrupted)
     first = {path: path.stat().st_mtime_ns for path in out.glob("*.png")}
@@ -133,16 +133,16 @@ def test_workers_that_are_killed_cost_no_mask(model, photos, address, tmp_path):
 
 def test_a_mask_that_a_dead_worker_wrote_is_not_written_again(photos, tmp_path):
     """Ray repeats the batch of a worker that died, whose masks are there already."""
-    calls = []
 
-    def twice(function, paths):
-        return [(path, function(path)) for path in [*paths[:2], *paths] if calls.append(path) is None][2:]
+    def repeated(worker, state, paths):
+        list(map(worker(*state), ({"item": str(path)} for path in paths[:2])))
+        return map(worker(*state), ({"item": str(path)} for path in paths))
 
     inputs = keras.Input((None, None, 3))
     network = keras.Model(inputs, keras.layers.Conv2D(3, 1)(inputs))
     paths = sorted(photos.glob("0*.png"))
-    found = predict.segment_files(network, paths, tmp_path / "out", MAP, predict.segment, None, twice)
-    assert len(calls) == len(paths) + 2 and len(found.written) == len(paths)
+    found = predict.segment_files(network, paths, tmp_path / "out", MAP, predict.segment, None, repeated)
+    assert found.written == [tmp_path / "out" / path.name for path in paths] and not found.failed
 
 
 def test_where_ray_is_missing_it_is_said(model, photos, tmp_path, capsys, monkeypatch):

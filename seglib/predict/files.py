@@ -4,8 +4,6 @@ import contextlib
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -121,40 +119,35 @@ def segment_files(model, paths, out, labels, method=segment, recipe=None, spread
     check_recipe(out, recipe, "*.png")
     kept = _find_finished(masks)
     run, todo = Run([], [*kept.values()], {}), [path for path in paths if path not in kept]
-    segmenter = _Segmenter(model, out, labels, method, recipe, bool(kept))
-    answers = spread(segmenter, todo) if spread else ((path, segmenter(path)) for path in todo)
-    for path, wrong in tqdm(answers, total=len(todo), desc="images", disable=None, delay=2):
-        if wrong:
-            run.failed[path] = wrong
+    state = model, out, labels, method, recipe, bool(kept)
+    rows = spread(_Worker, state, todo) if spread and todo else map(_Worker(*state), ({"item": p} for p in todo))
+    for row in tqdm(rows, total=len(todo), desc="images", disable=None, delay=2):
+        if row["wrong"]:
+            run.failed[Path(row["item"])] = row["wrong"]
         else:
-            run.written.append(masks[path])
+            run.written.append(masks[Path(row["item"])])
     return run
 
 
-@dataclass
-class _Segmenter:
-    """Writes the mask of an image, and returns what is wrong with the image: "" if nothing."""
+class _Worker:
+    """Writes the masks of images, and before the first the recipe: a run that fails at once leaves nothing behind."""
 
-    model: keras.Model
-    out: Path
-    labels: LabelMap
-    method: Callable
-    recipe: dict
-    noted: bool  # whether the recipe is in the folder
+    def __init__(self, *state):
+        self.model, self.out, self.labels, self.method, self.recipe, self.is_noted = state
 
-    def __call__(self, path):
+    def __call__(self, row):
+        path = Path(row["item"])
         mask = self.out / f"{path.stem}.png"
-        if _find_finished({path: mask}):  # by a worker that died before it could say so
-            return ""
-        try:
-            ids = self.method(self.model, path)
-        except ImageError as error:
-            return str(error)
-        if not self.noted:  # not earlier: a run that fails at once leaves nothing behind
-            note_recipe(self.out, self.recipe)
-            self.noted = True
-        write_mask(mask, ids, self.labels, {IMAGE: sign_file(path)})
-        return ""
+        if not _find_finished({path: mask}):  # else a worker that was killed wrote it, and could not say so
+            try:
+                ids = self.method(self.model, path)
+            except ImageError as error:
+                return {**row, "wrong": str(error)}
+            if not self.is_noted:
+                note_recipe(self.out, self.recipe)
+                self.is_noted = True
+            write_mask(mask, ids, self.labels, {IMAGE: sign_file(path)})
+        return {**row, "wrong": ""}
 
 
 def _find_finished(masks):
