@@ -65,7 +65,9 @@ def address():
 
 
 @pytest.mark.long
-def test_the_same_bytes_as_without_ray_also_after_an_interruption(model, photos, address, tmp_path, capsys):
+def test_the_same_bytes_as_without_ray_also_after_an_interruption(
+    model, photos, address, tmp_path, capsys, monkeypatch
+):
     plain, out = tmp_path / "plain", tmp_path / "out"
     assert run("predict", model, photos, "--out", plain) == 1
     expected = capsys.readouterr()
@@ -85,7 +87,8 @@ def test_the_same_bytes_as_without_ray_also_after_an_interruption(model, photos,
     first = {path: path.stat().st_mtime_ns for path in out.glob("*.png")}
     assert 19 <= len(first)
 
-    assert run("predict", model, photos, "--out", out, "--ray", address) == 1
+    monkeypatch.chdir(tmp_path)  # the workers have a working directory of their own
+    assert run("predict", model, "photos", "--out", "out", "--ray", address) == 1
     found = capsys.readouterr()
     assert f"{63 - len(first)} masks written, {len(first)} there already, 1 failed" in found.out
     assert found.err.splitlines()[-1] == expected.err.splitlines()[-1]

@@ -14,8 +14,8 @@ SETTINGS |= {"RAY_DATA_MAX_CONSECUTIVE_ACTOR_INIT_DEATHS": "3"}  # a worker may 
 def connect(address=""):
     """Connects to a Ray cluster: gives the ``spread`` of ``segment_files``, or raises ImportError, ConnectionError.
 
-    ``"host:6379"`` is the head node of a cluster, each of whose hosts needs seglib, the images and the masks' folder
-    under the same paths; "local" starts one here; "" is ``RAY_ADDRESS``, else one that runs here, else a new one.
+    ``"host:6379"`` is its head node; each host needs seglib, the images and the masks' folder under the same paths.
+    "local" starts a cluster on this machine; "" takes ``RAY_ADDRESS``, else one that runs here, else starts one.
     """
     address = address or os.environ.get("RAY_ADDRESS", "")
     host, _, port = address.rpartition("/")[2].rpartition(":")
@@ -30,23 +30,20 @@ def connect(address=""):
         raise ImportError(f'Ray Data is not installed: {error}; pip install "seglib[ray]", or omit --ray') from None
     except (Exception, SystemExit) as error:  # ray.init ends the program where what answers is not Ray
         raise ConnectionError(f"no Ray cluster answers at {address or 'this machine'}: {error}") from error
-    if ray.cluster_resources().get("GPU"):
-        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # for this process: a worker takes all memory of its GPU
+    unit = "GPU" if ray.cluster_resources().get("GPU") else "CPU"
+    if unit == "GPU":  # which are for the workers: TensorFlow would take their memory for this process
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+    def spread(worker, state, paths):  # a worker for each GPU, else for each core; rows in the order of completion
+        count = int(ray.cluster_resources()[unit])
+        pool = ray.data.ActorPoolStrategy(min_size=1, max_size=count, initial_size=count)
+        data = ray.data.from_items([*map(str, paths)], override_num_blocks=-(-len(paths) // BATCH))
+        return data.map(worker, fn_constructor_args=state, compute=pool, **{f"num_{unit.lower()}s": 1}).iter_rows()
+
     try:
-        yield _spread
-    except ray.exceptions.RayError as error:
-        said = str(error).strip().rpartition("\n")[2]
-        raise getattr(error, "cause", None) or ConnectionError(f"the Ray cluster failed: {said}") from None
+        yield spread
+    except (ray.exceptions.RayError, ray.data.exceptions.ExecutionTimeoutError) as error:
+        said = ConnectionError(f"the Ray cluster failed: {str(error).strip().splitlines()[-1]}")
+        raise getattr(error, "cause", None) or said from None
     finally:
         ray.shutdown()
-
-
-def _spread(worker, state, paths):
-    """What ``worker(*state)`` says of each path, in the order of completion; a worker for each GPU, else each core."""
-    import ray
-
-    unit = "GPU" if ray.cluster_resources().get("GPU") else "CPU"
-    count = int(ray.cluster_resources()[unit])
-    pool = ray.data.ActorPoolStrategy(min_size=1, max_size=count, initial_size=count)
-    data = ray.data.from_items([*map(str, paths)], override_num_blocks=-(-len(paths) // BATCH))
-    return data.map(worker, fn_constructor_args=state, compute=pool, **{f"num_{unit.lower()}s": 1}).iter_rows()

@@ -108,6 +108,8 @@ def segment_files(model, paths, out, labels, method=segment, recipe=None, spread
     from tqdm import tqdm
 
     paths, out = [Path(path) for path in paths], Path(out)
+    if spread:  # to processes that have working directories of their own
+        paths, out = [path.absolute() for path in paths], out.absolute()
     stems = Counter(path.stem for path in paths)
     twice = [str(path) for path in paths if stems[path.stem] > 1]
     if twice:
