@@ -55,11 +55,18 @@ def photos(tmp_path, rng):
 @pytest.fixture(scope="module")
 def address():
     """A cluster of two processor cores, so of two workers, on this machine."""
+    os.environ.update(cluster.SETTINGS)  # which Ray reads when it is imported
     pytest.importorskip("ray.data", reason="Ray is not installed: pip install 'seglib[ray]'")
-    os.environ.update(cluster.SETTINGS)
     from ray.cluster_utils import Cluster
 
-    head = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 0, "include_dashboard": False})
+    settings = {"num_cpus": 2, "num_gpus": 0, "include_dashboard": False}
+    for left in (2, 1, 0):
+        try:
+            head = Cluster(initialize_head=True, head_node_args=settings)
+            break
+        except Exception:  # on a busy machine it may take longer than the 30 seconds that Ray waits
+            if not left:
+                raise
     yield head.address
     head.shutdown()
 
