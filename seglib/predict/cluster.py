@@ -43,7 +43,7 @@ def connect(address=""):
     try:
         yield spread
     except (ray.exceptions.RayError, ray.data.exceptions.ExecutionTimeoutError) as error:
-        said = ConnectionError(f"the Ray cluster failed: {str(error).strip().splitlines()[-1]}")
-        raise getattr(error, "cause", None) or said from None
+        said, _, _ = str(getattr(error, "cause", error)).partition("Failed to apply")  # which Ray appends, with advice
+        raise OSError(f"a Ray worker failed: {said.strip().splitlines()[-1]}") from error
     finally:
         ray.shutdown()
