@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import socket
 import sys
@@ -92,12 +93,13 @@ def test_the_same_bytes_as_without_ray_also_after_an_interruption(
 
         predict.segment_files(network, sorted(photos.iterdir()), out, MAP, predict.segment, recipe, interrupted)
     first = {path: path.stat().st_mtime_ns for path in out.glob("*.png")}
-    assert 19 <= len(first)
+    assert len(first) >= 19
 
     monkeypatch.chdir(tmp_path)  # the workers have a working directory of their own
     assert run("predict", model, "photos", "--out", "out", "--ray", address) == 1
     found = capsys.readouterr()
-    assert f"{63 - len(first)} masks written, {len(first)} there already, 1 failed" in found.out
+    written, kept = map(int, re.search(r"(\d+) masks written, (\d+) there already, 1 failed", found.out).groups())
+    assert written + kept == 63 and kept >= len(first)  # a worker may have written one more before it was stopped
     assert found.err.splitlines()[-1] == expected.err.splitlines()[-1]
     assert read(out) == read(plain)
     assert {path: path.stat().st_mtime_ns for path in first} == first
