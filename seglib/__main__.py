@@ -1,6 +1,7 @@
 """The command line: ``python -m seglib check | train | evaluate | predict``; thin, over the functions of the course."""
 
 import argparse
+import contextlib
 import itertools
 import os
 import re
@@ -125,11 +126,13 @@ def evaluate(options):
 def predict(options):
     """Segments images into a folder of palette PNGs."""
     from seglib import predict as predicting
+    from seglib.predict import cluster
 
     paths = _find_images(options.images)
-    model, labels, method = _open_model(options)
-    recipe = {"size": options.size, "tile": options.tile}
-    run = predicting.segment_files(model, paths, options.out, labels, method, recipe)
+    with contextlib.nullcontext() if options.ray is None else cluster.connect(options.ray) as spread:
+        model, labels, method = _open_model(options)
+        recipe = {"size": options.size, "tile": options.tile}
+        run = predicting.segment_files(model, paths, options.out, labels, method, recipe, spread)
     for message in run.failed.values():
         print(message, file=sys.stderr)
     print(f"{options.out}: {len(run.written)} masks written, {len(run.kept)} there already, {len(run.failed)} failed")
@@ -281,6 +284,7 @@ def _build_parser():
     add("model", metavar="MODEL", help=f"{MODEL}; a file that train wrote knows its classes and scale")
     add("images", nargs="+", metavar="IMAGE", help="image files, and folders of them (not those inside)")
     add("--out", type=Path, required=True, metavar="DIR", help="for masks as PNG; run again, it resumes")
+    add("--ray", nargs="?", const="", metavar="ADDRESS", help="on a Ray cluster, such as host:6379 (this machine's)")
     _add_inference(add)
     return parser
 
