@@ -74,7 +74,7 @@ class Dataset:
         splits, counts = {split: (items.take(first).shard(every, 0), read)}, {split: -(-first // every)}
         return Dataset(self.name, self.labels, splits, counts, *kept, self.read_mask, self.notes, self.unpaired)
 
-    def batches(self, split, size, batch_size=8, augment=None, repeats=None, seed=0, epoch=0):
+    def batches(self, split, size, batch_size=8, augment=None, repeats=None, seed=0, epoch=0, shard=None):
         """Batches for ``model.fit`` and for evaluation, the same under every backend of Keras.
 
         The order of the training pairs is a function of ``seed`` and epoch alone, what ``augment`` draws one of these
@@ -95,6 +95,9 @@ class Dataset:
             seed: another one gives another order and other draws; the same gives the same batches in every run.
             epoch: the number of the first epoch, n for a run that is resumed after n. Each further iteration is the
                 next one, a ``.take(1)`` too, but not the batch that ``fit`` builds a model from (JAX, torch).
+            shard: ``(index, count)``: of each batch only the part of process ``index`` among ``count``, which divide
+                it into equal slices. All have as many batches: the last of ``"val"`` and ``"test"`` is filled up to
+                ``batch_size`` with pairs whose masks are ``ignore_id``, also for ``(0, 1)``. None: whole batches.
 
         Returns:
             A ``tf.data.Dataset`` of ``(images, masks)``: (batch, height, width, 3) float32 in 0–255 and
@@ -102,7 +105,8 @@ class Dataset:
 
         Raises:
             ValueError: ``augment`` or ``repeats`` for ``"val"`` or ``"test"``, ``repeats`` that do not fit the pairs, a
-                ``size`` that is not two whole numbers, or none without an ``augment``.
+                ``size`` that is not two whole numbers, or none without an ``augment``; a ``shard`` that is not within
+                its count, or a batch that does not divide.
             TypeError: an ``augment`` that gives no uint8 masks, or that cannot take TensorFlow's tensors.
         """
         if split != "train" and not (augment is repeats is None):
@@ -112,6 +116,10 @@ class Dataset:
         self.split(split)  # refuses a split that is not there
         (items, read), count = self._splits[split], self.counts[split]
         size = None if size is None else to_size(size)
+        batch = min(batch_size, count) if split == "train" or shard is None else batch_size
+        slices = None if shard is None else _check_shard(shard, batch, split)
+        if slices and split != "train":
+            items, read = _slice(items, count, -(-count // batch) * batch, *slices), _ignore_beyond(count, read, self)
 
         def load(item):
             pair = read(item, size=size)
@@ -125,11 +133,13 @@ class Dataset:
             pairs = _draw_epochs(pairs, count, held, seed, epoch, repeats)
         else:
             pairs = tf.data.Dataset.zip((pairs,))  # tuples, too
+        if slices and split == "train":
+            pairs = _slice(pairs, count, count // batch * batch, *slices).map(lambda numbered: numbered["item"])
         if not cached:  # what is shuffled is held in memory: only then are the pairs read
             pairs = _map(pairs, lambda item, *draw: (load(item), *draw))
         if augment is not None:
             pairs = _map(pairs, lambda pair, draw: (augment(pair, draw), draw))
-        batches = pairs.batch(min(batch_size, count), drop_remainder=split == "train")
+        batches = pairs.batch(slices[0] if slices else batch, drop_remainder=split == "train" or bool(slices))
         return _map(batches, _to_fit).prefetch(tf.data.AUTOTUNE)
 
     def is_cached(self, split, size=None):
@@ -265,6 +275,37 @@ def _draw_epochs(items, count, held, seed, epoch, repeats=None):
     number = tf.TensorSpec((), tf.int64)
     epochs = tf.data.Dataset.from_tensors(0).map(lambda _: call_python(next_epoch, [], [number])[0])
     return epochs.flat_map(draw_epoch).apply(tf.data.experimental.assert_cardinality(count))
+
+
+def _check_shard(shard, batch, split):
+    """How many pairs of a batch a process has, its index and the count of them: what :func:`_slice` takes."""
+    index, count = shard
+    if not 0 <= index < count:
+        raise ValueError(f"shard=(index, count) wants an index of 0 to count − 1, got {tuple(shard)}")
+    if batch % count:
+        raise ValueError(
+            f"a {split} batch of {batch} pairs does not divide into {count} equal shards; change batch_size"
+        )
+    return batch // count, index, count
+
+
+def _slice(items, count, total, each, index, shards):
+    """Of ``total`` items, the first ones once more if there are fewer: every ``shards``-th run of ``each``, numbered."""
+    chosen = (items.repeat() if total > count else items).take(total).enumerate()
+    chosen = chosen.filter(lambda number, _: number // each % shards == index)
+    chosen = chosen.apply(tf.data.experimental.assert_cardinality(total // shards))
+    return chosen.map(lambda number, item: {"number": number, "item": item})
+
+
+def _ignore_beyond(count, read, dataset):
+    """``read`` for what :func:`_slice` numbers, which ignores all pixels of items beyond ``count``."""
+    ignored = tf.constant(dataset.labels.ignore_id, tf.uint8)
+
+    def read_numbered(numbered, size):
+        pair = read(numbered["item"], size=size)
+        return {**pair, "mask": tf.where(numbered["number"] < count, pair["mask"], ignored)}
+
+    return read_numbered
 
 
 def _count_before(repeats, count):
