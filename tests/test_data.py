@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from seglib import augment, data
+from seglib import data
 from seglib.data import DataError, encoding
 from seglib.data import dataset as dataset_module
 from seglib.labels import LabelMap
@@ -290,6 +290,8 @@ class TestShards:
     @pytest.mark.parametrize("cache_bytes", [dataset_module.CACHE_BYTES, 0], ids=["kept", "read anew"])
     @pytest.mark.parametrize("count", [1, 2, 4])
     def test_of_training_are_slices_of_the_same_augmented_batches(self, pairs, monkeypatch, cache_bytes, count):
+        from seglib import augment  # not at the top: this module is also read where there is no Keras
+
         monkeypatch.setattr(dataset_module, "CACHE_BYTES", cache_bytes)
         views = augment.Augment((8, 8), flip=0.5, rotation=30, brightness=20)
 

@@ -290,7 +290,7 @@ def _check_shard(shard, batch, split):
 
 
 def _slice(items, count, total, each, index, shards):
-    """Of ``total`` items, the first ones once more if there are fewer: every ``shards``-th run of ``each``, numbered."""
+    """Every ``shards``-th run of ``each`` of ``total`` items, numbered; of fewer the first come once more."""
     chosen = (items.repeat() if total > count else items).take(total).enumerate()
     chosen = chosen.filter(lambda number, _: number // each % shards == index)
     chosen = chosen.apply(tf.data.experimental.assert_cardinality(total // shards))
