@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from seglib import runs
+from seglib import hosts, runs
 
 
 def seed(number):
@@ -53,7 +53,8 @@ def callbacks(model, run_dir, lines=8, note=None):
     if not callable(rate) and not 0 < (rate := float(ops.convert_to_numpy(rate))) < math.inf:
         raise ValueError(f"a learning rate is a finite number above 0, got {rate}")
     path, best = _states.get(model.optimizer, (None, -1.0))
-    return [RefuseNaN(), Checkpoint(run_dir, path, best, note), Progress(lines)]
+    kept = [RefuseNaN(), Checkpoint(run_dir, path, best, note)]
+    return [*kept, Progress(lines)] if hosts.is_first() else kept
 
 
 # Per optimizer: (path of its run's state, best score), and its model as first described (a callback may set the rate).
@@ -113,11 +114,13 @@ class Checkpoint(keras.callbacks.Callback):
     def __init__(self, run_dir, path, best, note=None):
         super().__init__()
         self.run_dir, self.path, self.best, self.note = Path(run_dir), path, best, note
-        self.run_dir.mkdir(parents=True, exist_ok=True)
+        self.is_writing = hosts.is_first()  # of several hosts one; the others take part in what is computed
+        if self.is_writing:
+            self.run_dir.mkdir(parents=True, exist_ok=True)
         self.so_far = self.run_dir / f"{path.stem.replace('state', 'best-so-far') if path else 'best-so-far'}.keras"
 
     def on_train_begin(self, logs=None):
-        if self.best < 0:
+        if self.best < 0 and self.is_writing:
             self.so_far.unlink(missing_ok=True)
 
     # SwapEMAWeights of Keras would break either the saved state or the saved best model.
@@ -139,14 +142,16 @@ class Checkpoint(keras.callbacks.Callback):
             self.best = float(logs["val_miou"])
             beside = self.run_dir / "writing.keras"
             _swap_average(self.model)
-            self.model.save(beside)
+            if self.is_writing:
+                self.model.save(beside)
             _swap_average(self.model)
-            if self.note:
+            if self.note and self.is_writing:
                 runs.attach_note(beside, self.note)
-            os.replace(beside, self.so_far)
+            if self.is_writing:
+                os.replace(beside, self.so_far)
         if epoch + 1 == self.params["epochs"]:  # before the state, which says that all is done
             self.on_train_end()
-        if self.path:
+        if self.path and self.is_writing:
             beside = self.run_dir / "writing.npz"
             state = {str(n): ops.convert_to_numpy(variable) for n, variable in enumerate(_variables_of(self.model))}
             np.savez(beside, epochs=epoch + 1, best=self.best, **state)
@@ -154,7 +159,7 @@ class Checkpoint(keras.callbacks.Callback):
             _states[self.model.optimizer] = self.path, self.best
 
     def on_train_end(self, logs=None):
-        if self.so_far.exists():
+        if self.is_writing and self.so_far.exists():
             os.replace(self.so_far, self.run_dir / "best.keras")
 
 
