@@ -264,6 +264,6 @@ def _swap_average(model):
     optimizer = _optimizer_of(model)
     if optimizer.use_ema:
         for weight, average in zip(model.trainable_variables, optimizer._model_variables_moving_average, strict=True):
-            held = ops.convert_to_numpy(weight)
+            held = ops.copy(weight)  # by the backend, not NumPy: with several hosts JAX has read freed memory otherwise
             weight.assign(average)
             average.assign(held)
