@@ -3,7 +3,6 @@
 import atexit
 import contextlib
 import hashlib
-import importlib.metadata
 import json
 import os
 import signal
@@ -19,38 +18,31 @@ PATIENCE = 120  # seconds that hosts wait for each other at the beginning
 
 
 def watch(words, process, processes):
-    """Runs this command in a process of its own, and says what it cannot: where a host dies, JAX may end it within C++.
+    """Runs this command in a process of its own, which ends with this one, and returns its exit code.
 
-    Returns:
-        The exit code of the command. It ends, too, if this process does.
-
-    Raises:
-        ConnectionError: the command was ended by a signal.
+    Where a host dies, JAX may end the others within C++: a ConnectionError says in a sentence what has happened.
     """
-    command, env = [sys.executable, "-m", "seglib", *words], {**os.environ, INSIDE: "1"}
+    command, env = [sys.executable, "-m", "seglib", *map(str, words)], {**os.environ, INSIDE: "1"}
     with subprocess.Popen(command, env=env, stdin=subprocess.PIPE, start_new_session=True) as child:
         child.wait()
-    if child.returncode >= 0:
-        return child.returncode
     if child.returncode == -signal.SIGKILL:
         raise ConnectionError(f"process {process} of {processes} was killed from outside; is there too little memory?")
-    raise ConnectionError(_describe_loss(process, processes))
+    if child.returncode < 0:
+        raise ConnectionError(_describe_loss(process, processes))
+    return child.returncode
 
 
 @contextlib.contextmanager
 def join(address, process, processes):
-    """A ``with`` block in which this process is one of several, which find each other at ``"address:port"`` of host 0.
+    """A ``with`` block, before JAX computes anything, in which this process is one of several.
 
-    Call it before JAX computes anything. If the block fails, Python's end does not wait for the other hosts.
-
-    Raises:
-        ValueError: an address without a port, a number beyond the count, another backend of Keras than JAX.
-        OSError: the port is in use, nobody answers, not all hosts come, or one is lost while the block runs.
+    ``address`` is ``"address:port"`` of process 0. ValueError: numbers that do not fit, or another backend than JAX.
+    OSError: the port is in use, nobody answers there, or a host is lost.
     """
     import keras
 
     host, _, port = address.rpartition(":")
-    if not (host and port.isdigit() and 0 <= (process or 0) < (processes or 0) and process is not None):
+    if not (host and port.isdigit() and None not in (process, processes) and 0 <= process < processes):
         found = f"{address}, {process} and {processes}"
         raise ValueError(f"wanted --hosts ADDRESS:PORT, --process 0 to N − 1 and --processes N; got {found}")
     if keras.backend.backend() != "jax":
@@ -59,17 +51,14 @@ def join(address, process, processes):
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _find(host, int(port), process)
-    failed = []
+    chosen, failed = {"heartbeat_timeout_seconds": HEARTBEAT, "initialization_timeout": PATIENCE}, []
     try:
-        chosen = {"heartbeat_timeout_seconds": HEARTBEAT, "initialization_timeout": PATIENCE}
         jax.distributed.initialize(address, processes, process, cluster_detection_method="deactivate", **chosen)
-        atexit.register(lambda: failed and _leave())
+        atexit.register(lambda: failed and os._exit(1))  # JAX would wait for hosts that wait for this one
         yield
     except jax.errors.JaxRuntimeError as error:
         failed.append(error)
-        if "RESOURCE_EXHAUSTED" in str(error):  # memory
-            raise
-        raise ConnectionError(f"{_describe_loss(process, processes)} ({str(error).splitlines()[0]})") from None
+        raise ConnectionError(f"{_describe_loss(process, processes)} ({str(error).splitlines()[0]})") from error
     except BaseException as error:
         failed.append(error)
         raise
@@ -78,27 +67,26 @@ def join(address, process, processes):
 def spread(batch_size):
     """A ``with`` block whose models are trained on all devices, of all hosts; each has an equal part of a batch.
 
-    Under JAX sums are over the whole batch, as on one device. Under TensorFlow each device has a loss, and batch
-    statistics, of its part.
-
-    Raises:
-        ValueError: a batch that does not divide, or another backend of Keras.
+    Under JAX sums are over the whole batch; under TensorFlow a loss and batch statistics are those of a device's part.
+    ValueError: a batch that does not divide, or another backend.
     """
     import keras
 
-    if keras.backend.backend() == "jax":
-        distribution = keras.distribution.DataParallel(auto_shard_dataset=False)  # Dataset.batches does
-        count = distribution.num_model_replicas
-    elif keras.backend.backend() == "tensorflow":
+    backend = keras.backend.backend()
+    if backend == "jax":
+        names = keras.distribution.list_devices()
+    elif backend == "tensorflow":
         import tensorflow as tf
 
-        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-        distribution, count = tf.distribute.MirroredStrategy([device.name for device in devices]), len(devices)
+        names = [d.name for d in tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")]
     else:
-        raise ValueError(f"several devices need TensorFlow or JAX: {keras.backend.backend()} has none in Keras")
-    if batch_size % count:
-        raise ValueError(f"a batch of {batch_size} does not divide into equal parts for {count} devices; --batch-size")
-    return distribution.scope()
+        raise ValueError(f"several devices need TensorFlow or JAX: Keras has nothing like it for {backend}")
+    if batch_size % len(names):
+        found = f"a batch of {batch_size} does not divide into equal parts for {len(names)} devices"
+        raise ValueError(f"{found}; say another --batch-size")
+    if backend == "jax":
+        return keras.distribution.DataParallel(devices=names, auto_shard_dataset=False).scope()  # batches(shard=) does
+    return tf.distribute.MirroredStrategy(names).scope()
 
 
 def shard():
@@ -134,42 +122,28 @@ def agree(values):
             raise ValueError(f"process {process} and process 0 differ in {', '.join(other)}: {way}")
 
 
-def describe_versions():
-    """The libraries' versions that decide what is computed."""
-    return {name: importlib.metadata.version(name) for name in ("keras", "jax", "tensorflow", "numpy")}
-
-
 def _describe_loss(process, processes):
-    again = "start the same command on those that are left (process 0 to N − 1 of N), and it goes on after the last epoch"
+    again = "start the command on those that are left, numbered anew from 0, and it goes on after its last whole epoch"
     return f"process {process} of {processes} has lost another host, or the network to it; {again}"
 
 
 def _find(host, port, process):
     """Refuses a port that is in use on host 0, and waits on the others until host 0 answers."""
-    if process == 0:
-        try:
-            return socket.create_server(("", port)).close()
-        except OSError as error:
-            raise OSError(f"port {port} cannot be opened on this host ({error}); take another one in --hosts") from None
     end = time.monotonic() + PATIENCE
     while True:
         try:
-            return socket.create_connection((host, port), timeout=5).close()
+            found = socket.create_connection((host, port), timeout=5) if process else socket.create_server(("", port))
+            return found.close()
         except OSError as error:
+            if not process:
+                way = "take another one in --hosts"
+                raise OSError(f"port {port} cannot be opened on this host ({error}); {way}") from error
             if time.monotonic() > end:
                 way = "start process 0 there, and let its firewall pass the port"
-                raise ConnectionError(f"nobody answers at {host}:{port} for {PATIENCE} s ({error}); {way}") from None
+                raise ConnectionError(f"nobody answers at {host}:{port} for {PATIENCE} s ({error}); {way}") from error
             time.sleep(0.5)
 
 
 def _end_with_parent():
-    """Ends this process with the one that watches it, which holds the other end of standard input."""
-    if INSIDE in os.environ and not os.read(0, 1):
+    if INSIDE in os.environ and not os.read(0, 1):  # watch() holds the other end of standard input
         os._exit(1)
-
-
-def _leave():
-    """Ends at once: JAX would wait at the end for hosts that wait for this one."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(1)

@@ -156,9 +156,10 @@ def fit(plan, dataset, run_dir, recipe=None, note=None):
     if hosts.is_first():
         kept.append(keras.callbacks.CSVLogger(Path(run_dir) / "log.csv", append=done > 0))
     shard = hosts.shard()
+    views = plan.batch_size if shard else 1  # in a batch of validation
     model.fit(
         _draw_batches(plan, dataset, done * each),
-        validation_data=dataset.sample("val", SAMPLE).batches("val", plan.view, plan.batch_size if shard else 1, shard=shard),
+        validation_data=dataset.sample("val", SAMPLE).batches("val", plan.view, views, shard=shard),
         steps_per_epoch=each,
         initial_epoch=done,
         epochs=plan.epochs,
