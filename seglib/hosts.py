@@ -56,11 +56,10 @@ def join(address, process, processes):
         jax.distributed.initialize(address, processes, process, cluster_detection_method="deactivate", **chosen)
         atexit.register(lambda: failed and os._exit(1))  # JAX would wait for hosts that wait for this one
         yield
-    except jax.errors.JaxRuntimeError as error:
-        failed.append(error)
-        raise ConnectionError(f"{_describe_loss(process, processes)} ({str(error).splitlines()[0]})") from error
     except BaseException as error:
         failed.append(error)
+        if isinstance(error, jax.errors.JaxRuntimeError):
+            raise ConnectionError(f"{_describe_loss(process, processes)} ({str(error).splitlines()[0]})") from error
         raise
 
 

@@ -116,10 +116,15 @@ class Dataset:
         self.split(split)  # refuses a split that is not there
         (items, read), count = self._splits[split], self.counts[split]
         size = None if size is None else to_size(size)
-        batch = min(batch_size, count) if split == "train" or shard is None else batch_size
-        slices = None if shard is None else _check_shard(shard, batch, split)
-        if slices and split != "train":
-            items, read = _slice(items, count, -(-count // batch) * batch, *slices), _ignore_beyond(count, read, self)
+        padded = shard is not None and split != "train"
+        batch, (index, shards) = batch_size if padded else min(batch_size, count), shard or (0, 1)
+        if not 0 <= index < shards:
+            raise ValueError(f"shard=(index, count) wants an index of 0 to count − 1, got {shard}")
+        if batch % shards:
+            raise ValueError(f"a {split} batch of {batch} pairs does not divide into {shards} equal shards")
+        if padded:
+            items = _slice(items, count, -(-count // batch) * batch, batch, index, shards)
+            read = _ignore_beyond(count, read, self.labels.ignore_id)
 
         def load(item):
             pair = read(item, size=size)
@@ -133,13 +138,14 @@ class Dataset:
             pairs = _draw_epochs(pairs, count, held, seed, epoch, repeats)
         else:
             pairs = tf.data.Dataset.zip((pairs,))  # tuples, too
-        if slices and split == "train":
-            pairs = _slice(pairs, count, count // batch * batch, *slices).map(lambda numbered: numbered["item"])
+        if shard is not None and not padded:
+            pairs = _slice(pairs, count, count // batch * batch, batch, index, shards)
+            pairs = pairs.map(lambda numbered: numbered["item"])
         if not cached:  # what is shuffled is held in memory: only then are the pairs read
             pairs = _map(pairs, lambda item, *draw: (load(item), *draw))
         if augment is not None:
             pairs = _map(pairs, lambda pair, draw: (augment(pair, draw), draw))
-        batches = pairs.batch(slices[0] if slices else batch, drop_remainder=split == "train" or bool(slices))
+        batches = pairs.batch(batch // shards, drop_remainder=split == "train" or padded)
         return _map(batches, _to_fit).prefetch(tf.data.AUTOTUNE)
 
     def is_cached(self, split, size=None):
@@ -277,33 +283,20 @@ def _draw_epochs(items, count, held, seed, epoch, repeats=None):
     return epochs.flat_map(draw_epoch).apply(tf.data.experimental.assert_cardinality(count))
 
 
-def _check_shard(shard, batch, split):
-    """How many pairs of a batch a process has, its index and the count of them: what :func:`_slice` takes."""
-    index, count = shard
-    if not 0 <= index < count:
-        raise ValueError(f"shard=(index, count) wants an index of 0 to count − 1, got {tuple(shard)}")
-    if batch % count:
-        raise ValueError(
-            f"a {split} batch of {batch} pairs does not divide into {count} equal shards; change batch_size"
-        )
-    return batch // count, index, count
-
-
-def _slice(items, count, total, each, index, shards):
-    """Every ``shards``-th run of ``each`` of ``total`` items, numbered; of fewer the first come once more."""
+def _slice(items, count, total, batch, index, shards):
+    """What a shard has of every ``batch`` among ``total`` items, numbered; of fewer the first come once more."""
     chosen = (items.repeat() if total > count else items).take(total).enumerate()
-    chosen = chosen.filter(lambda number, _: number // each % shards == index)
+    chosen = chosen.filter(lambda number, _: number * shards // batch % shards == index)
     chosen = chosen.apply(tf.data.experimental.assert_cardinality(total // shards))
     return chosen.map(lambda number, item: {"number": number, "item": item})
 
 
-def _ignore_beyond(count, read, dataset):
+def _ignore_beyond(count, read, ignore_id):
     """``read`` for what :func:`_slice` numbers, which ignores all pixels of items beyond ``count``."""
-    ignored = tf.constant(dataset.labels.ignore_id, tf.uint8)
 
     def read_numbered(numbered, size):
         pair = read(numbered["item"], size=size)
-        return {**pair, "mask": tf.where(numbered["number"] < count, pair["mask"], ignored)}
+        return {**pair, "mask": tf.where(numbered["number"] < count, pair["mask"], np.uint8(ignore_id))}
 
     return read_numbered
 

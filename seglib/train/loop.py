@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import os
+import tempfile
 import time
 import weakref
 from pathlib import Path
@@ -53,8 +54,13 @@ def callbacks(model, run_dir, lines=8, note=None):
     if not callable(rate) and not 0 < (rate := float(ops.convert_to_numpy(rate))) < math.inf:
         raise ValueError(f"a learning rate is a finite number above 0, got {rate}")
     path, best = _states.get(model.optimizer, (None, -1.0))
-    kept = [RefuseNaN(), Checkpoint(run_dir, path, best, note)]
-    return [*kept, Progress(lines)] if hosts.is_first() else kept
+    if hosts.is_first():
+        return [RefuseNaN(), Checkpoint(run_dir, path, best, note), Progress(lines)]
+    # Saving computes something, in which all hosts take part: the others write what nobody keeps.
+    spare = tempfile.TemporaryDirectory()
+    checkpoint = Checkpoint(spare.name, path and Path(spare.name, path.name), best, note)
+    checkpoint.spare = spare  # it is removed with the callback
+    return [RefuseNaN(), checkpoint]
 
 
 # Per optimizer: (path of its run's state, best score), and its model as first described (a callback may set the rate).
@@ -114,13 +120,11 @@ class Checkpoint(keras.callbacks.Callback):
     def __init__(self, run_dir, path, best, note=None):
         super().__init__()
         self.run_dir, self.path, self.best, self.note = Path(run_dir), path, best, note
-        self.is_writing = hosts.is_first()  # of several hosts one; the others take part in what is computed
-        if self.is_writing:
-            self.run_dir.mkdir(parents=True, exist_ok=True)
+        self.run_dir.mkdir(parents=True, exist_ok=True)
         self.so_far = self.run_dir / f"{path.stem.replace('state', 'best-so-far') if path else 'best-so-far'}.keras"
 
     def on_train_begin(self, logs=None):
-        if self.best < 0 and self.is_writing:
+        if self.best < 0:
             self.so_far.unlink(missing_ok=True)
 
     # SwapEMAWeights of Keras would break either the saved state or the saved best model.
@@ -142,16 +146,14 @@ class Checkpoint(keras.callbacks.Callback):
             self.best = float(logs["val_miou"])
             beside = self.run_dir / "writing.keras"
             _swap_average(self.model)
-            if self.is_writing:
-                self.model.save(beside)
+            self.model.save(beside)
             _swap_average(self.model)
-            if self.note and self.is_writing:
+            if self.note:
                 runs.attach_note(beside, self.note)
-            if self.is_writing:
-                os.replace(beside, self.so_far)
+            os.replace(beside, self.so_far)
         if epoch + 1 == self.params["epochs"]:  # before the state, which says that all is done
             self.on_train_end()
-        if self.path and self.is_writing:
+        if self.path:
             beside = self.run_dir / "writing.npz"
             state = {str(n): ops.convert_to_numpy(variable) for n, variable in enumerate(_variables_of(self.model))}
             np.savez(beside, epochs=epoch + 1, best=self.best, **state)
@@ -159,7 +161,7 @@ class Checkpoint(keras.callbacks.Callback):
             _states[self.model.optimizer] = self.path, self.best
 
     def on_train_end(self, logs=None):
-        if self.is_writing and self.so_far.exists():
+        if self.so_far.exists():
             os.replace(self.so_far, self.run_dir / "best.keras")
 
 
@@ -264,6 +266,6 @@ def _swap_average(model):
     optimizer = _optimizer_of(model)
     if optimizer.use_ema:
         for weight, average in zip(model.trainable_variables, optimizer._model_variables_moving_average, strict=True):
-            held = ops.copy(weight)  # by the backend, not NumPy: with several hosts JAX has read freed memory otherwise
+            held = ops.copy(weight)  # by the backend: NumPy's arrays would be compared between all hosts
             weight.assign(average)
             average.assign(held)
