@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 
 EPOCHS, BATCH, SIZE, STEPS = 3, 4, (32, 48), 30
-COMMAND = "--classes ground,thing --filters 2 --crop 32 32 --scale 1 --batch-size 4 --steps 40 --epochs 20"
+COMMAND = "--classes ground,thing --filters 2 --crop 32 32 --scale 1 --batch-size 4 --steps 24 --epochs 12"
 
 
 def draw_pairs(folder):
@@ -42,7 +42,7 @@ def draw_pairs(folder):
         mask = np.zeros(SIZE, np.uint8)
         y, x = rng.integers(4, 20, 2)
         mask[y : y + 10, x : x + 14] = 1
-        image = 40 + 100 * mask[..., None] + rng.uniform(0, 40, (*SIZE, 3))
+        image = 40 + 100 * mask[..., None] + rng.uniform(0, 40, (*SIZE, 1)) * np.ones(3)
         mask[:2] = 255
         Image.fromarray(image.astype(np.uint8)).save(folder / "images" / f"{i:02}.png")
         Image.fromarray(mask).save(folder / "masks" / f"{i:02}.png")
