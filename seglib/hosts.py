@@ -123,7 +123,7 @@ def agree(values):
 
 def _describe_loss(process, processes):
     again = "start the command on those that are left, numbered anew from 0, and it goes on after its last whole epoch"
-    return f"process {process} of {processes} has lost another host, or the network to it; {again}"
+    return f"process {process} of {processes} does not find another host, or has lost it; {again}"
 
 
 def _find(host, port, process):
