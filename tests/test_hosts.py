@@ -117,7 +117,7 @@ class TestSentences:
     def test_a_child_that_is_ended_by_a_signal(self, monkeypatch, tmp_path):
         ending = tmp_path / "ending"
         monkeypatch.setattr(sys, "executable", str(ending))
-        for name, told in (("ABRT", "1 of 2 does not find another host, or has lost it; start the command"), ("KILL", "killed from outside")):
+        for name, told in (("ABRT", "1 of 2 does not find another host, or has lost it"), ("KILL", "from outside")):
             ending.write_text(f"#!/bin/sh\nkill -{name} $$\n")
             ending.chmod(0o755)
             with pytest.raises(ConnectionError, match=told):
@@ -158,7 +158,8 @@ def test_two_hosts_learn_what_one_does_and_a_dead_one_is_replaced(folders, tmp_p
     both[1].kill()
     began = time.monotonic()
     told = both[0].communicate(timeout=120)[0].splitlines()[-1]
-    assert time.monotonic() - began < 60 and "seglib train: process 0 of 2 does not find another host, or has lost it" in told
+    assert time.monotonic() - began < 60
+    assert told.startswith("seglib train: process 0 of 2 does not find another host, or has lost it; start the command")
     both[1].communicate()
     done = len(read_log(pair))
     for out in ("pair", "one"):
