@@ -141,7 +141,7 @@ def test_two_devices_learn_and_resume(backend, folders, tmp_path):
     assert two.shape == (2, 5) and np.isfinite(two).all() and (tmp_path / "run" / "best.keras").is_file()
     if backend == "jax":
         assert train("one", 1, "--devices", "all").returncode == 0
-        np.testing.assert_allclose(two, read_log(tmp_path / "one"), atol=1e-4)
+        np.testing.assert_allclose(two[:, [1, 3]], read_log(tmp_path / "one")[:, [1, 3]], atol=1e-4)  # the losses
     again = train("run", 1)  # the same run
     assert again.returncode == 0 and "2 of 2 epochs are done" in again.stdout, again.stderr[-3000:]
 
@@ -161,15 +161,13 @@ def test_two_hosts_learn_what_one_does_and_a_dead_one_is_replaced(folders, tmp_p
     assert time.monotonic() - began < 60
     assert told.startswith("seglib train: process 0 of 2 does not find another host, or has lost it; start the command")
     both[1].communicate()
-    done = len(read_log(pair))
     for out in ("pair", "one"):
         run = start(folders, tmp_path / out, 0, 1, find_address(), steps=12, epochs=12)
         said = run.communicate()[0]
         assert run.returncode == 0, said[-3000:]
-    assert done >= 3
     one, two = read_log(tmp_path / "one"), read_log(pair)
     assert len(one) == 12 and len(two) - 12 <= 1
-    np.testing.assert_allclose(two[-1], one[-1], atol=1e-4)
+    np.testing.assert_allclose(two[-1][[1, 3]], one[-1][[1, 3]], atol=1e-4)  # the losses
 
 
 @pytest.mark.long
