@@ -153,8 +153,12 @@ def kill(folder):
     again = Path(f"{killed}-0-of-1.txt").read_text()
     said = [line for line in again.splitlines() if "epochs are done" in line]
     logs = [read_log(out) for out in (killed, whole)]
-    apart = [abs(float(logs[0][-1][name]) - float(logs[1][-1][name])) for name in ("loss", "val_loss")]
-    print(f"{done} epochs logged; resumed by one: {said}; last epoch apart {apart[0]:.1e}, {apart[1]:.1e}", flush=True)
+    print(f"{done} epochs logged; resumed by one: {said}; {len(logs[0])} and {len(logs[1])} epochs logged in all")
+    for name in ("loss", "val_loss"):
+        apart = [abs(float(a[name]) - float(b[name])) for a, b in zip(*logs, strict=False)]
+        print(
+            f"{name} apart from a run that nobody killed, by epochs: {' '.join(f'{x:.0e}' for x in apart)}", flush=True
+        )
 
 
 def measure():
