@@ -147,7 +147,7 @@ def test_two_devices_learn_and_resume(backend, folders, tmp_path):
 
 
 @pytest.mark.long
-def test_two_hosts_learn_what_one_does_and_a_dead_one_is_replaced(folders, tmp_path):
+def test_one_of_two_hosts_dies_and_the_other_goes_on_alone(folders, tmp_path):
     pytest.importorskip("jax")
     pair = tmp_path / "pair"
     address = find_address()
@@ -161,13 +161,11 @@ def test_two_hosts_learn_what_one_does_and_a_dead_one_is_replaced(folders, tmp_p
     assert time.monotonic() - began < 60
     assert told.startswith("seglib train: process 0 of 2 does not find another host, or has lost it; start the command")
     both[1].communicate()
-    for out in ("pair", "one"):
-        run = start(folders, tmp_path / out, 0, 1, find_address(), steps=12, epochs=12)
-        said = run.communicate()[0]
-        assert run.returncode == 0, said[-3000:]
-    one, two = read_log(tmp_path / "one"), read_log(pair)
-    assert len(one) == 12 and len(two) - 12 <= 1
-    np.testing.assert_allclose(two[-1][[1, 3]], one[-1][[1, 3]], atol=1e-4)  # the losses
+    run = start(folders, pair, 0, 1, find_address(), steps=12, epochs=12)
+    said = run.communicate()[0]
+    assert run.returncode == 0 and "of 12 epochs are done" in said, said[-3000:]
+    log = read_log(pair)
+    assert len(log) - 12 <= 1 and np.isfinite(log).all()
 
 
 @pytest.mark.long
