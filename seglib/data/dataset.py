@@ -74,7 +74,7 @@ class Dataset:
         splits, counts = {split: (items.take(first).shard(every, 0), read)}, {split: -(-first // every)}
         return Dataset(self.name, self.labels, splits, counts, *kept, self.read_mask, self.notes, self.unpaired)
 
-    def batches(self, split, size, batch_size=8, augment=None, repeats=None, seed=0, epoch=0):
+    def batches(self, split, size, batch_size=8, augment=None, repeats=None, seed=0, epoch=0, shard=None):
         """Batches for ``model.fit`` and for evaluation, the same under every backend of Keras.
 
         The order of the training pairs is a function of ``seed`` and epoch alone, what ``augment`` draws one of these
@@ -95,6 +95,9 @@ class Dataset:
             seed: another one gives another order and other draws; the same gives the same batches in every run.
             epoch: the number of the first epoch, n for a run that is resumed after n. Each further iteration is the
                 next one, a ``.take(1)`` too, but not the batch that ``fit`` builds a model from (JAX, torch).
+            shard: ``(index, count)``: of each batch only the part of process ``index`` among ``count``, which divide
+                it into equal slices. All have as many batches: the last of ``"val"`` and ``"test"`` is filled up to
+                ``batch_size`` with pairs whose masks are ``ignore_id``, also for ``(0, 1)``. None: whole batches.
 
         Returns:
             A ``tf.data.Dataset`` of ``(images, masks)``: (batch, height, width, 3) float32 in 0–255 and
@@ -102,7 +105,8 @@ class Dataset:
 
         Raises:
             ValueError: ``augment`` or ``repeats`` for ``"val"`` or ``"test"``, ``repeats`` that do not fit the pairs, a
-                ``size`` that is not two whole numbers, or none without an ``augment``.
+                ``size`` that is not two whole numbers, or none without an ``augment``; a ``shard`` that is not within
+                its count, or a batch that does not divide.
             TypeError: an ``augment`` that gives no uint8 masks, or that cannot take TensorFlow's tensors.
         """
         if split != "train" and not (augment is repeats is None):
@@ -112,6 +116,15 @@ class Dataset:
         self.split(split)  # refuses a split that is not there
         (items, read), count = self._splits[split], self.counts[split]
         size = None if size is None else to_size(size)
+        padded = shard is not None and split != "train"
+        batch, (index, shards) = batch_size if padded else min(batch_size, count), shard or (0, 1)
+        if not 0 <= index < shards:
+            raise ValueError(f"shard=(index, count) wants an index of 0 to count − 1, got {shard}")
+        if batch % shards:
+            raise ValueError(f"a {split} batch of {batch} pairs does not divide into {shards} equal shards")
+        if padded:
+            items = _slice(items, count, -(-count // batch) * batch, batch, index, shards)
+            read = _ignore_beyond(count, read, self.labels.ignore_id)
 
         def load(item):
             pair = read(item, size=size)
@@ -125,11 +138,14 @@ class Dataset:
             pairs = _draw_epochs(pairs, count, held, seed, epoch, repeats)
         else:
             pairs = tf.data.Dataset.zip((pairs,))  # tuples, too
+        if shard is not None and not padded:
+            pairs = _slice(pairs, count, count // batch * batch, batch, index, shards)
+            pairs = pairs.map(lambda numbered: numbered["item"])
         if not cached:  # what is shuffled is held in memory: only then are the pairs read
             pairs = _map(pairs, lambda item, *draw: (load(item), *draw))
         if augment is not None:
             pairs = _map(pairs, lambda pair, draw: (augment(pair, draw), draw))
-        batches = pairs.batch(min(batch_size, count), drop_remainder=split == "train")
+        batches = pairs.batch(batch // shards, drop_remainder=split == "train" or padded)
         return _map(batches, _to_fit).prefetch(tf.data.AUTOTUNE)
 
     def is_cached(self, split, size=None):
@@ -265,6 +281,24 @@ def _draw_epochs(items, count, held, seed, epoch, repeats=None):
     number = tf.TensorSpec((), tf.int64)
     epochs = tf.data.Dataset.from_tensors(0).map(lambda _: call_python(next_epoch, [], [number])[0])
     return epochs.flat_map(draw_epoch).apply(tf.data.experimental.assert_cardinality(count))
+
+
+def _slice(items, count, total, batch, index, shards):
+    """What a shard has of every ``batch`` among ``total`` items, numbered; of fewer the first come once more."""
+    chosen = (items.repeat() if total > count else items).take(total).enumerate()
+    chosen = chosen.filter(lambda number, _: number * shards // batch % shards == index)
+    chosen = chosen.apply(tf.data.experimental.assert_cardinality(total // shards))
+    return chosen.map(lambda number, item: {"number": number, "item": item})
+
+
+def _ignore_beyond(count, read, ignore_id):
+    """``read`` for what :func:`_slice` numbers, which ignores all pixels of items beyond ``count``."""
+
+    def read_numbered(numbered, size):
+        pair = read(numbered["item"], size=size)
+        return {**pair, "mask": tf.where(numbered["number"] < count, pair["mask"], np.uint8(ignore_id))}
+
+    return read_numbered
 
 
 def _count_before(repeats, count):

@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import os
+import tempfile
 import time
 import weakref
 from pathlib import Path
@@ -13,7 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from seglib import runs
+from seglib import hosts, runs
 
 
 def seed(number):
@@ -53,7 +54,13 @@ def callbacks(model, run_dir, lines=8, note=None):
     if not callable(rate) and not 0 < (rate := float(ops.convert_to_numpy(rate))) < math.inf:
         raise ValueError(f"a learning rate is a finite number above 0, got {rate}")
     path, best = _states.get(model.optimizer, (None, -1.0))
-    return [RefuseNaN(), Checkpoint(run_dir, path, best, note), Progress(lines)]
+    if hosts.is_first():
+        return [RefuseNaN(), Checkpoint(run_dir, path, best, note), Progress(lines)]
+    # Saving computes something, in which all hosts take part: the others write what nobody keeps.
+    spare = tempfile.TemporaryDirectory()
+    checkpoint = Checkpoint(spare.name, path and Path(spare.name, path.name), best, note)
+    checkpoint.spare = spare  # it is removed with the callback
+    return [RefuseNaN(), checkpoint]
 
 
 # Per optimizer: (path of its run's state, best score), and its model as first described (a callback may set the rate).
@@ -236,6 +243,6 @@ def _swap_average(model):
     optimizer = _optimizer_of(model)
     if optimizer.use_ema:
         for weight, average in zip(model.trainable_variables, optimizer._model_variables_moving_average, strict=True):
-            held = ops.convert_to_numpy(weight)
+            held = ops.copy(weight)  # by the backend: NumPy's arrays would be compared between all hosts
             weight.assign(average)
             average.assign(held)
