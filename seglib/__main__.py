@@ -59,13 +59,12 @@ def train(options):
 
     if options.minutes and (options.hosts or options.devices):
         raise ValueError("--minutes times steps on one device; with --devices or --hosts say --steps")
-    if not options.hosts and (options.process, options.processes) != (None, None):
-        raise ValueError("--process and --processes number the hosts of --hosts ADDRESS:PORT")
-    if not options.hosts:
+    several = options.hosts, options.process, options.processes
+    if several == (None, None, None):
         return _train(options)
     if hosts.INSIDE not in os.environ:
         return hosts.watch(options.words, options.process, options.processes)
-    with hosts.join(options.hosts, options.process, options.processes):
+    with hosts.join(*several):
         return _train(options)
 
 
@@ -91,10 +90,10 @@ def _train(options):
         hosts.agree(told | {f"the plan's {name}": value for name, value in plan._replace(reasons={})._asdict().items()})
     with hosts.spread(plan.batch_size) if options.hosts or options.devices else contextlib.nullcontext():
         training.build(plan, dataset.labels)  # not later: settings that cannot be leave nothing behind
-        if not options.process:
+        if hosts.is_first():
             runs.note_recipe(options.out, recipe)
             plan.save(place)
-            print(plan)
+        print(plan)
         table = getattr(dataset.read_mask, "table", None)
         note = {"labels": asdict(dataset.labels), "ids": table and [*table.items()], "scale": plan.scale, "seen": seen}
         training.fit(plan, dataset, options.out, recipe, note)

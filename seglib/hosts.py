@@ -41,23 +41,22 @@ def join(address, process, processes):
     """
     import keras
 
-    host, _, port = address.rpartition(":")
+    host, _, port = (address or "").rpartition(":")
     if not (host and port.isdigit() and None not in (process, processes) and 0 <= process < processes):
-        found = f"{address}, {process} and {processes}"
-        raise ValueError(f"wanted --hosts ADDRESS:PORT, --process 0 to N − 1 and --processes N; got {found}")
+        wanted = "wanted --hosts ADDRESS:PORT, --process 0 to N − 1 and --processes N"
+        raise ValueError(f"{wanted}; got {address}, {process} and {processes}")
     if keras.backend.backend() != "jax":
         raise ValueError(f"several hosts need JAX, this is {keras.backend.backend()}: set KERAS_BACKEND=jax")
     import jax
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _find(host, int(port), process)
-    chosen, failed = {"heartbeat_timeout_seconds": HEARTBEAT, "initialization_timeout": PATIENCE}, []
     try:
+        chosen = {"heartbeat_timeout_seconds": HEARTBEAT, "initialization_timeout": PATIENCE}
         jax.distributed.initialize(address, processes, process, cluster_detection_method="deactivate", **chosen)
-        atexit.register(lambda: failed and os._exit(1))  # JAX would wait for hosts that wait for this one
         yield
     except BaseException as error:
-        failed.append(error)
+        atexit.register(os._exit, 1)  # before JAX, which would wait for hosts that wait for this one
         if isinstance(error, jax.errors.JaxRuntimeError):
             raise ConnectionError(f"{_describe_loss(process, processes)} ({str(error).splitlines()[0]})") from error
         raise
@@ -71,20 +70,15 @@ def spread(batch_size):
     """
     import keras
 
-    backend = keras.backend.backend()
-    if backend == "jax":
-        names = keras.distribution.list_devices()
-    elif backend == "tensorflow":
-        import tensorflow as tf
-
-        names = [d.name for d in tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")]
-    else:
+    if (backend := keras.backend.backend()) not in ("jax", "tensorflow"):
         raise ValueError(f"several devices need TensorFlow or JAX: Keras has nothing like it for {backend}")
-    if batch_size % len(names):
+    if batch_size % len(names := keras.distribution.list_devices()):
         found = f"a batch of {batch_size} does not divide into equal parts for {len(names)} devices"
         raise ValueError(f"{found}; say another --batch-size")
     if backend == "jax":
         return keras.distribution.DataParallel(devices=names, auto_shard_dataset=False).scope()  # batches(shard=) does
+    import tensorflow as tf
+
     return tf.distribute.MirroredStrategy(names).scope()
 
 

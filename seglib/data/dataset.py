@@ -122,9 +122,8 @@ class Dataset:
             raise ValueError(f"shard=(index, count) wants an index of 0 to count − 1, got {shard}")
         if batch % shards:
             raise ValueError(f"a {split} batch of {batch} pairs does not divide into {shards} equal shards")
-        if padded:
-            items = _slice(items, count, -(-count // batch) * batch, batch, index, shards)
-            read = _ignore_beyond(count, read, self.labels.ignore_id)
+        if padded:  # from the beginning again
+            items = _slice(items.repeat(), -(-count // batch) * batch, batch, index, shards)
 
         def load(item):
             pair = read(item, size=size)
@@ -139,14 +138,19 @@ class Dataset:
         else:
             pairs = tf.data.Dataset.zip((pairs,))  # tuples, too
         if shard is not None and not padded:
-            pairs = _slice(pairs, count, count // batch * batch, batch, index, shards)
-            pairs = pairs.map(lambda numbered: numbered["item"])
+            pairs = _slice(pairs, count // batch * batch, batch, index, shards)
         if not cached:  # what is shuffled is held in memory: only then are the pairs read
             pairs = _map(pairs, lambda item, *draw: (load(item), *draw))
         if augment is not None:
             pairs = _map(pairs, lambda pair, draw: (augment(pair, draw), draw))
-        batches = pairs.batch(batch // shards, drop_remainder=split == "train" or padded)
-        return _map(batches, _to_fit).prefetch(tf.data.AUTOTUNE)
+        batches = _map(pairs.batch(batch // shards, drop_remainder=split == "train" or padded), _to_fit)
+        if padded:
+            places = tf.range(batch // shards, dtype=tf.int64)[:, None, None] + index * (batch // shards)
+            void = np.uint8(self.labels.ignore_id)
+            batches = batches.enumerate().map(
+                lambda number, both: (both[0], tf.where(number * batch + places < count, both[1], void))
+            )
+        return batches.prefetch(tf.data.AUTOTUNE)
 
     def is_cached(self, split, size=None):
         """Whether ``batches`` of this size keeps the split's decoded pairs in memory (``CACHE_BYTES``)."""
@@ -283,22 +287,10 @@ def _draw_epochs(items, count, held, seed, epoch, repeats=None):
     return epochs.flat_map(draw_epoch).apply(tf.data.experimental.assert_cardinality(count))
 
 
-def _slice(items, count, total, batch, index, shards):
-    """What a shard has of every ``batch`` among ``total`` items, numbered; of fewer the first come once more."""
-    chosen = (items.repeat() if total > count else items).take(total).enumerate()
-    chosen = chosen.filter(lambda number, _: number * shards // batch % shards == index)
-    chosen = chosen.apply(tf.data.experimental.assert_cardinality(total // shards))
-    return chosen.map(lambda number, item: {"number": number, "item": item})
-
-
-def _ignore_beyond(count, read, ignore_id):
-    """``read`` for what :func:`_slice` numbers, which ignores all pixels of items beyond ``count``."""
-
-    def read_numbered(numbered, size):
-        pair = read(numbered["item"], size=size)
-        return {**pair, "mask": tf.where(numbered["number"] < count, pair["mask"], np.uint8(ignore_id))}
-
-    return read_numbered
+def _slice(items, total, batch, index, shards):
+    """What the shard ``index`` has of each ``batch`` among the first ``total`` items."""
+    chosen = items.take(total).enumerate().filter(lambda number, _: number * shards // batch % shards == index)
+    return chosen.map(lambda _, item: item).apply(tf.data.experimental.assert_cardinality(total // shards))
 
 
 def _count_before(repeats, count):

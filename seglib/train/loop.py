@@ -55,12 +55,12 @@ def callbacks(model, run_dir, lines=8, note=None):
         raise ValueError(f"a learning rate is a finite number above 0, got {rate}")
     path, best = _states.get(model.optimizer, (None, -1.0))
     if hosts.is_first():
-        return [RefuseNaN(), Checkpoint(run_dir, path, best, note), Progress(lines)]
-    # Saving computes something, in which all hosts take part: the others write what nobody keeps.
-    spare = tempfile.TemporaryDirectory()
-    checkpoint = Checkpoint(spare.name, path and Path(spare.name, path.name), best, note)
-    checkpoint.spare = spare  # it is removed with the callback
-    return [RefuseNaN(), checkpoint]
+        checkpoint = Checkpoint(run_dir, path, best, note)
+    else:  # saving computes something, in which all hosts take part; what these write is removed with the callback
+        spare = tempfile.TemporaryDirectory()
+        checkpoint = Checkpoint(spare.name, path and Path(spare.name, path.name), best)
+        checkpoint.spare = spare
+    return [RefuseNaN(), checkpoint, Progress(lines)]
 
 
 # Per optimizer: (path of its run's state, best score), and its model as first described (a callback may set the rate).

@@ -150,22 +150,20 @@ def fit(plan, dataset, run_dir, recipe=None, note=None):
     """
     model = build(plan, dataset.labels)
     done = loop.resume(model, run_dir, {**(recipe or {}), **plan._asdict(), "reasons": None})
-    if done and hosts.is_first():
+    if done:
         print(f"{run_dir}: {done} of {plan.epochs} epochs are done")
     each, kept = plan.steps // plan.epochs, loop.callbacks(model, run_dir, lines=plan.epochs, note=note)
-    if hosts.is_first():
-        kept.append(keras.callbacks.CSVLogger(Path(run_dir) / "log.csv", append=done > 0))
-    shard = hosts.shard()
-    views = plan.batch_size if shard else 1  # in a batch of validation
+    log = keras.callbacks.CSVLogger(Path(run_dir) / "log.csv" if hosts.is_first() else os.devnull, append=done > 0)
+    views = plan.batch_size if hosts.shard() else 1  # in a batch of validation
     model.fit(
         _draw_batches(plan, dataset, done * each),
-        validation_data=dataset.sample("val", SAMPLE).batches("val", plan.view, views, shard=shard),
+        validation_data=dataset.sample("val", SAMPLE).batches("val", plan.view, views, shard=hosts.shard()),
         steps_per_epoch=each,
         initial_epoch=done,
         epochs=plan.epochs,
         shuffle=False,
         verbose=0,
-        callbacks=kept,
+        callbacks=[*kept, log],
     )
 
 
