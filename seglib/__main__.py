@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import importlib.metadata
 import itertools
 import os
 import re
@@ -85,9 +84,8 @@ def _train(options):
     seen = [runs.sign_file(image) for split in ("train", "val") for image, _ in dataset.files.get(split, ())]
     if options.hosts:
         states = {path.name: runs.sign_file(path) for path in sorted(options.out.glob("state-*"))}
-        versions = [importlib.metadata.version(name) for name in ("keras", "jax", "tensorflow", "numpy")]
-        told = {"the data or options": [recipe, seen], "the state in --out": states, "their versions": versions}
-        hosts.agree(told | {f"the plan's {name}": value for name, value in plan._replace(reasons={})._asdict().items()})
+        told = {f"the plan's {name}": value for name, value in plan._replace(reasons={})._asdict().items()}
+        hosts.agree({"the data or options": [recipe, seen], "the state in --out": states} | told)
     with hosts.spread(plan.batch_size) if options.hosts or options.devices else contextlib.nullcontext():
         training.build(plan, dataset.labels)  # not later: settings that cannot be leave nothing behind
         if hosts.is_first():

@@ -111,7 +111,7 @@ def agree(values):
     found = multihost_utils.process_allgather(own).reshape(-1, *own.shape)
     for process, theirs in enumerate(found):
         if other := [name for name, differs in zip(values, (theirs != found[0]).any(-1), strict=True) if differs]:
-            way = "give all hosts the same files, versions and options, and an --out that all of them see"
+            way = "give all hosts the same files and options, and an --out that all of them see"
             raise ValueError(f"process {process} and process 0 differ in {', '.join(other)}: {way}")
 
 
