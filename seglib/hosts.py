@@ -12,6 +12,8 @@ import sys
 import threading
 import time
 
+import keras
+
 INSIDE = "SEGLIB_INSIDE"  # set in the process that watch() starts
 HEARTBEAT = 20  # seconds without a sign of life, after which JAX gives up a host (100 by default)
 PATIENCE = 120  # seconds that hosts wait for each other at the beginning
@@ -39,8 +41,6 @@ def join(address, process, processes):
     ``address`` is ``"address:port"`` of process 0. ValueError: numbers that do not fit, or another backend than JAX.
     OSError: the port is in use, nobody answers there, or a host is lost.
     """
-    import keras
-
     host, _, port = (address or "").rpartition(":")
     if not (host and port.isdigit() and None not in (process, processes) and 0 <= process < processes):
         wanted = "wanted --hosts ADDRESS:PORT, --process 0 to N − 1 and --processes N"
@@ -52,8 +52,8 @@ def join(address, process, processes):
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _find(host, int(port), process)
     try:
-        chosen = {"heartbeat_timeout_seconds": HEARTBEAT, "initialization_timeout": PATIENCE}
-        jax.distributed.initialize(address, processes, process, cluster_detection_method="deactivate", **chosen)
+        waits = {"heartbeat_timeout_seconds": HEARTBEAT, "initialization_timeout": PATIENCE}
+        jax.distributed.initialize(address, processes, process, cluster_detection_method="deactivate", **waits)
         yield
     except BaseException as error:
         atexit.register(os._exit, 1)  # before JAX, which would wait for hosts that wait for this one
@@ -68,8 +68,6 @@ def spread(batch_size):
     Under JAX sums are over the whole batch; under TensorFlow a loss and batch statistics are those of a device's part.
     ValueError: a batch that does not divide, or another backend.
     """
-    import keras
-
     if (backend := keras.backend.backend()) not in ("jax", "tensorflow"):
         raise ValueError(f"several devices need TensorFlow or JAX: Keras has nothing like it for {backend}")
     if batch_size % len(names := keras.distribution.list_devices()):
@@ -84,8 +82,6 @@ def spread(batch_size):
 
 def shard():
     """``(index, count)`` of this process within :func:`spread`, for ``Dataset.batches``; None outside of it."""
-    import keras
-
     if keras.backend.backend() == "jax" and keras.distribution.distribution():
         import jax
 
@@ -97,7 +93,7 @@ def shard():
 
 
 def is_first():
-    """Whether this process writes files and prints: the only one, or the first of several."""
+    """Whether this process writes files: the only one, or the first of several."""
     return (shard() or (0, 1))[0] == 0
 
 

@@ -31,12 +31,6 @@ class Run(NamedTuple):
 def load_model(path):
     """Opens a ``.keras`` file without compiling it, and refuses what could run code of its own.
 
-    Args:
-        path: a file that ``model.save`` or the callbacks of :mod:`seglib.train` wrote.
-
-    Returns:
-        The ``keras.Model``.
-
     Raises:
         FileNotFoundError: no such file.
         ValueError: not a Keras file, damaged, or of another version, which is named then; a ``Lambda`` layer, which
@@ -58,12 +52,7 @@ def load_model(path):
 def find_labels(path, num_classes):
     """The label map of a model's file: the one in it, or ``labels.json`` beside it, as ``LabelMap.save`` writes it.
 
-    Args:
-        path: the model's file.
-        num_classes: how many classes the model has.
-
-    Returns:
-        A :class:`~seglib.labels.LabelMap`; where there is neither, one with the names "class 0", "class 1" and so on.
+    Where there is neither, its ``num_classes`` classes are called "class 0", "class 1" and so on.
 
     Raises:
         ValueError: a file that is no label map, or has another number of classes; more than 255 classes, as masks

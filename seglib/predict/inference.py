@@ -52,14 +52,11 @@ def tta(model, image, size=None, flip=True, scales=(1,)):
         model, image: as for :func:`segment`.
         size: ``(height, width)`` of the view at scale 1; None is the image's own.
         flip: whether to add the horizontally flipped view at each scale.
-        scales: inference scales, factors of ``size`` such as ``(0.75, 1, 1.25)``. They help a network that was trained
-            at several scales, as DeepLab was, and hurt one that was trained at one.
+        scales: inference scales, factors above 0 of ``size`` such as ``(0.75, 1, 1.25)``. They help a network that was
+            trained at several scales, as DeepLab was, and hurt one that was trained at one.
 
     Returns:
-        (height, width, num_classes) float32, which sum to 1 over the classes.
-
-    Raises:
-        ValueError: no scales, or one that is not above 0; and as :func:`segment`.
+        (height, width, num_classes) float32, as :func:`probabilities`, whose errors it raises, too.
     """
     if not scales or not all(0 < scale < float("inf") for scale in scales):
         raise ValueError(f"scales are one or more factors above 0, got {scales}")

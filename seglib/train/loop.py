@@ -26,7 +26,7 @@ def seed(number):
 
 
 def callbacks(model, run_dir, lines=8, note=None):
-    """The callbacks that every training of the course uses.
+    """The list of callbacks that every training of the course uses.
 
     - When training ends, ``best.keras`` holds the model of the epoch with the highest ``val_miou``.
     - If :func:`resume` was called for this model, the state of the run is saved after every epoch.
@@ -39,9 +39,6 @@ def callbacks(model, run_dir, lines=8, note=None):
         run_dir: the folder of this run; made if it is missing.
         lines: how many lines of progress to print at most, 1 or more.
         note: mapping, as for ``json.dump``, that ``best.keras`` carries: :func:`seglib.runs.read_note`.
-
-    Returns:
-        A list of ``keras.callbacks.Callback``.
 
     Raises:
         ValueError: a learning rate that is not a finite number above 0, or ``lines`` below 1; in training, a loss or
