@@ -1,7 +1,7 @@
 """Do several hosts learn what one does, what happens when one dies, and what does it cost to hand over a batch?
 
-    KERAS_BACKEND=jax python bench/hosts.py            # all three
-    KERAS_BACKEND=jax python bench/hosts.py equal|killed|cost
+    KERAS_BACKEND=jax python bench/hosts.py            # all four
+    KERAS_BACKEND=jax python bench/hosts.py equal|killed|cost|paper
 
 Hosts are processes on this one, with a device each, that talk over loopback: what is equal and what is said is that of
 several hosts, the time is not. A small U-Net with batch normalisation is trained on 16 drawn pairs of 32×48 pixels.
@@ -11,6 +11,9 @@ several hosts, the time is not. A small U-Net with batch normalisation is traine
   other has ended, and with which words; then one goes on alone, and its losses are compared with those of one that
   nobody killed.
 - cost: a training step with one device, within ``hosts.spread`` and without it.
+- paper: the share of its own speed that a device keeps among 8, 64 and 512, computed, not run. A device has eight
+  images, computes for as long as was measured, and sends its gradient in float32 around a ring: 2 (n - 1) / n times its
+  bytes, at the link's bandwidth, without latency, and not while it computes.
 """
 
 import csv
@@ -206,8 +209,22 @@ def measure():
     )
 
 
+def scale():
+    """Prints each link's shares, for the steps that ``bench/speed.csv`` and ``bench/camvid_gpu.py`` have measured."""
+    with open(Path(__file__).with_name("speed.csv")) as file:
+        rows = [row for row in csv.DictReader(file) if (row["setting"], row["batch_size"]) == ("float32", "8")]
+    slow = statistics.median(float(row["seconds"]) for row in rows)
+    links = {"Ethernet of 10 Gbit/s": 1.25e9, "100 Gbit/s": 12.5e9, "NVLink, 450 GB/s in each direction": 450e9}
+    for name, seconds, parameters in (("two cores", slow, 484_264), ("an H200", 8 / 215, 31_050_059)):
+        print(f"a U-Net of {parameters:,} parameters on {name}: {1000 * seconds:.1f} ms for eight images")
+        for link, bandwidth in links.items():
+            sent = {n: 2 * (n - 1) / n * 4 * parameters / bandwidth for n in (8, 64, 512)}
+            found = (f"{n} devices {1000 * x:.2f} ms, {seconds / (seconds + x):.1%}" for n, x in sent.items())
+            print(f"  {link}:", "; ".join(found))
+
+
 def main():
-    chosen = sys.argv[1:] or ["equal", "killed", "cost"]
+    chosen = sys.argv[1:] or ["equal", "killed", "cost", "paper"]
     folder = Path(tempfile.mkdtemp())
     try:
         draw_pairs(folder)
@@ -217,6 +234,8 @@ def main():
             kill(folder)
         if "cost" in chosen:
             measure()
+        if "paper" in chosen:
+            scale()
     finally:
         shutil.rmtree(folder)
 
