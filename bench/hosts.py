@@ -33,10 +33,8 @@ from pathlib import Path
 import numpy as np
 
 EPOCHS, BATCH, SIZE, STEPS = 3, 4, (32, 48), 30
-KILLS, EPOCHS_KILLED, PAUSE = 5, 12, 1  # a host is killed in a random epoch, up to a second after its beginning
-COMMAND = (
-    f"--classes ground,thing --filters 2 --crop 32 32 --scale 1 --batch-size 4 --steps 24 --epochs {EPOCHS_KILLED}"
-)
+KILLS, PAUSE = 5, 1  # a host is killed in a random epoch, up to a second after its beginning
+COMMAND = "--classes ground,thing --filters 2 --crop 32 32 --scale 1 --batch-size 4 --steps 24 --epochs 12"
 
 
 def draw_pairs(folder):
@@ -145,7 +143,7 @@ def kill(folder):
     draw, whole = random.Random(0), folder / "whole"
     start(folder, whole, 0, 1, find_port()).wait()
     for number in range(KILLS):
-        out, address, epoch = folder / f"killed-{number}", find_port(), draw.randrange(EPOCHS_KILLED)
+        out, address, epoch = folder / f"killed-{number}", find_port(), draw.randrange(12)
         first, second = (start(folder, out, process, 2, address) for process in range(2))
         while len(read_log(out)) < epoch:
             if first.poll() is not None:
@@ -159,13 +157,14 @@ def kill(folder):
         logged = len(read_log(out))
         start(folder, out, 0, 1, find_port()).wait()
         logs = [read_log(run) for run in (out, whole)]
-        apart = [abs(float(logs[0][-1][name]) - float(logs[1][-1][name])) for name in ("loss", "val_loss")]
         print(
-            f"killed after epoch {logged} of {EPOCHS_KILLED}: the other ended after {seconds:.1f} s ({said[:60]}…);"
-            f" resumed by one, {len(logs[0]) - EPOCHS_KILLED} epochs repeated; last epoch apart from one host"
-            f" that nobody killed: loss {apart[0]:.0e}, validation {apart[1]:.0e}",
+            f"killed after epoch {logged} of {len(logs[1])}: the other ended after {seconds:.1f} s ({said[:60]}…);"
+            f" resumed by one, {len(logs[0]) - len(logs[1])} epochs repeated; apart from one that nobody killed:",
             flush=True,
         )
+        for name in ("loss", "val_loss"):
+            apart = [abs(float(a[name]) - float(b[name])) for a, b in zip(*logs, strict=False)]
+            print(f"  {name} by epochs: {' '.join(f'{x:.0e}' for x in apart)}", flush=True)
 
 
 def measure():

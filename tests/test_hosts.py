@@ -113,6 +113,21 @@ class TestSentences:
         with pytest.raises(ConnectionError, match=f"nobody answers at {address} for 1 s .*start process 0 there"):
             hosts._find("127.0.0.1", int(address.rpartition(":")[2]), 1)
 
+    def test_other_data_or_another_plan(self, monkeypatch):
+        multihost_utils = pytest.importorskip("jax.experimental.multihost_utils", reason="JAX is not installed")
+        told = {"the data or options": [{"pairs": 3}, ["image"]], "the state in --out": {}, "the plan's rate": 0.003}
+        first = []
+
+        def gather(own):
+            first.append(own)  # the first call is that of process 0
+            return np.stack([first[0], own])
+
+        monkeypatch.setattr(multihost_utils, "process_allgather", gather)
+        hosts.agree(told)
+        for name, value in (("the data or options", [{"pairs": 4}, ["image"]]), ("the plan's rate", 0.004)):
+            with pytest.raises(ValueError, match=f"process 1 and process 0 differ in {name}: give all hosts the same"):
+                hosts.agree(told | {name: value})
+
     def test_a_child_that_is_ended_by_a_signal(self, monkeypatch, tmp_path):
         ending = tmp_path / "ending"
         monkeypatch.setattr(sys, "executable", str(ending))
