@@ -114,7 +114,9 @@ class TestSentences:
             hosts._find("127.0.0.1", int(address.rpartition(":")[2]), 1)
 
     def test_other_data_or_another_plan(self, monkeypatch):
-        multihost_utils = pytest.importorskip("jax.experimental.multihost_utils", reason="JAX is not installed")
+        multihost_utils = pytest.importorskip(
+            "jax.experimental.multihost_utils", reason="JAX is not installed: pip install jax"
+        )
         told = {"the data or options": [{"pairs": 3}, ["image"]], "the state in --out": {}, "the plan's rate": 0.003}
         first = []
 
@@ -142,7 +144,7 @@ class TestSentences:
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_two_devices_learn_and_resume(backend, folders, tmp_path):
     """Under JAX what one learns: its sums are over the whole batch."""
-    pytest.importorskip(backend)
+    pytest.importorskip(backend, reason=f"{backend} is not installed: pip install {backend}")
 
     def train(out, devices, *more):
         flag = f"--xla_force_host_platform_device_count={devices}"
@@ -164,7 +166,7 @@ def test_two_devices_learn_and_resume(backend, folders, tmp_path):
 
 @pytest.mark.long
 def test_one_of_two_hosts_dies_and_the_other_goes_on_alone(folders, tmp_path):
-    pytest.importorskip("jax")
+    pytest.importorskip("jax", reason="JAX is not installed: pip install jax")
     pair = tmp_path / "pair"
     address = find_address()
     both = [start(folders, pair, process, 2, address, steps=12, epochs=12) for process in range(2)]
@@ -186,7 +188,7 @@ def test_one_of_two_hosts_dies_and_the_other_goes_on_alone(folders, tmp_path):
 
 @pytest.mark.long
 def test_hosts_of_other_data_or_options_are_refused(folders, tmp_path):
-    pytest.importorskip("jax")
+    pytest.importorskip("jax", reason="JAX is not installed: pip install jax")
     address = find_address()
     rates = (["--rate", "0.003"], ["--rate", "0.004"])
     both = [start(folders, tmp_path / "run", i, 2, address, *rates[i]) for i in range(2)]
