@@ -1,7 +1,7 @@
 """Do several hosts learn what one does, what happens when one dies, and what does it cost to hand over a batch?
 
-    KERAS_BACKEND=jax python bench/hosts.py            # all four
-    KERAS_BACKEND=jax python bench/hosts.py equal|killed|cost|paper
+    KERAS_BACKEND=jax python bench/hosts.py            # all five
+    KERAS_BACKEND=jax python bench/hosts.py equal|killed|rounding|cost|paper
 
 Hosts are processes on this one, with a device each, that talk over loopback: what is equal and what is said is that of
 several hosts, the time is not. A small U-Net with batch normalisation is trained on 16 drawn pairs of 32×48 pixels.
@@ -10,6 +10,8 @@ several hosts, the time is not. A small U-Net with batch normalisation is traine
 - killed: ``python -m seglib train`` on two, five times; one is killed (SIGKILL) at a random moment; how long until the
   other has ended, and with which words; then one goes on alone, and its losses are compared with those of one that
   nobody killed.
+- rounding: one such host that nobody kills, and the same one compiled without most of XLA's optimisations, which adds
+  up in another order: how far do losses part that differ by rounding alone?
 - cost: a training step with one device, within ``hosts.spread`` and without it.
 - paper: the share of its own speed that a device keeps among 8, 64 and 512, computed, not run. A device has eight
   images, computes for as long as was measured, and sends its gradient in float32 around a ring: 2 (n - 1) / n times its
@@ -124,12 +126,12 @@ def compare(folder):
         )
 
 
-def start(folder, out, process, processes, address):
+def start(folder, out, process, processes, address, **more):
     words = [sys.executable, "-m", "seglib", "train", folder / "images", folder / "masks", *COMMAND.split()]
     words += ["--out", out, "--hosts", address, "--process", process, "--processes", processes]
     said = open(f"{out}-{process}-of-{processes}.txt", "w")  # noqa: SIM115
     kept = {"JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    return subprocess.Popen([*map(str, words)], stdout=said, stderr=said, env=os.environ | kept)
+    return subprocess.Popen([*map(str, words)], stdout=said, stderr=said, env=os.environ | kept | more)
 
 
 def read_log(out):
@@ -162,9 +164,22 @@ def kill(folder):
             f" resumed by one, {len(logs[0]) - len(logs[1])} epochs repeated; apart from one that nobody killed:",
             flush=True,
         )
-        for name in ("loss", "val_loss"):
-            apart = [abs(float(a[name]) - float(b[name])) for a, b in zip(*logs, strict=False)]
-            print(f"  {name} by epochs: {' '.join(f'{x:.0e}' for x in apart)}", flush=True)
+        tell_apart(*logs)
+
+
+def tell_apart(*logs):
+    for name in ("loss", "val_loss"):
+        apart = [abs(float(a[name]) - float(b[name])) for a, b in zip(*logs, strict=False)]
+        print(f"  {name} by epochs: {' '.join(f'{x:.0e}' for x in apart)}", flush=True)
+
+
+def recompile(folder):
+    outs = [folder / "optimised", folder / "not"]
+    for out, flag in zip(outs, "01", strict=True):
+        more = {"JAX_DISABLE_MOST_OPTIMIZATIONS": flag, "JAX_COMPILATION_CACHE_DIR": str(out) + "-compiled"}
+        start(folder, out, 0, 1, find_port(), **more).wait()
+    print("one host with and without most of XLA's optimisations, apart:")
+    tell_apart(*map(read_log, outs))
 
 
 def measure():
@@ -223,7 +238,7 @@ def scale():
 
 
 def main():
-    chosen = sys.argv[1:] or ["equal", "killed", "cost", "paper"]
+    chosen = sys.argv[1:] or ["equal", "killed", "rounding", "cost", "paper"]
     folder = Path(tempfile.mkdtemp())
     try:
         draw_pairs(folder)
@@ -231,6 +246,8 @@ def main():
             compare(folder)
         if "killed" in chosen:
             kill(folder)
+        if "rounding" in chosen:
+            recompile(folder)
         if "cost" in chosen:
             measure()
         if "paper" in chosen:
