@@ -125,8 +125,7 @@ def _find(host, port, process):
             return found.close()
         except OSError as error:
             if not process:
-                way = "take another one in --hosts"
-                raise OSError(f"port {port} cannot be opened on this host ({error}); {way}") from error
+                raise OSError(f"port {port} cannot be opened on this host ({error}); take another one") from error
             if time.monotonic() > end:
                 way = "start process 0 there, and let its firewall pass the port"
                 raise ConnectionError(f"nobody answers at {host}:{port} for {PATIENCE} s ({error}); {way}") from error

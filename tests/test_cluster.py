@@ -110,7 +110,8 @@ def test_the_same_bytes_as_without_ray_also_after_an_interruption(
 def test_what_goes_wrong_in_a_worker_is_told_in_a_line(model, photos, address, tmp_path, capfd):
     assert run("predict", model, photos, "--out", tmp_path / "out", "--tile", "33", "--ray", address) == 1
     error = capfd.readouterr().err
-    assert "a Ray worker failed: wanted a tile that is a multiple of 32" in error.splitlines()[-1] and "Traceback" not in error
+    assert "a Ray worker failed: wanted a tile that is a multiple of 32" in error.splitlines()[-1]
+    assert "Traceback" not in error
     assert not (tmp_path / "out").exists()
 
 

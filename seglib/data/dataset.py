@@ -61,10 +61,7 @@ class Dataset:
         return _map(items, read)
 
     def sample(self, split, most, among=None):
-        """A :class:`Dataset` of one split: at most ``most`` pairs, every n-th of its first ``among`` (None: of all).
-
-        The others are not read.
-        """
+        """A :class:`Dataset` of one split: at most ``most`` pairs, every n-th of its first ``among`` (None: of all)."""
         self.split(split)  # refuses a split that is not there
         (items, read), first = self._splits[split], min(self.counts[split], among or self.counts[split])
         every = -(-first // most)

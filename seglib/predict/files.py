@@ -14,7 +14,7 @@ from seglib import layers  # noqa: F401, importing it registers the layers that 
 from seglib.images import ImageError, write_mask
 from seglib.labels import LabelMap
 from seglib.predict.inference import segment
-from seglib.runs import RUN, check_recipe, fingerprint, note_recipe, read_note, sign_file
+from seglib.runs import check_recipe, fingerprint, note_recipe, read_note, sign_file
 
 IMAGE = "SHA-256 of the image"  # the note in a mask's file that says which image it belongs to
 LABELS = "labels.json"  # beside a model: names and colours of its classes
@@ -70,7 +70,7 @@ def find_labels(path, num_classes):
 
 
 def segment_files(model, paths, out, labels, method=segment, recipe=None, spread=None):
-    """Segments image files one after another, into a folder of palette PNGs of the same stems.
+    """Segments image files into a folder of palette PNGs of the same stems, and tells in a :class:`Run` what it did.
 
     A run that was interrupted is resumed by the same call: finished masks are kept. The folder's ``run.json`` holds
     what they depend on: ``recipe``, the label map and the SHA-256 of the model's architecture and weights; each mask
@@ -85,9 +85,6 @@ def segment_files(model, paths, out, labels, method=segment, recipe=None, spread
             :func:`~seglib.predict.tiled`, with its settings.
         recipe: mapping, as for ``json.dump``, of the settings of ``method``, such as ``{"size": (256, 256)}``.
         spread: what :func:`seglib.predict.cluster.connect` gives, for the workers of a Ray cluster; None segments here.
-
-    Returns:
-        :class:`Run`.
 
     Raises:
         FileExistsError: the folder holds PNG files of another model, recipe, label map or image, or of no run.
@@ -110,9 +107,7 @@ def segment_files(model, paths, out, labels, method=segment, recipe=None, spread
     check_recipe(out, recipe, "*.png")
     kept = _find_finished(masks)
     run, todo = Run([], [*kept.values()], {}), [path for path in paths if path not in kept]
-    if not kept:  # what made masks that are gone
-        (out / RUN).unlink(missing_ok=True)
-    state = model, out, labels, method, recipe
+    state = model, out, labels, method, recipe, bool(kept)
     rows = spread(_Worker, state, todo) if spread and todo else map(_Worker(*state), ({"item": p} for p in todo))
     for row in tqdm(rows, total=len(todo), desc="images", disable=None, delay=2):
         if row["wrong"]:
@@ -126,7 +121,7 @@ class _Worker:
     """Writes the masks of images, and before the first the recipe: a run that fails at once leaves nothing behind."""
 
     def __init__(self, *state):
-        self.model, self.out, self.labels, self.method, self.recipe = state
+        self.model, self.out, self.labels, self.method, self.recipe, self.is_noted = state
 
     def __call__(self, row):
         path = Path(row["item"])
@@ -136,8 +131,9 @@ class _Worker:
                 ids = self.method(self.model, path)
             except ImageError as error:
                 return {**row, "wrong": str(error)}
-            if not (self.out / RUN).exists():
+            if not self.is_noted:
                 note_recipe(self.out, self.recipe)
+                self.is_noted = True
             write_mask(mask, ids, self.labels, {IMAGE: sign_file(path)})
         return {**row, "wrong": ""}
 

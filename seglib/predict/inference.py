@@ -37,10 +37,16 @@ def segment(model, image, size=None):
 def probabilities(model, image, size=None):
     """The probability of every class at every pixel, at the image's own size: the softmax of the logits.
 
-    Arguments and errors are those of :func:`segment`.
+    Args:
+        model: a model that turns (1, height, width, 3) images in 0–255 into logits of the same height and width.
+        image: an image file (path, bytes or ``PIL.Image``), or an array (height, width, 3 or 4) or (height, width).
+        size: ``(height, width)`` that the image is resized to for the model; None leaves it as it is.
 
     Returns:
         (height, width, num_classes) float32, which sum to 1 over the classes.
+
+    Raises:
+        ValueError: what is no image (``ImageError`` of a file), or a model without logits of the image's size.
     """
     return ops.convert_to_numpy(ops.softmax(find_logits(model, to_image(image), size), axis=-1))
 
@@ -49,14 +55,18 @@ def tta(model, image, size=None, flip=True, scales=(1,)):
     """Test-time augmentation: the mean of the probabilities of several views of one image (Chen et al. 2018, 4.3).
 
     Args:
-        model, image: as for :func:`segment`.
+        model: a model that turns (1, height, width, 3) images in 0–255 into logits of the same height and width.
+        image: an image file (path, bytes or ``PIL.Image``), or an array (height, width, 3 or 4) or (height, width).
         size: ``(height, width)`` of the view at scale 1; None is the image's own.
         flip: whether to add the horizontally flipped view at each scale.
-        scales: inference scales, factors above 0 of ``size`` such as ``(0.75, 1, 1.25)``. They help a network that was
-            trained at several scales, as DeepLab was, and hurt one that was trained at one.
+        scales: inference scales, factors of ``size`` such as ``(0.75, 1, 1.25)``. They help a network that was trained
+            at several scales, as DeepLab was, and hurt one that was trained at one.
 
     Returns:
-        (height, width, num_classes) float32, as :func:`probabilities`, whose errors it raises, too.
+        (height, width, num_classes) float32, which sum to 1 over the classes.
+
+    Raises:
+        ValueError: no scales, or one that is not above 0; what is no image; a model without logits of its size.
     """
     if not scales or not all(0 < scale < float("inf") for scale in scales):
         raise ValueError(f"scales are one or more factors above 0, got {scales}")

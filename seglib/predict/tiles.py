@@ -32,9 +32,11 @@ def tiled(model, image, tile=512, overlap=64, out=None, labels=None):
     Besides the image, memory is held for one tile and for half an overlap of the image's width.
 
     Args:
-        model, image: as for :func:`~seglib.predict.segment`; ``np.load(path, mmap_mode="r")`` is read as needed. Tiles
+        model: a model that turns (1, height, width, 3) images in 0–255 into logits of the same height and width. Tiles
             are not resized, so that the image must be of the training images' scale. Layers that see all of the image,
             such as image pooling, see one tile only.
+        image: an image file (path, bytes or ``PIL.Image``), or an array (height, width, 3 or 4) or (height, width);
+            ``np.load(path, mmap_mode="r")`` is read as needed.
         tile: the side of a tile in pixels, a multiple of 32, the largest stride of the course's networks.
         overlap: how many pixels neighbours share at least, a multiple of 32 up to half a tile; 0 shows the seams.
         out: None, or the path of a TIFF file that is written from top to bottom as the tiles are done.
