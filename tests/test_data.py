@@ -332,7 +332,7 @@ class TestShards:
 
     def test_of_a_batch_that_does_not_divide_are_refused(self, pairs):
         for size, batch in ((3, 3), (12, 10)):  # ten pairs are one batch of ten
-            with pytest.raises(ValueError, match=f"train batch of {batch} pairs does not divide into 4 equal"):
+            with pytest.raises(ValueError, match=f"a batch of {batch} pairs does not divide into 4 equal"):
                 pairs.batches("train", SIZE, size, shard=(0, 4))
 
 

@@ -114,10 +114,6 @@ class Dataset:
         size = None if size is None else to_size(size)
         padded = shard is not None and split != "train"
         batch, (index, shards) = batch_size if padded else min(batch_size, count), shard or (0, 1)
-        if not 0 <= index < shards:
-            raise ValueError(f"shard=(index, count) wants an index of 0 to count − 1, got {shard}")
-        if batch % shards:
-            raise ValueError(f"a {split} batch of {batch} pairs does not divide into {shards} equal shards")
         if padded:  # from the beginning again
             items = _slice(items.repeat(), -(-count // batch) * batch, batch, index, shards)
 
@@ -285,6 +281,10 @@ def _draw_epochs(items, count, held, seed, epoch, repeats=None):
 
 def _slice(items, total, batch, index, shards):
     """What the shard ``index`` has of each ``batch`` among the first ``total`` items."""
+    if not 0 <= index < shards:
+        raise ValueError(f"shard=(index, count) wants an index of 0 to count − 1, got {index, shards}")
+    if batch % shards:
+        raise ValueError(f"a batch of {batch} pairs does not divide into {shards} equal shards")
     chosen = items.take(total).enumerate().filter(lambda number, _: number * shards // batch % shards == index)
     return chosen.map(lambda _, item: item).apply(tf.data.experimental.assert_cardinality(total // shards))
 
