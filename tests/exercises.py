@@ -801,7 +801,7 @@ MISTAKES = {
     "11-best": [
         Mistake("All answers count", "ops.min(each, axis=-1)", "ops.mean(each, axis=-1)"),
         Mistake("worst answer", "ops.min(each, axis=-1)", "ops.max(each, axis=-1)"),
-        Mistake("over the prompts", "ops.min(each, axis=-1)", "ops.min(each, axis=0)"),
+        Mistake("minimum is over the prompts", "ops.min(each, axis=-1)", "ops.min(each, axis=0)"),
         Mistake("One prompt of the batch", "ops.min(each, axis=-1)", "ops.min(each)"),
         Mistake("best for all prompts", "ops.min(each, axis=-1)", "ops.min(ops.mean(each, axis=0))"),
         Mistake(
@@ -834,7 +834,7 @@ MISTAKES = {
         Mistake(
             "added to all channels",
             "embeddings[..., :2] += np.stack(np.indices((height, width)), axis=-1) / unit",
-            "embeddings += np.resize(np.indices((height, width)), (len(features.T), height, width)).T.swapaxes(0, 1) / unit",
+            "embeddings += np.stack([*np.indices((height, width))] * 2, axis=-1)[..., : features.shape[2]] / unit",
         ),
         Mistake("third channel is not compared", "(difference**2)", "(difference[..., :2] ** 2)"),
         Mistake("argument is changed", "np.array(features, float)", "np.asarray(features, float)"),
