@@ -774,7 +774,7 @@ MISTAKES = {
         Mistake("prediction is right", "(truth & ~pred, 1)", "(truth, 1)"),
         Mistake("are joined", "(truth & ~pred, 1)", "(truth ^ pred, 1)"),
         Mistake("Equal depths", "if size > largest", "if size >= max(largest, 1)"),
-        Mistake("gets no click", "(pred & ~truth, -1)", "(pred & truth & ~pred, -1)"),
+        Mistake("false positive gets no click", "(pred & ~truth, -1)", "(pred & truth & ~pred, -1)"),
         Mistake("most pixels", "size = depth.max()", "size = error.sum()"),
         Mistake("frame counts as error", "(np.pad(error, 1))[1:-1, 1:-1]", "(error)"),
         Mistake("Nothing is wrong here", "click, largest = None, 0", "click, largest = (0, 0, 0), 0"),
