@@ -13,7 +13,7 @@ from seglib import __main__ as command_line
 from seglib import checkpoints, data, demo, images, models, predict
 from seglib.labels import LabelMap
 
-NAMES = sorted(path.stem for path in checkpoints.FOLDER.glob("*.npz"))
+NAMES = sorted(path.stem for path in checkpoints.FOLDER.glob("*.npz") if path.stem != checkpoints.PROMPTABLE)
 SMALL = checkpoints.Checkpoint("unet", {"filters": 2, "depth": 2}, "streets/tiny", (64, 96))
 
 
