@@ -865,6 +865,15 @@ MISTAKES = {
         ),
         Mistake("are flags", "return kept", "return [i in kept for i in range(len(masks))]"),
     ],
+    "11-everything": [
+        Mistake("several masks", "return ids", "return masks"),
+        Mistake("size is fixed", "return ids", "return np.pad(ids, ((0, 96 - height), (0, 96 - width)))"),
+        Mistake("cells have no ids", "return ids", "return ids > 0"),
+        Mistake("No cell is found", "scores[i] > 0.62", "scores[i] > 1"),
+        Mistake("no better than the first try", "free.sum() > 0.75 * masks[i].sum()", "free.sum() > 0"),
+        Mistake("It is below the bar", "scores[i] > 0.62", "scores[i] > 0.5"),
+        Mistake("are allowed", "// 16)", "// 24)"),
+    ],
 }
 
 
