@@ -14,22 +14,16 @@ is a U-Net that reads image and clicks as five channels (Xu et al. 2016), with o
 eight; ``long`` is ``promptable`` with six times the steps.
 """
 
-import itertools
-import sys
-import time
 from pathlib import Path
 from typing import NamedTuple
 
-import cells as border_bench
 import keras
 import numpy as np
 import seeds
-from keras import layers, ops
+from keras import ops
 from scipy import ndimage
 
-from seglib import models, train
 from seglib.datasets import cells, streets
-from seglib.models.promptable import ClickMaps
 
 IMAGES, PROMPTS, CLICKS = 6, 8, 5
 STEPS, RATE = 250, 6e-3

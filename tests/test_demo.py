@@ -14,8 +14,10 @@ import pytest
 from browser import Browser, find_missing, wait_for
 from PIL import Image
 
-from seglib import demo, images, viz
+from seglib import checkpoints, images, viz
 from seglib import runs as seglib_runs
+from seglib.demo import __main__ as demo
+from seglib.demo import classes, photos
 from seglib.labels import LabelMap
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,7 +25,7 @@ PYTHON = ROOT / ".venv-demo" / "bin" / "python"
 LABELS = LabelMap(("grey & dim", "red"), colours=((0, 0, 0), (255, 255, 255)))
 PICTURE = np.full((60, 80, 3), 50, np.uint8)
 PICTURE[:, 20:, 0] = 250  # red in the right three quarters
-FILE_INPUT = "input[type=file]"
+FILE_INPUT = "#photo input[type=file]"
 TOAST = "[data-testid=toast-text]"
 HOME = "\ue011"  # the key, in the WebDriver protocol
 
@@ -63,10 +65,10 @@ def photo_path(tmp_path_factory):
 
 
 def test_finds_models_named_ones_first_and_shortened_runs_last(runs, tmp_path):
-    found = demo.find_models(runs)
+    found = classes.find_models(runs)
     assert list(found) == ["named/best", "bare/best", "damaged/best", "a-2-steps/best"]
     assert found["bare/best"] == runs / "bare" / "best.keras"
-    assert demo.find_models(tmp_path) == demo.find_models(tmp_path / "missing") == {}
+    assert classes.find_models(tmp_path) == classes.find_models(tmp_path / "missing") == {}
 
 
 @pytest.mark.parametrize(
@@ -80,58 +82,58 @@ def test_finds_models_named_ones_first_and_shortened_runs_last(runs, tmp_path):
     ],
 )
 def test_size_keeps_the_shape_and_the_limit(size, shorter, wanted):
-    assert demo.fit_size(size, shorter) == wanted
+    assert photos.fit_size(size, shorter) == wanted
 
 
 def test_side_of_the_input_is_that_of_the_training(tmp_path):
     build_model().save(tmp_path / "noted.keras")
     seglib_runs.attach_note(tmp_path / "noted.keras", {"scale": 0.5})
-    assert demo.find_side(tmp_path / "noted.keras", (300, 400)) == 150
-    assert demo.find_side(tmp_path / "none.keras", (300, 400)) == 64
-    name, checkpoint = next(iter(demo.checkpoints.CHECKPOINTS.items()))
-    assert demo.find_side(demo.checkpoints.FOLDER / f"{name}.npz", (300, 400)) == min(checkpoint.size)
+    assert classes.find_side(tmp_path / "noted.keras", (300, 400)) == 150
+    assert classes.find_side(tmp_path / "none.keras", (300, 400)) == 64
+    name, checkpoint = next(iter(checkpoints.CHECKPOINTS.items()))
+    assert classes.find_side(checkpoints.FOLDER / f"{name}.npz", (300, 400)) == min(checkpoint.size)
 
 
 def test_what_is_no_photo_is_named_without_its_folder(tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(images.ImageError, match=r"^text.png: ") as caught:
-        demo.read_photo(tmp_path / "text.png")
+        photos.read_photo(tmp_path / "text.png")
     assert str(tmp_path) not in str(caught.value)
 
 
 def test_prediction_of_a_model_whose_answer_is_known(runs, tmp_path, photo_path):
-    photo = demo.read_photo(photo_path)
-    found = demo.predict_photo(photo, runs / "named" / "best.keras")
+    photo = photos.read_photo(photo_path)
+    found = classes.predict_photo(photo, runs / "named" / "best.keras")
     np.testing.assert_array_equal(found.ids, PICTURE[..., 0] > 127)
     # Where red is 250 the logits are 127.5 / 32 and 250 / 32: a probability of 1 / (1 + exp(-122.5 / 32)).
     np.testing.assert_allclose(found.confidence[:, 20:], 1 / (1 + np.exp(-122.5 / 32)), rtol=1e-5)
-    assert demo.predict_photo(photo, runs / "named" / "best.keras", 30).input_size == (30, 40)
+    assert classes.predict_photo(photo, runs / "named" / "best.keras", 30).input_size == (30, 40)
     build_model((16, 24)).save(tmp_path / "one_size.keras")
-    fixed = demo.predict_photo(photo, tmp_path / "one_size.keras", 30)
+    fixed = classes.predict_photo(photo, tmp_path / "one_size.keras", 30)
     assert fixed.input_size == (16, 24) and fixed.ids.shape == (60, 80)
 
     view = found._replace(confidence=np.linspace(0.5, 1, 80, dtype=np.float32)[None].repeat(60, axis=0))
-    colours = images.read_image(demo.write_results(view, tmp_path)[1])[0, [0, 79]]
+    colours = images.read_image(classes.write_results(view, tmp_path)[1])[0, [0, 79]]
     np.testing.assert_allclose(colours, [[0, 34, 78], [254, 232, 56]], atol=2)  # the ends of cividis
 
-    path = demo.write_overlay(found, {"red": 0.2}, tmp_path)
+    path = classes.write_overlay(found, {"red": 0.2}, tmp_path)
     left, right = images.read_image(path)[0, [0, 79]].tolist()
     assert left == [50] * 3  # a black background is not laid over the image
     assert right == [251, 91, 91]  # 0.8 · (250, 50, 50) + 0.2 · 255
     np.testing.assert_array_equal(
-        images.read_image(demo.write_overlay(found, dict.fromkeys(LABELS.names, 0), tmp_path)), PICTURE
+        images.read_image(classes.write_overlay(found, dict.fromkeys(LABELS.names, 0), tmp_path)), PICTURE
     )
 
 
 def test_mask_of_a_large_photo_has_its_own_size_and_one_overlay_is_kept(runs, tmp_path):
     Image.new("RGB", (4096, 1024), (250, 0, 0)).save(tmp_path / "long.png")
-    found = demo.predict_photo(demo.read_photo(tmp_path / "long.png"), runs / "named" / "best.keras", 16)
+    found = classes.predict_photo(photos.read_photo(tmp_path / "long.png"), runs / "named" / "best.keras", 16)
     assert (found.name, found.file_size, found.image.shape) == ("long", (1024, 4096), (512, 2048, 3))
     folder = tmp_path / "results"
     folder.mkdir()
-    mask, _ = demo.write_results(found, folder)
+    mask, _ = classes.write_results(found, folder)
     assert (images.read_mask(mask) == 1).all() and images.read_size(mask) == (1024, 4096)
-    first, second = (demo.write_overlay(found, {}, folder) for _ in range(2))
+    first, second = (classes.write_overlay(found, {}, folder) for _ in range(2))
     assert first != second and not Path(first).exists() and images.read_size(second) == (512, 2048)
 
 
@@ -210,7 +212,7 @@ def test_photo_gives_overlay_legend_confidence_and_files(page, server, photo_pat
     assert "60 pixels high, 80 wide" in page.read("#about")[0]
     ids = (PICTURE[..., 0] > 127).astype(np.uint8)
     overlay = images.read_image(page.download("#save-overlay", "wall-overlay.png"))
-    np.testing.assert_array_equal(overlay, viz.overlay(PICTURE, ids, LABELS, demo.OPACITY))
+    np.testing.assert_array_equal(overlay, viz.overlay(PICTURE, ids, LABELS, classes.OPACITY))
     np.testing.assert_array_equal(images.read_mask(page.download("#save-mask", "wall-mask.png")), ids)
     page.click("button[role=tab]:nth-of-type(2)")
     wait_for(lambda: page.read("#confidence img", "naturalWidth") == [80])
