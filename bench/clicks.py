@@ -1,37 +1,51 @@
-"""How well is the clicked object segmented, what do three answers, embeddings and more clicks contribute, what do they cost?
+"""How well is a clicked cell segmented; what do several answers and embeddings contribute, and what does a click cost?
 
     python bench/clicks.py            # writes bench/clicks.csv, and goes on where an earlier run was stopped
-    python bench/clicks.py time       # milliseconds: the encoder, a further click, a U-Net that reads clicks as channels
-    python bench/clicks.py automatic  # the repository's checkpoint, a grid of clicks: merged and missed cells
+    python bench/clicks.py time       # milliseconds of the encoder and of a further click
+    python bench/clicks.py checkpoint # trains seglib/checkpoints/promptable.npz on cells and streets, and scores it
+    python bench/clicks.py automatic  # writes bench/clicks_automatic.csv: a grid of clicks, beside lesson 04's border map
 
-Networks of lesson 11, trained on the 60 training fields of ``cells/tiny``, scored on all 1,615 cells of the 40 test
-fields. A click means the cell (0.8) or all cells that touch (0.2). The first click is at the centre of the cell, each
-further one at the centre of the largest error (Sofiiuk et al. 2022). ``noc80`` is the number of clicks until the IoU of
-the answer with the highest estimate is 0.8, or 20 where ten clicks do not suffice.
+Networks of lesson 11, trained on the 60 training fields of ``cells/tiny`` and scored on all 1,615 cells of the 40 test
+fields. A prompt means the cell (0.8), or all cells that touch it (0.2). The first click is at the centre of the cell,
+each further one at the centre of the largest error (Sofiiuk et al. 2022). ``iou1`` is the mean IoU after the first
+click, of the answer with the highest estimate; ``best1`` that of the best answer. ``noc80`` is the mean number of
+clicks to an IoU of 0.8, counted as 20 where ten do not suffice, and ``failed`` the share of these.
 
-``promptable`` is the lesson's network; ``one answer`` has one mask; ``no embeddings`` has Gaussians alone; ``channels``
-is a U-Net that reads image and clicks as five channels (Xu et al. 2016), with one click for each image and step, not
-eight; ``long`` is ``promptable`` with six times the steps.
+``promptable`` is the lesson's network; ``one answer`` has one mask; ``no embeddings`` knows clicks as Gaussians alone;
+``channels`` is a U-Net that reads image and clicks as five channels (Xu et al. 2016), one click for each image of a
+batch where the others have eight; ``longer`` is the lesson's network after six times the steps.
 """
 
+import contextlib
+import csv
+import itertools
+import statistics
+import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import patch
 
 import keras
 import numpy as np
 import seeds
-from keras import ops
+from checkpoints import save
+from keras import layers, ops
 from scipy import ndimage
 
+from seglib import checkpoints, models, train
 from seglib.datasets import cells, streets
+from seglib.models.prompts import ClickMaps, Similarity
 
 IMAGES, PROMPTS, CLICKS = 6, 8, 5
 STEPS, RATE = 250, 6e-3
 SIZE = 96
 OBJECT = 0.8  # the share of prompts that mean the object, not its group
 SEEDS = (0, 1, 2)
-NAMES = ("promptable", "one answer", "no embeddings", "channels", "long")
-FIELDS = ("network", "seed", "cells", *(f"iou{n}" for n in (1, 2, 3, 5, 10)), "best1", "noc80", "failed", "seconds")
+NAMES = ("promptable", "one answer", "no embeddings", "channels", "longer")
+CHECKPOINT_STEPS = 4000
+ROUNDS = (1, 2, 3, 5, 10)
+FIELDS = ("network", "seed", "cells", *(f"iou{n}" for n in ROUNDS), "best1", "noc80", "failed", "seconds")
 CSV = Path(__file__).with_suffix(".csv")
 
 
@@ -230,3 +244,157 @@ def count_clicks(scored, wanted=0.8):
     """The number of clicks to an IoU, (objects,); 20 where all that were tried do not suffice."""
     enough = scored >= wanted
     return np.where(enough.any(axis=1), enough.argmax(axis=1) + 1, 20)
+
+
+def build(name):
+    """The untrained network of a row of the table."""
+    if name == "channels":
+        return build_channels()
+    return models.promptable((None, None, 3), num_answers=1 if name == "one answer" else 3)
+
+
+def build_channels(filters=16, depth=4):
+    """A U-Net with the clicks as two more channels, in the form of a promptable network whose encoder does nothing."""
+    image, clicks = keras.Input((SIZE, SIZE, 3), name="image"), keras.Input((None, 3), name="clicks")
+    maps = layers.UpSampling2D(2)(ClickMaps()(layers.AveragePooling2D(2)(image), clicks))
+    x = layers.Concatenate()([image, layers.Rescaling(255)(maps)])
+    logits = models.unet((SIZE, SIZE, 7), 3, filters=filters, depth=depth)(x)
+    scores = layers.Dense(3, activation="sigmoid")(layers.GlobalAveragePooling2D()(logits))
+    decoder = keras.Model([image, clicks], [layers.AveragePooling2D(2)(logits), scores], name="decoder")
+    same = keras.Input((SIZE, SIZE, 3))
+    encoder = keras.Model(same, layers.Identity()(same), name="encoder")
+    return keras.Model([image, clicks], decoder([encoder(image), clicks]))
+
+
+def run(name, seed):
+    """One training, scored: the values of a row."""
+    train.seed(seed)
+    hidden = patch.object(Similarity, "call", lambda self, x, clicks: ops.zeros_like(x[..., : 2 * self.heads]))
+    with hidden if name == "no embeddings" else contextlib.nullcontext():
+        network = build(name)
+        began = time.perf_counter()
+        steps = 6 * STEPS if name == "longer" else STEPS
+        fit(network, [draw_cells("train")], steps, seed, prompts=1 if name == "channels" else PROMPTS)
+        seconds = time.perf_counter() - began
+        return [*score(network, draw_cells("test")), f"{seconds:.0f}"]
+
+
+def score(network, fields):
+    """The number of objects, and the columns of a row from ``iou1`` to ``failed``."""
+    scored, best = measure(network, fields)
+    clicks = count_clicks(scored)
+    means = [*scored[:, [n - 1 for n in ROUNDS]].mean(axis=0), best.mean(), clicks.mean(), (clicks == 20).mean()]
+    return [len(scored), *(f"{mean:.4f}" for mean in means)]
+
+
+def segment_all(network, image, answer, spacing=3, least=0.4, overlap=0.5):
+    """An instance map (height, width), 0 for background, of a grid of clicks and non-maximum suppression on masks.
+
+    Of each click the mask of ``answer`` counts, if its estimated IoU is ``least`` or more. From the highest estimate
+    on, a mask is dropped where a share of ``overlap`` of it, or of a mask before, is covered by the other.
+    """
+    height, width = image.shape[:2]
+    grid = np.stack(np.meshgrid(range(1, height, spacing), range(1, width, spacing), indexing="ij"), -1).reshape(-1, 2)
+    clicks = np.concatenate([grid, np.ones((len(grid), 1))], axis=1).astype(np.float32)[:, None]
+    features = network.get_layer("encoder").predict_on_batch(image[None].astype(np.float32))
+    masks, scores = ask(network, features, clicks)
+    masks, scores = masks[:, :height, :width, answer], scores[:, answer]
+    found, ids = [], np.zeros((height, width), np.int32)
+    for i in np.argsort(-scores, kind="stable"):
+        size = masks[i].sum()
+        if scores[i] < least or not size:
+            continue
+        if any((masks[i] & mask).sum() > overlap * min(size, mask.sum()) for mask in found):
+            continue
+        found.append(masks[i])
+        ids[masks[i] & (ids == 0)] = len(found)
+    return ids
+
+
+def count_cells(instances, ids):
+    """How many cells there are, and how many of them are found, merged, missed; as ``bench/cells.py`` counts."""
+    owners, found = [], 0
+    for cell in (instances == i for i in range(1, instances.max() + 1)):
+        owner = np.bincount(ids[cell]).argmax()
+        owners.append(owner)
+        found += owner > 0 and 2 * (cell & (ids == owner)).sum() > (cell | (ids == owner)).sum()
+    owners = np.array(owners)
+    counts = np.bincount(owners)
+    return np.array([len(owners), found, (counts[owners][owners > 0] > 1).sum(), (owners == 0).sum()])
+
+
+def find_answer(network, fields):
+    """Which answer is the object: the one with the highest mean IoU after one click at the centre."""
+    totals = 0
+    for field in fields:
+        truths = np.stack([field.objects == i for i in np.unique(field.objects[field.objects > 0])])
+        clicks = np.array([[find_next_click(truth, np.zeros_like(truth))] for truth in truths], np.float32)
+        features = network.get_layer("encoder").predict_on_batch(field.image[None].astype(np.float32))
+        masks = ask(network, features, clicks)[0][:, : truths.shape[1], : truths.shape[2]]
+        totals = totals + np.array([iou(masks[..., i], truths).sum() for i in range(masks.shape[-1])])
+    return int(totals.argmax())
+
+
+def automatic():
+    """Counts the cells that a grid of clicks finds, and writes them beside those of the border map."""
+    network = checkpoints.load("promptable")
+    answer, counts = find_answer(network, draw_cells("train")), 0
+    for field in draw_cells("test"):
+        counts = counts + count_cells(field.objects, segment_all(network, field.image, answer))
+    with CSV.with_name("cells.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["weights"] == "border map"]
+    means = [statistics.mean(int(row[key]) for row in rows) for key in ("cells", "found", "merged", "missed")]
+    with CSV.with_name("clicks_automatic.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("method", "cells", "found", "merged", "missed"))
+        for name, values in {"grid of clicks": counts.tolist(), "border map": means}.items():
+            writer.writerow((name, *(f"{value:.0f}" for value in values)))
+            print(f"{name}: {values}")
+
+
+def make_checkpoint():
+    """Trains the checkpoint on cells and streets in turn, and scores it as it is stored, in float16."""
+    train.seed(0)
+    network = models.promptable((None, None, 3))
+    fit(network, [draw_cells("train"), draw_streets("train")], CHECKPOINT_STEPS, 0, told=100)
+    save(network, checkpoints.FOLDER / "promptable.npz")
+    network = checkpoints.load("promptable")
+    for name, fields in {"cells": draw_cells("test"), "streets": draw_streets("test")}.items():
+        print(name, dict(zip(FIELDS[2:-1], score(network, fields), strict=True)))
+
+
+def clock(call, repeats=50):
+    """The median time of a call, in milliseconds."""
+    call()
+    taken = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        call()
+        taken.append(1000 * (time.perf_counter() - began))
+    return statistics.median(taken)
+
+
+def measure_time():
+    """The encoder, a further click, and the whole network, at two sizes."""
+    network = checkpoints.load("promptable")
+    encoder, decoder = network.get_layer("encoder"), network.get_layer("decoder")
+    for side in (SIZE, 256):
+        image, click = np.zeros((1, side, side, 3), np.float32), np.ones((1, 1, 3), np.float32)
+        features = encoder.predict_on_batch(image)
+        whole = clock(lambda image=image, click=click: network.predict_on_batch([image, click]))
+        again = clock(lambda features=features, click=click: decoder.predict_on_batch([features, click]))
+        print(f"{side}×{side}: the whole network {whole:.1f} ms, a further click {again:.1f} ms, {again / whole:.0%}")
+
+
+def main(words):
+    if words:
+        return {"time": measure_time, "automatic": automatic, "checkpoint": make_checkpoint}[words[0]]()
+    rows = seeds.collect(CSV, FIELDS, list(itertools.product(NAMES, SEEDS)), run)
+    for name in NAMES:
+        chosen = [row for row in rows if row["network"] == name]
+        one, clicks = (seeds.spread([float(row[key]) for row in chosen]) for key in ("iou1", "noc80"))
+        print(f"{name:15} IoU after one click {one} · clicks to an IoU of 0.8 {clicks}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -15,7 +15,7 @@ from seglib.demo import __main__ as demo
 from seglib.demo import classes, photos
 from seglib.labels import LabelMap
 
-NAMES = sorted(path.stem for path in checkpoints.FOLDER.glob("*.npz"))
+NAMES = sorted(path.stem for path in checkpoints.FOLDER.glob("*.npz") if path.stem != checkpoints.PROMPTABLE)
 SMALL = checkpoints.Checkpoint("unet", {"filters": 2, "depth": 2}, "streets/tiny", (64, 96))
 
 

@@ -1,12 +1,13 @@
 """Promptable segmentation: an encoder reads an image once, and a light decoder answers every set of clicks on it."""
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from seglib.layers import PadToMultiple, PortableModel, conv_block
 
 STRIDE = 2  # of the features and the logits
-SIGMA = 5.0  # of a click's Gaussian, in pixels
+SIGMAS = 5.0, 1.5  # of the Gaussians of a click, in pixels: one to find the object, one to correct details
 UNIT = 8.0  # pixels to a unit of the embeddings
 
 
@@ -73,7 +74,7 @@ def _build_decoder(shape, num_answers):
 
 @keras.saving.register_keras_serializable("seglib")
 class ClickMaps(layers.Layer):
-    """Clicks as Gaussians of height 1 on a map's grid: (batch, height, width, 2), those inside, those outside.
+    """Clicks as Gaussians of height 1: (batch, height, width, 4), wide and narrow, each for those inside and outside.
 
     Where several are near, the highest counts. The map gives the size; clicks are (batch, clicks, 3) as in the model.
     """
@@ -82,12 +83,12 @@ class ClickMaps(layers.Layer):
         y, x = (STRIDE * (ops.arange(n, dtype="float32") + 0.5) - 0.5 for n in ops.shape(x)[1:3])
         clicks = ops.cast(clicks, "float32")
         squared = (clicks[:, :, :1, None] - y[:, None]) ** 2 + (clicks[:, :, 1:2, None] - x) ** 2
-        gaussians = ops.exp(-squared / (2 * SIGMA**2))
-        signs = clicks[:, :, 2, None, None]
-        return ops.stack([ops.max(gaussians * ops.cast(s * signs > 0, "float32"), axis=1) for s in (1, -1)], axis=-1)
+        inside, outside = (ops.cast(sign * clicks[:, :, 2, None, None] > 0, "float32") for sign in (1, -1))
+        gaussians = [ops.exp(-squared / (2 * sigma**2)) for sigma in SIGMAS]
+        return ops.stack([ops.max(g * chosen, axis=1) for g in gaussians for chosen in (inside, outside)], axis=-1)
 
     def compute_output_shape(self, x_shape, clicks_shape):
-        return *x_shape[:3], 2
+        return *x_shape[:3], 2 * len(SIGMAS)
 
 
 @keras.saving.register_keras_serializable("seglib")
@@ -113,9 +114,9 @@ class Similarity(layers.Layer):
         cells = ops.clip(ops.cast(clicks[:, :, :2] / STRIDE, "int32"), 0, last)
         at = (cells[:, :, 0] * width + cells[:, :, 1])[..., None]
         clicked = ops.take_along_axis(ops.reshape(x, (batch, height * width, 4 * self.heads)), at, axis=1)
-        difference = x[:, None] - clicked[:, :, None, None]
-        squared = ops.sum(ops.reshape(difference**2, (batch, -1, height, width, self.heads, 4)), axis=-1)
-        similar, signs = ops.exp(-squared), clicks[:, :, 2, None, None, None]
+        squared = (x[:, None] - clicked[:, :, None, None]) ** 2
+        each = np.kron(np.eye(self.heads), np.ones((4, 1))).astype("float32")  # sums the four numbers of each head
+        similar, signs = ops.exp(-ops.matmul(squared, each)), clicks[:, :, 2, None, None, None]
         closest = [ops.max(similar * ops.cast(s * signs > 0, "float32"), axis=1) for s in (1, -1)]
         return ops.concatenate(closest, axis=-1)
 
