@@ -16,8 +16,9 @@ from PIL import Image
 
 from seglib import checkpoints, images, viz
 from seglib import runs as seglib_runs
+from seglib.datasets import cells, streets
 from seglib.demo import __main__ as demo
-from seglib.demo import classes, photos
+from seglib.demo import classes, clicks, photos
 from seglib.labels import LabelMap
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,6 +28,7 @@ PICTURE = np.full((60, 80, 3), 50, np.uint8)
 PICTURE[:, 20:, 0] = 250  # red in the right three quarters
 FILE_INPUT = "#photo input[type=file]"
 TOAST = "[data-testid=toast-text]"
+CELLS, STREET = 30_001, 30_006  # seeds of the examples
 HOME = "\ue011"  # the key, in the WebDriver protocol
 
 
@@ -137,6 +139,137 @@ def test_mask_of_a_large_photo_has_its_own_size_and_one_overlay_is_kept(runs, tm
     assert first != second and not Path(first).exists() and images.read_size(second) == (512, 2048)
 
 
+class Colours:
+    """Stands for the network of clicks: an object is what has the red of the first click, if that is over half.
+
+    Its second answer is that object, as far as it is above all clicks outside; it expects an IoU of 0.9 of it. The first
+    is everything, and the third nothing.
+    """
+
+    def get_layer(self, name):
+        return {"encoder": lambda x, training: x[:, ::2, ::2, 0], "decoder": self.decode}[name]
+
+    def decode(self, inputs, training):
+        (red,), (placed,) = (np.asarray(x) for x in inputs)
+        row, column = (placed[0, :2] // 2).astype(int)
+        last = min([2 * len(red), *placed[placed[:, 2] < 0, 0]])
+        above = 2 * np.arange(len(red))[:, None] < last
+        masks = np.stack([red >= 0, (red == red[row, column]) & above, red < 0], axis=-1)
+        scores = (0.4, 0.9, 0.05) if red[row, column] > 127 else (0.2, 0.1, 0.05)
+        return np.where(masks, 1.0, -1.0)[None], np.array([scores], np.float32)
+
+
+@pytest.fixture
+def work(monkeypatch, photo_path):
+    """The red wall, before a click; it is shown at nine times its size."""
+    monkeypatch.setattr(clicks, "open_network", Colours)
+    return clicks.encode_photo(photos.read_photo(photo_path))
+
+
+def press(work, row, column, inside=True):
+    """A click in the middle of a pixel of the wall."""
+    return clicks.add_click(work, (9 * column + 4, 9 * row + 4), inside)
+
+
+@pytest.mark.parametrize(
+    ("size", "shorter", "wanted", "shown"),
+    [
+        ((96, 96), photos.TRAINED, (96, 96), (768, 768)),
+        ((500, 1000), photos.TRAINED, (128, 256), (500, 1000)),
+        ((30, 300), photos.TRAINED, (30, 300), (60, 600)),
+        ((96, 96), 64, (64, 64), (768, 768)),
+        ((500, 1000), 0, (500, 1000), (500, 1000)),
+        ((1, 1), photos.TRAINED, (1, 1), (768, 768)),
+    ],
+)
+def test_points_of_the_picture_as_shown_are_pixels_of_the_input(monkeypatch, size, shorter, wanted, shown):
+    monkeypatch.setattr(clicks, "open_network", Colours)
+    scene = clicks.encode_photo(("a", np.zeros((*size, 3), np.uint8), size), shorter).scene
+    assert (scene.input_size, clicks.show_size(scene)) == (wanted, shown)
+    assert clicks.find_pixel(scene, (0, 0)) == (0, 0)
+    assert clicks.find_pixel(scene, (shown[1] - 1, shown[0] - 1)) == (wanted[0] - 1, wanted[1] - 1)
+    for row, column in ((wanted[0] // 2, wanted[1] // 3), (wanted[0] // 5, wanted[1] - 1)):
+        y, x = ((place + 0.5) * s / n for place, s, n in zip((row, column), shown, wanted, strict=True))
+        assert clicks.find_pixel(scene, (int(x), int(y))) == (row, column)
+
+
+def test_a_click_gives_the_mask_of_the_highest_estimate_and_another_corrects_it(work):
+    assert not clicks.find_mask(work).any() and clicks.describe(work).startswith("Click inside an object")
+    one, wrong = press(work, 10, 50)
+    red = PICTURE[..., 0] > 127
+    np.testing.assert_array_equal(clicks.find_mask(one), red)
+    assert one.clicks == ((10, 50, True),) and not wrong
+    said = "1 click, 0 of them outside the object. Area: 3,600 pixels of the network's input of 60 × 80."
+    assert clicks.describe(one) == f"{said} Estimated IoU: 0.90."
+    assert clicks.find_mask(one, 1).all() and not clicks.find_mask(one, 2).any()
+
+    two, _ = press(one, 40, 50, inside=False)
+    red[40:] = False
+    np.testing.assert_array_equal(clicks.find_mask(two), red)
+    assert clicks.describe(two).startswith("2 clicks, 1 of them outside")
+    undone = clicks.answer(two.scene, two.clicks[:-1])
+    np.testing.assert_array_equal(clicks.find_mask(undone), clicks.find_mask(one))
+    assert clicks.answer(two.scene, ()) == work
+
+
+def test_the_picture_shows_mask_contour_and_clicks(work):
+    picture = clicks.draw_work(press(press(work, 10, 50)[0], 40, 60, inside=False)[0])
+    blue, orange, green = (np.array(tuple(bytes.fromhex(c[1:]))) for c in (clicks.BLUE, clicks.ORANGE, clicks.GREEN))
+    y, x = 9 * 10 + 4, 9 * 50 + 4
+    assert all((picture[y + dy, x + dx] == green).all() for dy, dx in ((0, 0), (8, 0), (0, -8)))
+    assert all((picture[y + dy, x + dx] == [255] * 3).all() for dy, dx in ((-12, 0), (0, 12)))
+    y, x = 9 * 40 + 4, 9 * 60 + 4
+    assert all((picture[y + d, x + d] == orange).all() for d in (-5, 0, 5)) and (picture[y, x + 8] != orange).any()
+    np.testing.assert_array_equal(
+        picture[200, [0, 177, 178, 179, 180, 181]], [[50] * 3] * 2 + [[255] * 3] * 2 + [blue] * 2
+    )
+    np.testing.assert_allclose(picture[200, 300], 0.65 * PICTURE[-1, -1] + 0.35 * blue, atol=1)
+    np.testing.assert_array_equal(clicks.draw_work(work), PICTURE.repeat(9, 0).repeat(9, 1))
+
+
+@pytest.mark.parametrize(
+    ("first", "point", "inside", "message"),
+    [
+        (True, (454, 94), False, "clicks 1 and 2 contradict each other: row 10, column 50"),
+        (True, (800, 94), True, "click 2 is outside: row 10, column 88 of an image of 60×80"),
+        (True, (454, -1), True, "click 2 is outside"),
+        (False, (454, 94), False, "wanted a click inside the object"),
+    ],
+)
+def test_a_click_that_cannot_be_is_left_out_and_the_reason_said(work, first, point, inside, message):
+    before = press(work, 10, 50)[0] if first else work
+    after, wrong = clicks.add_click(before, point, inside)
+    assert after is before and wrong.startswith(f"This click does not count: {message}")
+
+
+def test_on_the_background_there_is_no_object(work):
+    background, wrong = press(work, 10, 5)
+    assert background.answers.masks.any() and not clicks.find_mask(background).any() and not wrong
+    assert clicks.describe(background).startswith("No object found here: the network expects an IoU of 0.20.")
+    np.testing.assert_array_equal(clicks.draw_work(background)[:, 180:], clicks.draw_work(work)[:, 180:])
+
+
+def test_saved_mask_has_the_size_of_the_file(monkeypatch, tmp_path):
+    monkeypatch.setattr(clicks, "open_network", Colours)
+    wide = Image.new("RGB", (4096, 1024), (250, 0, 0))
+    wide.paste((50, 0, 0), (0, 0, 4096, 512))
+    wide.save(tmp_path / "wide.png")
+    work = clicks.encode_photo(photos.read_photo(tmp_path / "wide.png"))
+    work, _ = clicks.add_click(work, (700, 500), True)
+    path = clicks.write_mask(work, 0, tmp_path)
+    assert Path(path).name == "wide-object.png"
+    np.testing.assert_array_equal(images.read_mask(path), np.arange(1024)[:, None].repeat(4096, 1) >= 512)
+    np.testing.assert_array_equal(images.read_values(path).palette[:2], clicks.LABELS.colours)
+
+
+def test_the_examples_are_drawings_of_no_split():
+    read = {name: images.read_image(Path(clicks.__file__).with_name(file)) for name, file in clicks.EXAMPLES.items()}
+    np.testing.assert_array_equal(read["Cells"], cells.draw_cells(CELLS, 96, 96).image)
+    np.testing.assert_array_equal(read["Street"], streets.draw_scene(STREET, 128, 192).image)
+    splits = [*cells.SPLITS.values(), *streets.SPLITS.values()]
+    assert not [seed for seed in (CELLS, STREET) for split in splits if seed in split]
+
+
 def test_what_is_missing_is_said_in_a_line(runs, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.modules", {**sys.modules, "gradio": None})
     for folder, message in ((tmp_path, f"no .keras file in {tmp_path}"), (runs, "gradio.*make demo")):
@@ -214,12 +347,12 @@ def test_photo_gives_overlay_legend_confidence_and_files(page, server, photo_pat
     overlay = images.read_image(page.download("#save-overlay", "wall-overlay.png"))
     np.testing.assert_array_equal(overlay, viz.overlay(PICTURE, ids, LABELS, classes.OPACITY))
     np.testing.assert_array_equal(images.read_mask(page.download("#save-mask", "wall-mask.png")), ids)
-    page.click("button[role=tab]:nth-of-type(2)")
+    page.click("#confidence-tab-button")
     wait_for(lambda: page.read("#confidence img", "naturalWidth") == [80])
     # Of the upload nothing is left.
     assert server.list_files() == {"wall-overlay.png", "wall-mask.png", "wall-confidence.png"}
 
-    page.click("button[role=tab]:nth-of-type(1)")
+    page.click("#overlay-tab-button")
     before = page.read("#overlay img", "src")
     page.type(".fade input[type=range]", HOME)  # red fades
     wait_for(lambda: page.read("#overlay img", "src") != before)

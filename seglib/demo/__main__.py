@@ -19,7 +19,8 @@ CSS = """
 .entry, .scale { display: flex; align-items: center; gap: 0.6em; }
 .entry i { width: 1.1em; height: 1.1em; border-radius: 3px; outline: 1px solid #0006; flex: none; }
 .entry span { margin-left: auto; white-space: nowrap; font-variant-numeric: tabular-nums; }
-.marks svg { width: 1.4em; flex: none; stroke-width: 3; }
+#clicked img { max-height: 65vh; cursor: crosshair; }
+.marks svg { width: 1.4em; flex: none; stroke-width: 3; fill: none; }
 .marks .entry span { margin-left: 0; white-space: normal; }
 .fade { overflow: visible !important; } .fade .head, .fade .min_value, .fade .max_value { display: none; }
 .scale i { flex: 1; height: 0.8em; background: linear-gradient(to right, #00224e, #575d6d, #a59c74, #fee838); }
@@ -31,7 +32,7 @@ def build_page(models):
     import gradio as gr
 
     with gr.Blocks(title="What is where", analytics_enabled=False, delete_cache=(60, photos.KEPT_SECONDS)) as page:
-        gr.HTML("<h1>What is where</h1><p>The photo stays on this machine.</p>")
+        gr.HTML("<h1>What is where</h1>")
         with gr.Tab("Classes", elem_id="classes"):
             classes.add_tab(models)
         with gr.Tab("Clicks", elem_id="clicks") as tab:

@@ -13,7 +13,7 @@ from seglib.demo import photos
 from seglib.labels import LabelMap
 
 OPACITY = 0.55
-INTRODUCTION = """<p>A network names the class of every pixel of your photo.</p>
+INTRODUCTION = """<p>A network names the class of every pixel of your photo. The photo stays on this machine.</p>
 <p>Any image file of up to 20 MB:</p>"""
 ABOUT = "**{}**: {:,} pixels high, {:,} wide. The model's input was {:,} × {:,}. The mean confidence is {:.0%}."
 
@@ -107,9 +107,9 @@ def add_tab(models):
     with gr.Row():
         drop, model, shorter = _add_settings(models)
         with gr.Column(scale=5, min_width=420):
-            with gr.Tab("Overlay"):
+            with gr.Tab("Overlay", elem_id="overlay-tab"):
                 overlay = photos.show_picture("Overlay")
-            with gr.Tab("Confidence", render_children=True):
+            with gr.Tab("Confidence", elem_id="confidence-tab", render_children=True):
                 confidence = photos.show_picture("Confidence")
                 gr.HTML('<div class="scale">a guess <i></i> certain</div>')
             about = gr.Markdown("Drop a photo on the left.", elem_id="about")

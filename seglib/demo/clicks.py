@@ -23,14 +23,15 @@ BLUE, ORANGE, GREEN, *_ = viz.COLOURS
 MARKS = {True: GREEN, False: ORANGE}
 LABELS = LabelMap(("background", "object"), colours=((0, 0, 0), tuple(bytes.fromhex(BLUE[1:]))))
 INTRODUCTION = """<p>Click on an object: a network segments it. Another click inside the object, or one with Shift
-outside it, corrects the mask.</p><p>Any image file of up to 20 MB, or an example:</p>"""
+outside it, corrects the mask. The picture stays on this machine.</p>
+<p>Any image file of up to 20 MB, or an example:</p>"""
 ICON = '<svg viewBox="0 0 20 20" aria-hidden="true"><path d="{}" stroke="{}"/></svg><span>{}</span>'
 LEGEND = "".join(
     f'<div class="entry">{ICON.format(*entry)}</div>'
     for entry in (
         ("M10 2V18M2 10H18", GREEN, "a click inside the object"),
         ("M4 4L16 16M16 4L4 16", ORANGE, "Shift and a click: outside the object"),
-        ("M3 10H17", BLUE, "the mask"),
+        ("M5 5H15V15H5Z", BLUE, "the mask and its contour"),
     )
 )
 # Gradio's event does not tell of Shift. LISTEN, which the page runs at its start, hears of each click before Gradio.
@@ -168,7 +169,7 @@ def add_tab(tab):
             kinds = list(images.EXTENSIONS)
             drop = gr.File(label="Picture", elem_id="picture", show_label=False, file_types=kinds, height=150)
             with gr.Row():
-                examples = {name: gr.Button(name, elem_id=f"example-{name.lower()}") for name in EXAMPLES}
+                examples = {name: gr.Button(name, elem_id=name.lower(), min_width=100) for name in EXAMPLES}
             info = f"Shorter side in pixels. As trained: {SIDE} at most. A change clears the clicks."
             shorter = gr.Radio(photos.SIDES, value=photos.TRAINED, label="Size of the network's input", info=info)
         with gr.Column(scale=5, min_width=420):
