@@ -18,7 +18,7 @@ from seglib.labels import LabelMap
 EXAMPLES = {"Cells": "cells.png", "Street": "street.png"}  # drawn by seglib.datasets: seeds 30001 and 30006
 SIDE = 128  # the shorter side of the largest images of the training
 SHOWN = 768  # pixels of the longer side to which small pictures are enlarged
-LOWEST_IOU = 0.3  # where the network expects less, the page says that there is no object
+LOWEST_IOU = 0.3  # where the network expects less, the page says that there may be no object
 BLUE, ORANGE, GREEN, *_ = viz.COLOURS
 MARKS = {True: GREEN, False: ORANGE}
 LABELS = LabelMap(("background", "object"), colours=((0, 0, 0), tuple(bytes.fromhex(BLUE[1:]))))
@@ -108,10 +108,8 @@ def add_click(work, point, inside):
 
 
 def find_mask(work, choice=0):
-    """(height, width) bool of the chosen answer; all False where the network does not expect an object."""
-    if work.answers is None or work.answers.scores[choice] < LOWEST_IOU:
-        return np.zeros(work.scene.input_size, bool)
-    return work.answers.masks[choice]
+    """(height, width) bool, of the size of the network's input: the chosen answer, all False before a click."""
+    return np.zeros(work.scene.input_size, bool) if work.answers is None else work.answers.masks[choice]
 
 
 def describe(work, choice=0):
@@ -120,12 +118,13 @@ def describe(work, choice=0):
         return "Click inside an object of the picture."
     mask, score = find_mask(work, choice), work.answers.scores[choice]
     if not mask.any():
-        return f"No object found here: the network expects an IoU of {score:.2f}. Click inside an object."
+        return f"No object found here: the mask is empty. Estimated IoU: {score:.2f}. Click inside an object."
     outside = sum(not inside for *_, inside in work.clicks)
     clicks = f"{len(work.clicks)} click{'s' * (len(work.clicks) > 1)}, {outside} of them outside the object"
     height, width = mask.shape
     area = f"{mask.sum():,} pixels of the network's input of {height:,} × {width:,}"
-    return f"{clicks}. Area: {area}. Estimated IoU: {score:.2f}."
+    doubt = " That is low: there may be no object here. Click inside one, or correct the mask."
+    return f"{clicks}. Area: {area}. Estimated IoU: {score:.2f}.{doubt * bool(score < LOWEST_IOU)}"
 
 
 def draw_work(work, choice=0):
