@@ -384,15 +384,19 @@ def read_example():
 
 @pytest.fixture(scope="module")
 def cell():
-    """A pixel of the example that the repository's checkpoint segments well, and the work after a click on it."""
-    work, instances = read_example(), cells.draw_cells(CELLS, 96, 96).instances
+    """The pixel in the middle of the cell of the example that the repository's checkpoint segments best, and the work.
+
+    The work is that after a click there.
+    """
+    work, instances, best = read_example(), cells.draw_cells(CELLS, 96, 96).instances, (0,)
     for number in range(1, instances.max() + 1):
         row, column = (round(places.mean()) for places in np.nonzero(instances == number))
         found = clicks.answer(work.scene, ((row, column, True),))
         mask, truth = clicks.find_mask(found), instances == number
-        if (mask & truth).sum() > 0.7 * (mask | truth).sum():
-            return (row, column), found
-    pytest.skip("the checkpoint segments no cell: it is not trained")
+        best = max(best, ((mask & truth).sum() / (mask | truth).sum(), (row, column), found), key=lambda row: row[0])
+    if best[0] < 0.7:
+        pytest.skip("the checkpoint segments no cell: it is not trained")
+    return best[1:]
 
 
 def click_pixel(page, row, column, shift=False):
@@ -403,7 +407,7 @@ def click_pixel(page, row, column, shift=False):
 
 
 def read_sentence(page):
-    return page.read("#status")[0].strip()
+    return page.read("#status [role=status]")[0]
 
 
 def wait_for_sentence(page, work):
@@ -417,11 +421,12 @@ def test_clicks_give_a_mask_correct_it_undo_and_save(page, server, cell):
     page.find("#clicked img")
     click_pixel(page, row, column)
     wait_for_sentence(page, one)
-    assert page.read("#answers label") == [f"estimated IoU {score:.2f}" for score in one.answers.scores]
+    labels = [label.strip() for label in page.read("#answers label")]
+    assert labels == [f"estimated IoU {score:.2f}" for score in one.answers.scores]
     mask = clicks.find_mask(one)
     assert mask[row, column]
     np.testing.assert_array_equal(images.read_mask(page.download("#save-object", "cells-object.png")), mask)
-    assert server.list_files() == {"cells-clicks.png", "cells-object.png"}
+    assert {name for name in server.list_files() if "wall" not in name} == {"cells-clicks.png", "cells-object.png"}
 
     there = tuple(np.argwhere(mask)[-1].tolist())
     two, _ = clicks.add_click(one, (8 * there[1] + 4, 8 * there[0] + 4), False)
@@ -449,11 +454,11 @@ def test_clicks_that_cannot_be_are_answered_with_a_sentence(page, server, tmp_pa
     page.click("#clicks-button")
     page.find("#clicked img")
     click_pixel(page, row, column, shift=True)
-    assert "wanted a click inside the object" in read_sentence(page)
+    wait_for(lambda: "wanted a click inside the object" in read_sentence(page))
     click_pixel(page, row, column)
     wait_for_sentence(page, one)
     click_pixel(page, row, column, shift=True)
-    assert "clicks 1 and 2 contradict each other" in read_sentence(page)
+    wait_for(lambda: "clicks 1 and 2 contradict each other" in read_sentence(page))
 
     Image.new("RGB", (40, 160), (90, 90, 90)).save(tmp_path / "tall.png")
     page.type(PICTURE_INPUT, tmp_path / "tall.png")
@@ -471,7 +476,7 @@ def test_clicks_that_cannot_be_are_answered_with_a_sentence(page, server, tmp_pa
     assert page.read(TOAST)[0].startswith("text.png: not an image that can be read")
     page.click("#street")
     wait_for(lambda: page.read("#clicked img", "naturalHeight") == [512])
-    assert server.list_files() == {"street-clicks.png"}
+    assert not [name for name in server.list_files() if name.startswith(("tall", "text"))]
     assert "Traceback" not in server.read_log()
 
 

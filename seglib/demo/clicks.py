@@ -173,7 +173,7 @@ def add_tab(tab):
             shorter = gr.Radio(photos.SIDES, value=photos.TRAINED, label="Size of the network's input", info=info)
         with gr.Column(scale=5, min_width=420):
             alt = "The picture with the mask and the clicks; click on an object"
-            picture = photos.show_picture("Clicks", elem_id="clicked", alt_text=alt)
+            picture = photos.show_picture("Clicks", elem_id="clicked", alt_text=alt, show_label=False, buttons=[])
             status = gr.HTML(elem_id="status")
             with gr.Row():
                 undo = gr.Button("Undo", elem_id="undo")
@@ -239,7 +239,7 @@ def _show(folder, work, wrong="", choice=0):
     clicked = bool(work.clicks)
     scores = work.answers.scores if clicked else ()
     choices = [(f"estimated IoU {score:.2f}", i) for i, score in enumerate(scores)]
-    status = f'<p role="status">{wrong} {describe(work, choice)}</p>'
+    status = f'<p role="status">{(wrong + " " + describe(work, choice)).strip()}</p>'
     buttons = [gr.Button(interactive=clicked)] * 2
     found = find_mask(work, choice).any()
     save = gr.DownloadButton(value=write_mask(work, choice, folder) if found else None, interactive=bool(found))
