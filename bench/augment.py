@@ -13,7 +13,7 @@ KerasCV and albumentations are no requirements (``pip install keras-cv albumenta
 - **repeated**: whether the first 64 pairs are the same bits in a second run and another process; else the script fails.
 - **compiled**: in ``map`` our layers are compiled (XLA), called eagerly they are not. The script fails if of 64 pairs a
   mask differs, or an image by more than 0.001 of 255 grey levels.
-- **in step**: ``augment.audit`` of 1,000 pairs for each of ours, compiled; the script fails if a pixel is mislabelled.
+- **in step**: ``doctor.audit`` of 1,000 pairs for each of ours, compiled; the script fails if a pixel is mislabelled.
   And of 64 smaller ones for layers of Keras and KerasCV that mislabel, with masks as float32, as in ``map``.
 """
 
@@ -30,7 +30,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from seglib import augment
+from seglib import augment, doctor
 from seglib.augment import colour, geometry
 
 SIZE, CROP, NUM_CLASSES, BATCH = (360, 480), (256, 256), 12, 8
@@ -264,7 +264,7 @@ def list_suspects():
 
 def print_audit(name, layer, **options):
     try:
-        found = augment.audit(layer, **options)
+        found = doctor.audit(layer, **options)
     except Exception as error:  # which one depends on the versions
         print(f"{name:<38} refuses the pair: {type(error).__name__}")
         return None

@@ -2,18 +2,18 @@
 
     python bench/clicks.py            # writes bench/clicks.csv, and goes on where an earlier run was stopped
     python bench/clicks.py time       # milliseconds of the encoder and of a further click
-    python bench/clicks.py checkpoint # trains seglib/checkpoints/promptable.npz on cells and streets, and scores it
-    python bench/clicks.py automatic  # writes bench/clicks_automatic.csv: a grid of clicks, beside lesson 04's border map
+    python bench/clicks.py checkpoint # trains seglib/checkpoints/promptable.npz; writes bench/clicks_checkpoint.csv
+    python bench/clicks.py automatic  # writes bench/clicks_automatic.csv: the cells that a grid of clicks finds
 
 Networks of lesson 11, trained on the 60 training fields of ``cells/tiny`` and scored on all 1,615 cells of the 40 test
-fields. A prompt means the cell (0.8), or all cells that touch it (0.2). The first click is at the centre of the cell,
+fields. A prompt means the cell (0.72), all cells that touch it (0.18), or nothing, on the background (0.1). The first click is at the centre of the cell,
 each further one at the centre of the largest error (Sofiiuk et al. 2022). ``iou1`` is the mean IoU after the first
 click, of the answer with the highest estimate; ``best1`` that of the best answer. ``noc80`` is the mean number of
 clicks to an IoU of 0.8, counted as 20 where ten do not suffice, and ``failed`` the share of these.
 
 ``promptable`` is the lesson's network; ``one answer`` has one mask; ``no embeddings`` knows clicks as Gaussians alone;
 ``channels`` is a U-Net that reads image and clicks as five channels (Xu et al. 2016), one click for each image of a
-batch where the others have eight; ``longer`` is the lesson's network after six times the steps.
+batch where the others have eight.
 """
 
 import contextlib
@@ -40,9 +40,9 @@ from seglib.models.prompts import ClickMaps, Similarity
 IMAGES, PROMPTS, CLICKS = 6, 8, 5
 STEPS, RATE = 250, 6e-3
 SIZE = 96
-OBJECT = 0.8  # the share of prompts that mean the object, not its group
+OBJECT, NOTHING = 0.8, 0.1  # shares of the prompts: of those on an object, that mean it and not its group; on none
 SEEDS = (0, 1, 2)
-NAMES = ("promptable", "one answer", "no embeddings", "channels", "longer")
+NAMES = ("promptable", "one answer", "no embeddings", "channels")
 CHECKPOINT_STEPS = 4000
 ROUNDS = (1, 2, 3, 5, 10)
 FIELDS = ("network", "seed", "cells", *(f"iou{n}" for n in ROUNDS), "best1", "noc80", "failed", "seconds")
@@ -86,12 +86,14 @@ def draw_streets(split, height=128, width=192, smallest=24):
 
 
 def draw_prompt(field, rng):
-    """A target (height, width) bool, and a first click inside of it: (row, column, 1)."""
-    here = field.objects == rng.choice(np.unique(field.objects[field.objects > 0]))
+    """A target (height, width) bool, empty where nothing is clicked, and a first click: (row, column, 1)."""
+    empty = field.objects == 0
+    if rng.random() < NOTHING and empty.any():
+        return np.zeros_like(empty), (*rng.choice(np.argwhere(empty)), 1)
+    here = field.objects == rng.choice(np.unique(field.objects[~empty]))
     if rng.random() > OBJECT:
         here = field.groups == field.groups[here].max()
-    row, column = rng.choice(np.argwhere(here))
-    return here, (row, column, 1)
+    return here, (*rng.choice(np.argwhere(here)), 1)
 
 
 def find_next_click(truth, pred, rng=None):
@@ -273,8 +275,7 @@ def run(name, seed):
     with hidden if name == "no embeddings" else contextlib.nullcontext():
         network = build(name)
         began = time.perf_counter()
-        steps = 6 * STEPS if name == "longer" else STEPS
-        fit(network, [draw_cells("train")], steps, seed, prompts=1 if name == "channels" else PROMPTS)
+        fit(network, [draw_cells("train")], STEPS, seed, prompts=1 if name == "channels" else PROMPTS)
         seconds = time.perf_counter() - began
         return [*score(network, draw_cells("test")), f"{seconds:.0f}"]
 
@@ -359,8 +360,11 @@ def make_checkpoint():
     fit(network, [draw_cells("train"), draw_streets("train")], CHECKPOINT_STEPS, 0, told=100)
     save(network, checkpoints.FOLDER / "promptable.npz")
     network = checkpoints.load("promptable")
-    for name, fields in {"cells": draw_cells("test"), "streets": draw_streets("test")}.items():
-        print(name, dict(zip(FIELDS[2:-1], score(network, fields), strict=True)))
+    with CSV.with_name("clicks_checkpoint.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("images", "objects", *FIELDS[3:-1]))
+        for name, fields in {"cells": draw_cells("test"), "streets": draw_streets("test")}.items():
+            writer.writerow((name, *score(network, fields)))
 
 
 def clock(call, repeats=50):

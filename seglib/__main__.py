@@ -1,6 +1,7 @@
 """The command line: ``python -m seglib check | train | evaluate | predict``; thin, over the functions of the course."""
 
 import argparse
+import contextlib
 import itertools
 import os
 import re
@@ -23,6 +24,7 @@ PLAN = "What is not said by an option is planned from the data, printed with its
 def main(arguments=None):
     """Runs a command, and returns its exit code; what goes wrong is said in a line, without a stack trace."""
     options = _build_parser().parse_args(arguments)
+    options.words = sys.argv[1:] if arguments is None else arguments
     try:
         return options.run(options)
     except KeyboardInterrupt:
@@ -52,9 +54,24 @@ def check(options):
 
 def train(options):
     """Plans a training from the data, trains a model, keeps the best, and goes on with a run that was interrupted."""
+    from seglib import hosts
+
+    if options.minutes and (options.hosts or options.devices):
+        raise ValueError("--minutes times steps on one device; with --devices or --hosts say --steps")
+    several = options.hosts, options.process, options.processes
+    if several == (None, None, None):
+        return _train(options)
+    if hosts.INSIDE not in os.environ:
+        return hosts.watch(options.words, options.process, options.processes)
+    with hosts.join(*several):
+        return _train(options)
+
+
+def _train(options):
+    """Trains on one device, or on all that there are."""
     from dataclasses import asdict
 
-    from seglib import runs
+    from seglib import hosts, runs
     from seglib import train as training
 
     dataset, place = _load_data(options), options.out / "plan.json"
@@ -64,14 +81,22 @@ def train(options):
     runs.check_recipe(options.out, recipe, "state-*", "*.keras")
     goes_on = place.is_file() and any(options.out.glob("state-*"))
     plan = training.Plan.load(place) if goes_on else training.plan(dataset, **given)
-    training.build(plan, dataset.labels)  # not later: settings that cannot be leave nothing behind
-    runs.note_recipe(options.out, recipe)
-    plan.save(place)
-    print(plan)
     seen = [runs.sign_file(image) for split in ("train", "val") for image, _ in dataset.files.get(split, ())]
-    table = getattr(dataset.read_mask, "table", None)
-    note = {"labels": asdict(dataset.labels), "ids": table and [*table.items()], "scale": plan.scale, "seen": seen}
-    training.fit(plan, dataset, options.out, recipe, note)
+    if options.hosts:
+        states = {path.name: runs.sign_file(path) for path in sorted(options.out.glob("state-*"))}
+        told = {f"the plan's {name}": value for name, value in plan._replace(reasons={})._asdict().items()}
+        hosts.agree({"the data or options": [recipe, seen], "the state in --out": states} | told)
+    with hosts.spread(plan.batch_size) if options.hosts or options.devices else contextlib.nullcontext():
+        training.build(plan, dataset.labels)  # not later: settings that cannot be leave nothing behind
+        if hosts.is_first():
+            runs.note_recipe(options.out, recipe)
+            plan.save(place)
+        print(plan)
+        table = getattr(dataset.read_mask, "table", None)
+        note = {"labels": asdict(dataset.labels), "ids": table and [*table.items()], "scale": plan.scale, "seen": seen}
+        training.fit(plan, dataset, options.out, recipe, note)
+    if options.process:
+        return 0
     best = options.out / "best.keras"
     if not best.is_file():
         raise ValueError(f"{best} is gone, but its run has ended; delete state-*.npz in that folder to train anew")
@@ -125,11 +150,13 @@ def evaluate(options):
 def predict(options):
     """Segments images into a folder of palette PNGs."""
     from seglib import predict as predicting
+    from seglib.predict import cluster
 
     paths = _find_images(options.images)
-    model, labels, method = _open_model(options)
-    recipe = {"size": options.size, "tile": options.tile}
-    run = predicting.segment_files(model, paths, options.out, labels, method, recipe)
+    with contextlib.nullcontext() if options.ray is None else cluster.connect(options.ray) as spread:
+        model, labels, method = _open_model(options)
+        recipe = {"size": options.size, "tile": options.tile}
+        run = predicting.segment_files(model, paths, options.out, labels, method, recipe, spread)
     for message in run.failed.values():
         print(message, file=sys.stderr)
     print(f"{options.out}: {len(run.written)} masks written, {len(run.kept)} there already, {len(run.failed)} failed")
@@ -270,6 +297,10 @@ def _build_parser():
     add("--rate", type=float, help="the highest learning rate (0.003)")
     add("--no-augment", dest="augment", action="store_const", const={}, help="images as they are")
     add("--seed", type=int, metavar="N", help="of weights, order and augmentation (0)")
+    add("--devices", choices=("all",), help="of this host, each with an equal part of a batch (one)")
+    add("--hosts", metavar="ADDRESS:PORT", help="of process 0; the same command on each host, with an --out they share")
+    add("--process", type=int, metavar="I", help="the number of this host, from 0")
+    add("--processes", type=_whole_number, metavar="N", help="how many hosts there are")
 
     add = command(evaluate, "build/runs/mine/best.keras photos masks")
     add("model", metavar="MODEL", help=MODEL)
@@ -281,6 +312,7 @@ def _build_parser():
     add("model", metavar="MODEL", help=f"{MODEL}; a file that train wrote knows its classes and scale")
     add("images", nargs="+", metavar="IMAGE", help="image files, and folders of them (not those inside)")
     add("--out", type=Path, required=True, metavar="DIR", help="for masks as PNG; run again, it resumes")
+    add("--ray", nargs="?", const="", metavar="ADDRESS", help="on a Ray cluster, such as host:6379 (this machine's)")
     _add_inference(add)
     return parser
 

@@ -99,7 +99,11 @@ def draw(shapes, size, uncovered, in_order=False):
 
     def encode(segmentation):
         if "file" in segmentation:
-            return rle.encode(np.asfortranarray(_read_file(segmentation["file"], size), np.uint8))
+            path, inside = segmentation["file"], read_binary(segmentation["file"])
+            if inside.shape != size:
+                sides = (*inside.shape, *size)
+                raise ImageError("{}: the mask is {}×{} (height×width), its image {}×{}".format(path, *sides))
+            return rle.encode(np.asfortranarray(inside, np.uint8))
         if isinstance(segmentation, list):
             return rle.merge(rle.frPyObjects(segmentation, *size))
         is_encoded = isinstance(segmentation["counts"], str)
@@ -112,13 +116,6 @@ def draw(shapes, size, uncovered, in_order=False):
         box = np.s_[y : y + height, x : x + width]  # much smaller than the image, as a rule
         ids[box][rle.decode(code)[box] > 0] = class_id
     return ids
-
-
-def _read_file(path, size):
-    found = read_binary(path)
-    if found.shape != size:
-        raise ImageError("{}: the mask is {}×{} (height×width), its image {}×{}".format(path, *found.shape, *size))
-    return found
 
 
 def drop_empty(segmentation):

@@ -1,9 +1,10 @@
 """Losses for integer masks and logits that leave void pixels out.
 
 Every loss takes ``mask`` (batch, height, width) integer ids and ``logits`` (batch, height, width, num_classes) of any
-float type and returns one float32 number. It is computed in float32 whatever the type of the logits, because sums over
-an image overflow float16, whose largest number is 65,504. An id that is neither a class nor ``ignore_id`` makes a loss
-NaN: a compiled function cannot raise. To train a model, wrap the losses in :class:`CompoundLoss`, which can be saved.
+float type and returns one float32 number, 0 where every pixel is void. It is computed in float32 whatever the type of
+the logits, because sums over an image overflow float16, whose largest number is 65,504. An id that is neither a class
+nor ``ignore_id`` makes a loss NaN: a compiled function cannot raise. To train a model, wrap the losses in
+:class:`CompoundLoss`, which can be saved.
 """
 
 import inspect
@@ -16,18 +17,14 @@ from keras import ops
 def cross_entropy(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None, ohem_fraction=1.0):
     """Mean negative log-probability of the true class over the pixels that are not void.
 
-    ``−Σ w[mask] log softmax(logits)[mask] / Σ w[mask]``; pixel weights multiply ``w[mask]``. It is a float32 scalar in
-    [0, ∞), and 0 where every pixel is void.
+    ``−Σ w[mask] log softmax(logits)[mask] / Σ w[mask]``, a float32 scalar; pixel weights multiply ``w[mask]``.
 
     Args:
         mask, logits: (batch, height, width) integer ids, ``ignore_id`` where void; (…, num_classes) floats.
         class_weights: ``w``, (num_classes,) positive numbers; None gives each class the weight 1.
         pixel_weights: (batch, height, width) weights from 0, such as U-Net's border map; None gives each pixel 1.
-        ohem_fraction: in (0, 1]; online hard example mining (OHEM) averages only this fraction of the scored pixels,
-            those with the largest losses (Shrivastava et al. 2016; Wu et al. 2016, section 2.2).
-
-    Raises:
-        ValueError: shapes that do not fit, or ``ohem_fraction`` out of range.
+        ohem_fraction: in (0, 1], else a ValueError; online hard example mining (OHEM) averages only this fraction of
+            the scored pixels, those with the largest losses (Shrivastava et al. 2016; Wu et al. 2016, section 2.2).
 
     Example:
         Two pixels, undecided between two classes: ``−log ½`` = 0.693.
@@ -50,8 +47,7 @@ def cross_entropy(mask, logits, ignore_id=255, class_weights=None, pixel_weights
 def focal(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None, gamma=2.0):
     """Cross-entropy that weighs a pixel less, the more probable its true class already is (Lin et al. 2017, eq. 4).
 
-    ``−Σ w[mask] (1 − p)^γ log p / Σ w[mask]`` with the probability ``p`` of the true class: a float32 scalar in [0, ∞),
-    and 0 where every pixel is void.
+    ``−Σ w[mask] (1 − p)^γ log p / Σ w[mask]``, a float32 scalar, with the probability ``p`` of the true class.
 
     Args:
         mask, logits: (batch, height, width) integer ids, ``ignore_id`` where void; (…, num_classes) floats.
@@ -69,9 +65,9 @@ def focal(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None, g
 def dice(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None):
     """One minus the soft Dice coefficient, averaged over classes.
 
-    ``1 − mean_c (2 TP_c + 1) / (2 TP_c + FP_c + FN_c + 1)``, with sums of probabilities over the whole batch (Milletari
-    et al. 2016, section 3, who sum squares): a float32 scalar in [0, 1), and 0 where every pixel is void. The ones give
-    a class that is neither present nor predicted a score of 1.
+    ``1 − mean_c (2 TP_c + 1) / (2 TP_c + FP_c + FN_c + 1)``, a float32 scalar in [0, 1), with sums of probabilities
+    over the whole batch (Milletari et al. 2016, section 3, who sum squares). The ones give a class that is neither
+    present nor predicted a score of 1.
 
     Args:
         mask, logits: (batch, height, width) integer ids, ``ignore_id`` where void; (…, num_classes) floats.
@@ -86,9 +82,8 @@ def dice(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None):
 def tversky(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None, alpha=0.3, beta=0.7):
     """One minus the soft Tversky index, averaged over classes (Salehi et al. 2017, equation 4).
 
-    ``1 − mean_c (TP_c + 1) / (TP_c + α FP_c + β FN_c + 1)``. With β > α a false negative costs more than a false
-    positive. ``α = β = 1`` is the soft IoU; ``α = β = ½`` is the Dice coefficient, except for its ones. The loss is a
-    float32 scalar in [0, 1), and 0 where every pixel is void.
+    ``1 − mean_c (TP_c + 1) / (TP_c + α FP_c + β FN_c + 1)``, a float32 scalar in [0, 1). With β > α a false negative
+    costs more than a false positive. ``α = β = 1`` is the soft IoU; ``α = β = ½`` is Dice, except for its ones.
 
     Args:
         mask, logits: (batch, height, width) integer ids, ``ignore_id`` where void; (…, num_classes) floats.
@@ -105,8 +100,8 @@ def lovasz(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None):
     """Lovász-Softmax: one minus the IoU, extended to probabilities (Berman et al. 2018, equations 8, 9 and 11).
 
     The errors ``|truth − probs|`` of a class are sorted, largest first. Each is weighted by how much the IoU falls when
-    its pixel joins the wrong ones before it. The mean is over the classes that occur in the masks of the batch. It is a
-    float32 scalar in [0, 1], and 0 where every pixel is void.
+    its pixel joins the wrong ones before it. The mean, a float32 scalar in [0, 1], is over the
+    classes that occur in the masks of the batch.
 
     Args:
         mask, logits: (batch, height, width) integer ids, ``ignore_id`` where void; (…, num_classes) floats.
@@ -134,8 +129,8 @@ def boundary(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None
     The soft boundary of a class is what a maximum over 3×3 pixels adds to its complement, ``maxpool(1 − p) − (1 − p)``.
     Precision P is the fraction of the predicted boundary within ``tolerance`` of the true one, recall R the reverse,
     and ``F1 = 2 P R / (P + R)``; a one in each numerator and denominator gives absent boundaries a perfect score. It
-    has no gradient where a predicted boundary is far from a true one: add it to a loss that has. It is a float32 scalar
-    in [0, 1), and 0 where every pixel is void.
+    has no gradient where a predicted boundary is far from a true one: add it to a loss that has. A float32
+    scalar in [0, 1).
 
     Args:
         mask, logits: (batch, height, width) integer ids, ``ignore_id`` where void; (…, num_classes) floats.

@@ -7,17 +7,13 @@ from scipy import ndimage
 
 
 class Region(NamedTuple):
-    """A connected region: pixels of one class that touch at their sides (4-connectivity).
-
-    ``area`` is in pixels, ``top`` and ``left`` are the first row and column of the bounding box, and ``pixels`` is
-    (height, width) bool: the region within its bounding box.
-    """
+    """A connected region: pixels of one class that touch at their sides (4-connectivity)."""
 
     class_id: int
-    area: int
-    top: int
-    left: int
-    pixels: np.ndarray
+    area: int  # in pixels
+    top: int  # the first row of its bounding box
+    left: int  # the first column
+    pixels: np.ndarray  # (height, width) bool: the region within its bounding box
 
 
 def find_regions(mask, classes, smallest=1):

@@ -79,7 +79,7 @@ def note_recipe(folder, recipe):
     """Writes a recipe to the folder's ``run.json``, as a whole or not at all; makes the folder if it is missing."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / f".{RUN}.part"
+    beside = folder / f".{RUN}.{os.urandom(8).hex()}.part"  # of this process alone: several may write at once
     beside.write_text(json.dumps(recipe, indent=1), encoding="utf-8")
     os.replace(beside, folder / RUN)
 

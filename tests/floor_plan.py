@@ -36,12 +36,13 @@ ROOMS = {
     "class_balance": Room(0, "weights from pixel counts"),
     "bridge": Room(0, "Python inside tf.data"),
     "runs": Room(0, "fingerprints; what a folder holds", "", "keras"),
+    "hosts": Room(0, "several devices, several hosts", "", "keras"),
     "metrics": Room(0, "confusion matrix, boundary F1", "", "keras"),
     "crf": Room(0, "dense CRF by mean field", "", "scipy"),
     "regions": Room(0, "connected regions, polygons", "", "scipy"),
-    "datasets": Room(1, "streets and cells, drawn", "labels", "tensorflow tensorflow_datasets scipy PIL"),
+    "datasets": Room(1, "streets, cells; others by name", "labels", "tensorflow tensorflow_datasets scipy PIL"),
     "annotations": Room(1, "class lists, shapes, run lengths", "labels images"),
-    "augment": Room(1, "one transform for image and mask", "bridge", "keras scipy"),
+    "augment": Room(1, "one transform for image and mask", "bridge", "keras"),
     "models": Room(1, "FCN, U-Net, DeepLabV3+, SegFormer", "layers", "keras"),
     "viz": Room(1, "overlays, errors, curves", "labels", "matplotlib"),
     "data": Room(
@@ -51,14 +52,19 @@ ROOMS = {
         "tensorflow tensorflow_datasets scipy",
     ),
     "train": Room(
-        2, "plan, callbacks, learning rates", "images losses class_balance bridge runs metrics augment models", "keras"
+        2,
+        "plan, callbacks, learning rates",
+        "images losses class_balance bridge runs hosts metrics augment models",
+        "keras",
     ),
     "predict": Room(2, "any image, tiles, views, folders", "labels images layers runs", "keras PIL"),
     "checkpoints": Room(2, "trained networks of the lessons", "models"),
     "export": Room(2, "SavedModel, LiteRT, ONNX; parity", "metrics", "keras"),
-    "doctor": Room(3, "what is wrong with a dataset", "images viz data", "scipy matplotlib"),
+    "doctor": Room(3, "what is wrong with data, augmentation", "images viz augment data", "keras scipy matplotlib"),
     "demo": Room(3, "a page in the browser", "labels images runs viz checkpoints predict", "keras PIL"),
-    "__main__": Room(4, "the command line", "labels images metrics runs viz data train checkpoints predict doctor"),
+    "__main__": Room(
+        4, "the command line", "labels images metrics runs hosts viz data train checkpoints predict doctor"
+    ),
 }
 LIBRARIES = {  # Okabe & Ito's colours, and a letter for whoever cannot tell them apart
     "keras": ("K", "#D55E00"),

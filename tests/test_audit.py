@@ -5,7 +5,7 @@ import pytest
 from keras import layers, ops
 from scipy import ndimage
 
-from seglib.augment.audit import audit
+from seglib.doctor import audit
 
 VOID = 255
 

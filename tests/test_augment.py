@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 from scipy import ndimage, stats
 
-from seglib import augment
+from seglib import augment, doctor
 from seglib.augment import Augment, CopyPaste, CutMix, colour, geometry
 from seglib.augment.draws import Draws
 
@@ -220,7 +220,7 @@ def test_void_is_where_there_is_no_image_and_nowhere_else():
 
 @presets
 def test_the_audit_finds_every_preset_in_step(preset):
-    found = augment.audit(preset((96, 128), seed=0), pairs=16)
+    found = doctor.audit(preset((96, 128), seed=0), pairs=16)
     assert found.mislabelled == 0 and found.new_ids == () and found.judged > 0.5
 
 

@@ -284,6 +284,58 @@ class TestBatches:
             dataset.batches("valid", SIZE)
 
 
+class TestShards:
+    """What several processes see of a batch, side by side, is the batch that one process sees."""
+
+    @pytest.mark.parametrize("cache_bytes", [dataset_module.CACHE_BYTES, 0], ids=["kept", "read anew"])
+    @pytest.mark.parametrize("count", [1, 2, 4])
+    def test_of_training_are_slices_of_the_same_augmented_batches(self, pairs, monkeypatch, cache_bytes, count):
+        from seglib import augment  # not at the top: this module is also read where there is no Keras
+
+        monkeypatch.setattr(dataset_module, "CACHE_BYTES", cache_bytes)
+        views = augment.Augment((8, 8), flip=0.5, rotation=30, brightness=20)
+
+        def batches(shard):
+            options = {"augment": views, "repeats": np.arange(10), "seed": 3, "epoch": 1, "shard": shard}
+            drawn = pairs.batches("train", SIZE, 4, **options)
+            assert len(drawn) == 2
+            return [batch for _ in range(2) for batch in drawn.as_numpy_iterator()]
+
+        parts = [batches((index, count)) for index in range(count)]
+        for whole, *slices in zip(batches(None), *parts, strict=True):
+            for wanted, *found in zip(whole, *slices, strict=True):
+                np.testing.assert_array_equal(np.concatenate(found), wanted)
+                assert {len(part) for part in found} == {4 // count}
+
+    @pytest.mark.parametrize("cache_bytes", [dataset_module.CACHE_BYTES, 0], ids=["kept", "read anew"])
+    @pytest.mark.parametrize(("count", "size"), [(1, 4), (2, 4), (4, 4), (4, 12)])
+    def test_of_validation_are_filled_up_with_ignored_pixels(self, folders, monkeypatch, cache_bytes, count, size):
+        monkeypatch.setattr(dataset_module, "CACHE_BYTES", cache_bytes)
+        dataset = data.from_folder(*folders, MAP, val=0.7, test=0)
+        shards = [dataset.batches("val", SIZE, size, shard=(index, count)) for index in range(count)]
+        for _ in range(2):  # epochs
+            parts = [[*shard.as_numpy_iterator()] for shard in shards]
+            assert {len(part) for part in parts} == {len(shards[0])} == {-(-7 // size)}
+            found = [
+                np.concatenate(arrays) for batch in zip(*parts, strict=True) for arrays in zip(*batch, strict=True)
+            ]
+            images, masks = np.concatenate(found[::2]), np.concatenate(found[1::2])
+            wanted = pairs_of(dataset.val)
+            np.testing.assert_array_equal(images[:7], [pair["image"] for pair in wanted])
+            np.testing.assert_array_equal(masks[:7], [pair["mask"] for pair in wanted])
+            assert len(masks) == -(-7 // size) * size and (masks[7:] == MAP.ignore_id).all()
+
+    @pytest.mark.parametrize("shard", [(2, 2), (-1, 2), (0, 0)])
+    def test_outside_their_count_are_refused(self, pairs, shard):
+        with pytest.raises(ValueError, match="index of 0 to count − 1, got"):
+            pairs.batches("train", SIZE, 4, shard=shard)
+
+    def test_of_a_batch_that_does_not_divide_are_refused(self, pairs):
+        for size, batch in ((3, 3), (12, 10)):  # ten pairs are one batch of ten
+            with pytest.raises(ValueError, match=f"a batch of {batch} pairs does not divide into 4 equal"):
+                pairs.batches("train", SIZE, size, shard=(0, 4))
+
+
 def show(pair, seed):
     """An ``augment`` that gives a corner of the image, and as the mask the bytes of the seed."""
     return {"images": pair["images"][:2, :4], "segmentation_masks": tf.bitcast(seed, tf.uint8)}

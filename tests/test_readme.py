@@ -79,3 +79,11 @@ def test_the_command_line_runs(folders, tmp_path, monkeypatch):
         code = command_line.main(words + short)
         assert code == 0 or words[0] == "check"  # noise has findings
     assert Path("new-masks/00.png").is_file()
+
+
+def test_the_commands_for_more_than_one_device_are_understood():
+    parse = command_line._build_parser().parse_args
+    lines = [line.partition("python -m seglib ")[2] for line in find_block("sh", 3).splitlines()]
+    devices, hosts, ray = [parse(shlex.split(line, comments=True)) for line in lines]
+    assert devices.devices == "all" and ray.ray == ""
+    assert (hosts.hosts, hosts.process, hosts.processes) == ("ADDRESS:PORT", 0, 2)

@@ -19,7 +19,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from seglib import data, labels
-from seglib.data.specs import find_spec
+from seglib.datasets.specs import find_spec
 
 
 def write_tfds(name, folder, count=30):

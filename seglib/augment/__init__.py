@@ -1,6 +1,3 @@
-"""Augmentation that keeps image and mask together: random views, mixtures of a batch, and an audit that proves it."""
+"""Augmentation that keeps image and mask together: random views, and mixtures of a batch."""
 
-from seglib.augment.audit import Audit, audit
 from seglib.augment.layers import Augment, CopyPaste, CutMix, light, standard, strong
-
-__all__ = ["Audit", "Augment", "CopyPaste", "CutMix", "audit", "light", "standard", "strong"]

@@ -50,26 +50,11 @@ class Augment(RandomLayer):
     """
 
     def __init__(
-        self,
-        size,
-        flip=0.0,
-        scale=(1.0, 1.0),
-        rotation=0.0,
-        shear=0.0,
-        translation=0.0,
-        elastic=0.0,
-        brightness=0.0,
-        contrast=0.0,
-        saturation=0.0,
-        hue=0.0,
-        blur=0.0,
-        noise=0.0,
-        cutout=0.0,
-        probability=0.5,
-        ignore_id=255,
-        seed=None,
-        **kwargs,
-    ):
+        self, size,
+        flip=0.0, scale=(1.0, 1.0), rotation=0.0, shear=0.0, translation=0.0, elastic=0.0,  # where the pixels come from
+        brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0, blur=0.0, noise=0.0, cutout=0.0,  # what they look like
+        probability=0.5, ignore_id=255, seed=None, **kwargs,
+    ):  # fmt: skip
         super().__init__(probability, seed, **kwargs)
         if np.shape(size) != (2,) or np.shape(scale) != (2,) or min(size) < 1 or not 0 < scale[0] <= scale[1]:
             wanted = "size must be (height, width), such as (256, 256), and scale (low, high), such as (0.5, 2)"

@@ -6,5 +6,4 @@ from seglib.data.dataset import SPLITS, Dataset, resize_pair
 from seglib.data.folder import from_folder
 from seglib.data.instances import from_instances
 from seglib.data.named import load
-
-__all__ = ["SPLITS", "DataError", "Dataset", "from_coco", "from_folder", "from_instances", "load", "resize_pair"]
+from seglib.datasets import specs

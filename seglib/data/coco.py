@@ -160,7 +160,10 @@ def _read_images(sources, contents, class_of):
             number, file_name = entry.get("id"), entry.get("file_name")
             sides = entry.get("height"), entry.get("width")
             size = tuple(int(side) if isinstance(side, float) and side.is_integer() else side for side in sides)
-            place = _find_place(folder, str(file_name).replace("\\", "/").lstrip("/"))
+            place = str(file_name).replace("\\", "/").lstrip("/")
+            last = place.rpartition("/")[2]
+            names = (place, unquote(place), last, unquote(last))
+            place = next((name for name in names if (folder / name).is_file()), last)
             file, key = folder / place, f"{path}, image {number!r} ({place})"
             if number is None or number in found:
                 problems.append(f"{key}: wanted an id of its own")
@@ -175,11 +178,6 @@ def _read_images(sources, contents, class_of):
         refuse(problems, "images that cannot be used")
         empty += _add_annotations(path, contents[path]["annotations"], found, class_of)
     return keyed, [f"left out: {empty} annotations whose polygons enclose nothing"] if empty else []
-
-
-def _find_place(folder, place):
-    last = place.rpartition("/")[2]
-    return next((name for name in (place, unquote(place), last, unquote(last)) if (folder / name).is_file()), last)
 
 
 def _add_annotations(path, annotations, images, class_of):

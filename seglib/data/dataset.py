@@ -61,11 +61,7 @@ class Dataset:
         return _map(items, read)
 
     def sample(self, split, most, among=None):
-        """One split with at most ``most`` pairs, every n-th of its first ``among`` (None: of all); others are not read.
-
-        Returns:
-            A :class:`Dataset` of this split alone.
-        """
+        """A :class:`Dataset` of one split: at most ``most`` pairs, every n-th of its first ``among`` (None: of all)."""
         self.split(split)  # refuses a split that is not there
         (items, read), first = self._splits[split], min(self.counts[split], among or self.counts[split])
         every = -(-first // most)
@@ -74,7 +70,7 @@ class Dataset:
         splits, counts = {split: (items.take(first).shard(every, 0), read)}, {split: -(-first // every)}
         return Dataset(self.name, self.labels, splits, counts, *kept, self.read_mask, self.notes, self.unpaired)
 
-    def batches(self, split, size, batch_size=8, augment=None, repeats=None, seed=0, epoch=0):
+    def batches(self, split, size, batch_size=8, augment=None, repeats=None, seed=0, epoch=0, shard=None):
         """Batches for ``model.fit`` and for evaluation, the same under every backend of Keras.
 
         The order of the training pairs is a function of ``seed`` and epoch alone, what ``augment`` draws one of these
@@ -95,6 +91,9 @@ class Dataset:
             seed: another one gives another order and other draws; the same gives the same batches in every run.
             epoch: the number of the first epoch, n for a run that is resumed after n. Each further iteration is the
                 next one, a ``.take(1)`` too, but not the batch that ``fit`` builds a model from (JAX, torch).
+            shard: ``(index, count)``: of each batch only the part of process ``index`` among ``count``, which divide
+                it into equal slices. All have as many batches: the last of ``"val"`` and ``"test"`` is filled up to
+                ``batch_size`` with pairs whose masks are ``ignore_id``, also for ``(0, 1)``. None: whole batches.
 
         Returns:
             A ``tf.data.Dataset`` of ``(images, masks)``: (batch, height, width, 3) float32 in 0–255 and
@@ -102,7 +101,8 @@ class Dataset:
 
         Raises:
             ValueError: ``augment`` or ``repeats`` for ``"val"`` or ``"test"``, ``repeats`` that do not fit the pairs, a
-                ``size`` that is not two whole numbers, or none without an ``augment``.
+                ``size`` that is not two whole numbers, or none without an ``augment``; a ``shard`` that is not within
+                its count, or a batch that does not divide.
             TypeError: an ``augment`` that gives no uint8 masks, or that cannot take TensorFlow's tensors.
         """
         if split != "train" and not (augment is repeats is None):
@@ -112,6 +112,10 @@ class Dataset:
         self.split(split)  # refuses a split that is not there
         (items, read), count = self._splits[split], self.counts[split]
         size = None if size is None else to_size(size)
+        padded = shard is not None and split != "train"
+        batch, (index, shards) = batch_size if padded else min(batch_size, count), shard or (0, 1)
+        if padded:  # from the beginning again
+            items = _slice(items.repeat(), -(-count // batch) * batch, batch, index, shards)
 
         def load(item):
             pair = read(item, size=size)
@@ -125,12 +129,20 @@ class Dataset:
             pairs = _draw_epochs(pairs, count, held, seed, epoch, repeats)
         else:
             pairs = tf.data.Dataset.zip((pairs,))  # tuples, too
+        if shard is not None and not padded:
+            pairs = _slice(pairs, count // batch * batch, batch, index, shards)
         if not cached:  # what is shuffled is held in memory: only then are the pairs read
             pairs = _map(pairs, lambda item, *draw: (load(item), *draw))
         if augment is not None:
             pairs = _map(pairs, lambda pair, draw: (augment(pair, draw), draw))
-        batches = pairs.batch(min(batch_size, count), drop_remainder=split == "train")
-        return _map(batches, _to_fit).prefetch(tf.data.AUTOTUNE)
+        batches = _map(pairs.batch(batch // shards, drop_remainder=split == "train" or padded), _to_fit)
+        if padded:
+            places = tf.range(batch // shards, dtype=tf.int64)[:, None, None] + index * (batch // shards)
+            void = np.uint8(self.labels.ignore_id)
+            batches = batches.enumerate().map(
+                lambda number, both: (both[0], tf.where(number * batch + places < count, both[1], void))
+            )
+        return batches.prefetch(tf.data.AUTOTUNE)
 
     def is_cached(self, split, size=None):
         """Whether ``batches`` of this size keeps the split's decoded pairs in memory (``CACHE_BYTES``)."""
@@ -265,6 +277,16 @@ def _draw_epochs(items, count, held, seed, epoch, repeats=None):
     number = tf.TensorSpec((), tf.int64)
     epochs = tf.data.Dataset.from_tensors(0).map(lambda _: call_python(next_epoch, [], [number])[0])
     return epochs.flat_map(draw_epoch).apply(tf.data.experimental.assert_cardinality(count))
+
+
+def _slice(items, total, batch, index, shards):
+    """What the shard ``index`` has of each ``batch`` among the first ``total`` items."""
+    if not 0 <= index < shards:
+        raise ValueError(f"shard=(index, count) wants an index of 0 to count − 1, got {index, shards}")
+    if batch % shards:
+        raise ValueError(f"a batch of {batch} pairs does not divide into {shards} equal shards")
+    chosen = items.take(total).enumerate().filter(lambda number, _: number * shards // batch % shards == index)
+    return chosen.map(lambda _, item: item).apply(tf.data.experimental.assert_cardinality(total // shards))
 
 
 def _count_before(repeats, count):

@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 
 from seglib.annotations import DataError
 from seglib.data.dataset import Dataset, resize_pair
-from seglib.data.specs import find_spec
+from seglib.datasets.specs import find_spec
 
 PROBE_SECONDS = 3  # in which a host must answer; TFDS itself would try for 204
 
@@ -19,17 +19,10 @@ PROBE_SECONDS = 3  # in which a host must answer; TFDS itself would try for 204
 def load(name, data_dir=None):
     """Loads a dataset by name: the first time some are drawn on this machine and others fetched; all are kept.
 
-    ==========================================  ====================================================================
-    ``streets/…``, ``cells/…``                  drawn, nothing is fetched: ``tiny``, ``small`` or ``full``
-    ``oxford_iiit_pet``                         pet, background, border
-    ``oxford_iiit_pet/binary``                  background, pet; the border is void
-    ``cityscapes``                              19 classes; you register and fetch two archives yourself
-    ``scene_parse150``                          100 kinds of objects of ADE20K's instance release, and background
-    ``coco/2017_panoptic``                      133 classes: 80 things, 53 kinds of stuff
-    ==========================================  ====================================================================
-
     Args:
-        name: one of the above.
+        name: ``streets/…`` or ``cells/…``, each ``tiny``, ``small`` or ``full``, are drawn. ``oxford_iiit_pet``,
+            ``oxford_iiit_pet/binary`` (its border is void), ``scene_parse150`` (ADE20K's objects) and
+            ``coco/2017_panoptic`` are fetched; ``cityscapes`` you fetch yourself. ``data/README.md`` tells of each.
         data_dir: the folder in which datasets are kept. Default: the environment variable ``TFDS_DATA_DIR``, else
             ``data/`` of the checkout that seglib runs from, else ``~/tensorflow_datasets``.
 

@@ -1,10 +1,12 @@
-"""The doctor: ``check(dataset)`` says what is wrong with a dataset, in which files, and what to do about it."""
+"""The doctor: ``check(dataset)`` says what is wrong with a dataset, in which files, and what to do about it;
+``audit(layer)`` says whether an augmentation keeps image and mask together."""
 
+from seglib.doctor.augmentation import Audit, audit
 from seglib.doctor.facts import examine_all
 from seglib.doctor.findings import find_all
 from seglib.doctor.report import Finding, Report
 
-__all__ = ["Finding", "Report", "check"]
+__all__ = ["Audit", "Finding", "Report", "audit", "check"]
 
 
 def check(dataset):

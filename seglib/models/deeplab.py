@@ -8,15 +8,9 @@ from seglib.models.encoders import build_encoder
 
 
 def deeplab_v3_plus(
-    input_shape,
-    num_classes,
-    backbone="mobilenet_v2",
-    weights=None,
-    output_stride=16,
-    filters=256,
-    rates=None,
-    decoder=True,
-):
+    input_shape, num_classes, backbone="mobilenet_v2", weights=None,
+    output_stride=16, filters=256, rates=None, decoder=True,
+):  # fmt: skip
     """DeepLabV3+ (Chen et al. 2018, "Encoder-Decoder with Atrous Separable Convolution", section 3).
 
     The encoder's last features go through atrous spatial pyramid pooling, are upsampled to a quarter of the image's

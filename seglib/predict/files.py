@@ -31,12 +31,6 @@ class Run(NamedTuple):
 def load_model(path):
     """Opens a ``.keras`` file without compiling it, and refuses what could run code of its own.
 
-    Args:
-        path: a file that ``model.save`` or the callbacks of :mod:`seglib.train` wrote.
-
-    Returns:
-        The ``keras.Model``.
-
     Raises:
         FileNotFoundError: no such file.
         ValueError: not a Keras file, damaged, or of another version, which is named then; a ``Lambda`` layer, which
@@ -58,12 +52,7 @@ def load_model(path):
 def find_labels(path, num_classes):
     """The label map of a model's file: the one in it, or ``labels.json`` beside it, as ``LabelMap.save`` writes it.
 
-    Args:
-        path: the model's file.
-        num_classes: how many classes the model has.
-
-    Returns:
-        A :class:`~seglib.labels.LabelMap`; where there is neither, one with the names "class 0", "class 1" and so on.
+    Where there is neither, its ``num_classes`` classes are called "class 0", "class 1" and so on.
 
     Raises:
         ValueError: a file that is no label map, or has another number of classes; more than 255 classes, as masks
@@ -80,8 +69,8 @@ def find_labels(path, num_classes):
     return labels
 
 
-def segment_files(model, paths, out, labels, method=segment, recipe=None):
-    """Segments image files one after another, into a folder of palette PNGs of the same stems.
+def segment_files(model, paths, out, labels, method=segment, recipe=None, spread=None):
+    """Segments image files into a folder of palette PNGs of the same stems, and tells in a :class:`Run` what it did.
 
     A run that was interrupted is resumed by the same call: finished masks are kept. The folder's ``run.json`` holds
     what they depend on: ``recipe``, the label map and the SHA-256 of the model's architecture and weights; each mask
@@ -95,9 +84,7 @@ def segment_files(model, paths, out, labels, method=segment, recipe=None):
         method: ``method(model, path)`` → (height, width) uint8 ids, such as :func:`segment` or a function around
             :func:`~seglib.predict.tiled`, with its settings.
         recipe: mapping, as for ``json.dump``, of the settings of ``method``, such as ``{"size": (256, 256)}``.
-
-    Returns:
-        :class:`Run`.
+        spread: what :func:`seglib.predict.cluster.connect` gives, for the workers of a Ray cluster; None segments here.
 
     Raises:
         FileExistsError: the folder holds PNG files of another model, recipe, label map or image, or of no run.
@@ -107,6 +94,8 @@ def segment_files(model, paths, out, labels, method=segment, recipe=None):
     from tqdm import tqdm
 
     paths, out = [Path(path) for path in paths], Path(out)
+    if spread:  # to processes that have working directories of their own
+        paths, out = [path.absolute() for path in paths], out.absolute()
     stems = Counter(path.stem for path in paths)
     twice = [str(path) for path in paths if stems[path.stem] > 1]
     if twice:
@@ -117,18 +106,36 @@ def segment_files(model, paths, out, labels, method=segment, recipe=None):
     recipe = {**(recipe or {}), "classes": labels.names, "colours": labels.colours, "model": fingerprint(model)}
     check_recipe(out, recipe, "*.png")
     kept = _find_finished(masks)
-    run = Run([], [*kept.values()], {})
-    for path in tqdm([path for path in paths if path not in kept], desc="images", disable=None, delay=2):
-        try:
-            ids = method(model, path)
-        except ImageError as error:
-            run.failed[path] = str(error)
-            continue
-        if not (run.kept or run.written):  # not earlier: a run that fails at once leaves nothing behind
-            note_recipe(out, recipe)
-        write_mask(masks[path], ids, labels, {IMAGE: sign_file(path)})
-        run.written.append(masks[path])
+    run, todo = Run([], [*kept.values()], {}), [path for path in paths if path not in kept]
+    state = model, out, labels, method, recipe, bool(kept)
+    rows = spread(_Worker, state, todo) if spread and todo else map(_Worker(*state), ({"item": p} for p in todo))
+    for row in tqdm(rows, total=len(todo), desc="images", disable=None, delay=2):
+        if row["wrong"]:
+            run.failed[Path(row["item"])] = row["wrong"]
+        else:
+            run.written.append(masks[Path(row["item"])])
     return run
+
+
+class _Worker:
+    """Writes the masks of images, and before the first the recipe: a run that fails at once leaves nothing behind."""
+
+    def __init__(self, *state):
+        self.model, self.out, self.labels, self.method, self.recipe, self.is_noted = state
+
+    def __call__(self, row):
+        path = Path(row["item"])
+        mask = self.out / f"{path.stem}.png"
+        if not _find_finished({path: mask}):  # else a worker that was killed wrote it, and could not say so
+            try:
+                ids = self.method(self.model, path)
+            except ImageError as error:
+                return {**row, "wrong": str(error)}
+            if not self.is_noted:
+                note_recipe(self.out, self.recipe)
+                self.is_noted = True
+            write_mask(mask, ids, self.labels, {IMAGE: sign_file(path)})
+        return {**row, "wrong": ""}
 
 
 def _find_finished(masks):

@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import os
+import tempfile
 import time
 import weakref
 from pathlib import Path
@@ -13,7 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from seglib import runs
+from seglib import hosts, runs
 
 
 def seed(number):
@@ -25,7 +26,7 @@ def seed(number):
 
 
 def callbacks(model, run_dir, lines=8, note=None):
-    """The callbacks that every training of the course uses.
+    """The list of callbacks that every training of the course uses.
 
     - When training ends, ``best.keras`` holds the model of the epoch with the highest ``val_miou``.
     - If :func:`resume` was called for this model, the state of the run is saved after every epoch.
@@ -39,9 +40,6 @@ def callbacks(model, run_dir, lines=8, note=None):
         lines: how many lines of progress to print at most, 1 or more.
         note: mapping, as for ``json.dump``, that ``best.keras`` carries: :func:`seglib.runs.read_note`.
 
-    Returns:
-        A list of ``keras.callbacks.Callback``.
-
     Raises:
         ValueError: a learning rate that is not a finite number above 0, or ``lines`` below 1; in training, a loss or
             ``val_miou`` of NaN, or no ``val_miou``.
@@ -53,7 +51,13 @@ def callbacks(model, run_dir, lines=8, note=None):
     if not callable(rate) and not 0 < (rate := float(ops.convert_to_numpy(rate))) < math.inf:
         raise ValueError(f"a learning rate is a finite number above 0, got {rate}")
     path, best = _states.get(model.optimizer, (None, -1.0))
-    return [RefuseNaN(), Checkpoint(run_dir, path, best, note), Progress(lines)]
+    if hosts.is_first():
+        checkpoint = Checkpoint(run_dir, path, best, note)
+    else:  # saving computes something, in which all hosts take part; what these write is removed with the callback
+        spare = tempfile.TemporaryDirectory()
+        checkpoint = Checkpoint(spare.name, path and Path(spare.name, path.name), best)
+        checkpoint.spare = spare
+    return [RefuseNaN(), checkpoint, Progress(lines)]
 
 
 # Per optimizer: (path of its run's state, best score), and its model as first described (a callback may set the rate).
@@ -236,6 +240,6 @@ def _swap_average(model):
     optimizer = _optimizer_of(model)
     if optimizer.use_ema:
         for weight, average in zip(model.trainable_variables, optimizer._model_variables_moving_average, strict=True):
-            held = ops.convert_to_numpy(weight)
+            held = ops.copy(weight)  # by the backend: NumPy's arrays would be compared between all hosts
             weight.assign(average)
             average.assign(held)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from seglib import augment, class_balance, losses, metrics, models
+from seglib import augment, class_balance, hosts, losses, metrics, models
 from seglib.bridge import call_python
 from seglib.images import resize_image, resize_mask
 from seglib.models.efficientnet_lite import find_weights
@@ -153,10 +153,11 @@ def fit(plan, dataset, run_dir, recipe=None, note=None):
     if done:
         print(f"{run_dir}: {done} of {plan.epochs} epochs are done")
     each, kept = plan.steps // plan.epochs, loop.callbacks(model, run_dir, lines=plan.epochs, note=note)
-    log = keras.callbacks.CSVLogger(Path(run_dir) / "log.csv", append=done > 0)
+    log = keras.callbacks.CSVLogger(Path(run_dir) / "log.csv" if hosts.is_first() else os.devnull, append=done > 0)
+    views = plan.batch_size if hosts.shard() else 1  # in a batch of validation
     model.fit(
         _draw_batches(plan, dataset, done * each),
-        validation_data=dataset.sample("val", SAMPLE).batches("val", plan.view, 1),
+        validation_data=dataset.sample("val", SAMPLE).batches("val", plan.view, views, shard=hosts.shard()),
         steps_per_epoch=each,
         initial_epoch=done,
         epochs=plan.epochs,
@@ -297,7 +298,8 @@ def _draw_stage(plan, dataset, start=0):
         return views(pair, seed)
 
     def draw(epoch):
-        return dataset.batches("train", None, plan.batch_size, change, seed=plan.seed, epoch=epoch)
+        options = {"seed": plan.seed, "epoch": epoch, "shard": hosts.shard()}
+        return dataset.batches("train", None, plan.batch_size, change, **options)
 
     each = len(draw(0))
     return draw(start // each).repeat().skip(start % each)

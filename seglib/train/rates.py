@@ -1,5 +1,6 @@
 """Learning rates: a warm-up, a lower rate for a pretrained part, and the range test."""
 
+import itertools
 import math
 
 import keras
@@ -132,22 +133,16 @@ def lr_range_test(model, batches, low=1e-6, high=1.0, steps=60):
     optimizer = _optimizer_of(model)
     if callable(optimizer._learning_rate):
         raise ValueError("the optimizer has a schedule or a function for a rate: compile the model with a number")
-    rates, losses, stream = np.geomspace(low, high, steps), [], _repeat(batches)
+    rates, losses = np.geomspace(low, high, steps), []
+    epochs = itertools.repeat(batches, steps)  # more than are needed
     with unchanged(model):
-        for rate in rates:
+        for rate, batch in zip(rates, itertools.chain.from_iterable(epochs), strict=False):
             optimizer.learning_rate = rate
-            batch = [np.asarray(part) for part in next(stream)]  # JAX takes no tensors of TensorFlow's
+            batch = [np.asarray(part) for part in batch]  # JAX takes no tensors of TensorFlow's
             losses.append(float(model.train_on_batch(*batch, return_dict=True)["loss"]))
             model.reset_metrics()  # else a loss is the mean of those before it
             if not losses[-1] < 4 * min(losses):
                 break
+    if not losses:
+        raise ValueError("there is no batch to take a step with")
     return rates[: len(losses)], np.array(losses)
-
-
-def _repeat(batches):
-    while True:
-        batch = None
-        for batch in batches:
-            yield batch
-        if batch is None:
-            raise ValueError("there is no batch to take a step with")

@@ -23,30 +23,21 @@ SEPARABLE, CONTRAST = 0.8, 1 / 4
 class Audit(NamedTuple):
     """What :func:`audit` found, to be printed. Shares are those of all pairs, in [0, 1]; of no pixels, NaN.
 
-    Attributes:
-        mislabelled: share of the judged pixels away from label boundaries whose label is not what the image shows.
-        at_boundaries: the same share of pixels with another label or the frame among their eight neighbours, where
-            bilinear and nearest differ by half a pixel: 1 % when rotated or enlarged, 10 % when halved.
-        reach: how many pixels (chessboard distance) the farthest misfit lies from a boundary, whose own pixels count 1.
-        new_ids, new_id_count: the lowest 20 ids that came back in masks and were never fed, and how many there are.
-        lost_ids: the ids, void among them, that were fed and never came back.
-        void_before, void_after: share of the masks' pixels that are void.
-        judged: share of the labelled pixels that could be judged; the others are in images that show a single tone.
-        mask_shape, came_back: shape of a mask; shapes and dtypes of image and mask in words, in the last batch or the
-            first in which they do not fit together; nothing is judged then, and ``reach`` is NaN.
+    Pixels at a boundary have another label or the frame among their eight neighbours; bilinear and nearest differ there
+    by half a pixel: ``at_boundaries`` is 1 % when rotated or enlarged, 10 % when halved.
     """
 
-    mislabelled: float
-    at_boundaries: float
-    reach: float
-    new_ids: tuple
-    new_id_count: int
-    lost_ids: tuple
-    void_before: float
+    mislabelled: float  # share of the judged pixels away from boundaries whose label is not what the image shows
+    at_boundaries: float  # the same share of the pixels at boundaries
+    reach: float  # chessboard distance in pixels of the farthest misfit from a boundary, whose own pixels count 1
+    new_ids: tuple  # the lowest 20 ids that came back in masks and were never fed
+    new_id_count: int  # how many there are
+    lost_ids: tuple  # the ids, void among them, that were fed and never came back
+    void_before: float  # share of the masks' pixels that are void
     void_after: float
-    judged: float
-    mask_shape: tuple
-    came_back: str
+    judged: float  # share of the labelled pixels that could be judged; the others' images show a single tone
+    mask_shape: tuple  # of the last batch, or the first whose masks do not fit; then nothing is judged, reach is NaN
+    came_back: str  # shapes and dtypes of image and mask, likewise
 
     @property
     def in_step(self):
