@@ -306,7 +306,7 @@ class Server:
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(20)
+        self.process.wait(60)
 
 
 @pytest.fixture(scope="module")
@@ -394,8 +394,7 @@ def cell():
         found = clicks.answer(work.scene, ((row, column, True),))
         mask, truth = clicks.find_mask(found), instances == number
         best = max(best, ((mask & truth).sum() / (mask | truth).sum(), (row, column), found), key=lambda row: row[0])
-    if best[0] < 0.7:
-        pytest.skip("the checkpoint segments no cell: it is not trained")
+    assert best[0] > 0.7
     return best[1:]
 
 
