@@ -203,12 +203,12 @@ def find_imports(source):
 def read_imports():
     """Mapping from each module that a lesson imports, by itself or through ``seglib``, to a file that imports it.
 
-    Without ``seglib.demo``, which no lesson imports.
+    Without ``seglib.demo`` and ``seglib.predict.cluster``, which no lesson imports.
     """
     sources = {path.name: source for path in NOTEBOOKS for source in ["\n".join(read_code(path))]}
     own = [ROOT / "notebooks" / f"{name}.py" for name in ("lesson", "diagrams", "colab")]
     ours = [*own, *(ROOT / "seglib").rglob("*.py")]
-    sources |= {f"{p.parent.name}/{p.name}": p.read_text(encoding="utf-8") for p in ours if p.name != "demo.py"}
+    sources |= {f"{p.parent.name}/{p.name}": p.read_text(encoding="utf-8") for p in ours if p.name not in ("demo.py", "cluster.py")}
     known = {*sys.stdlib_module_names, "seglib", "lesson", "diagrams", "colab", "google"}
     return {name: path for path, source in sources.items() for name in find_imports(source) if name not in known}
 
