@@ -203,12 +203,13 @@ def find_imports(source):
 def read_imports():
     """Mapping from each module that a lesson imports, by itself or through ``seglib``, to a file that imports it.
 
-    Without ``seglib.demo``, which no lesson imports.
+    Without ``seglib.demo`` and ``seglib.predict.cluster``, which no lesson imports.
     """
     sources = {path.name: source for path in NOTEBOOKS for source in ["\n".join(read_code(path))]}
     own = [ROOT / "notebooks" / f"{name}.py" for name in ("lesson", "diagrams", "colab")]
-    ours = [*own, *(ROOT / "seglib").rglob("*.py")]
-    sources |= {f"{p.parent.name}/{p.name}": p.read_text(encoding="utf-8") for p in ours if p.parent.name != "demo"}
+    ours = [*own, *(path for path in (ROOT / "seglib").rglob("*.py") if path.parent.name != "demo")]
+    ours = [path for path in ours if path.name != "cluster.py"]
+    sources |= {f"{path.parent.name}/{path.name}": path.read_text(encoding="utf-8") for path in ours}
     known = {*sys.stdlib_module_names, "seglib", "lesson", "diagrams", "colab", "google"}
     return {name: path for path, source in sources.items() for name in find_imports(source) if name not in known}
 
