@@ -12,8 +12,6 @@ import sys
 import threading
 import time
 
-import keras
-
 INSIDE = "SEGLIB_INSIDE"  # set in the process that watch() starts
 HEARTBEAT = 20  # seconds without a sign of life, after which JAX gives up a host (100 by default)
 PATIENCE = 120  # seconds that hosts wait for each other at the beginning
@@ -41,6 +39,8 @@ def join(address, process, processes):
     ``address`` is ``"address:port"`` of process 0. ValueError: numbers that do not fit, or another backend than JAX.
     OSError: the port is in use, nobody answers there, or a host is lost.
     """
+    import keras  # not at the top: the process that only watches does without
+
     host, _, port = (address or "").rpartition(":")
     if not (host and port.isdigit() and None not in (process, processes) and 0 <= process < processes):
         wanted = "wanted --hosts ADDRESS:PORT, --process 0 to N − 1 and --processes N"
@@ -68,6 +68,8 @@ def spread(batch_size):
     Under JAX sums are over the whole batch; under TensorFlow a loss and batch statistics are those of a device's part.
     ValueError: a batch that does not divide, or another backend.
     """
+    import keras
+
     if (backend := keras.backend.backend()) not in ("jax", "tensorflow"):
         raise ValueError(f"several devices need TensorFlow or JAX: Keras has nothing like it for {backend}")
     if batch_size % len(names := keras.distribution.list_devices()):
@@ -82,6 +84,8 @@ def spread(batch_size):
 
 def shard():
     """``(index, count)`` of this process within :func:`spread`, for ``Dataset.batches``; None outside of it."""
+    import keras
+
     if keras.backend.backend() == "jax" and keras.distribution.distribution():
         import jax
 

@@ -36,7 +36,7 @@ ROOMS = {
     "class_balance": Room(0, "weights from pixel counts"),
     "bridge": Room(0, "Python inside tf.data"),
     "runs": Room(0, "fingerprints; what a folder holds", "", "keras"),
-    "hosts": Room(0, "several devices, several hosts", "", "keras"),
+    "hosts": Room(0, "several devices, several hosts"),
     "metrics": Room(0, "confusion matrix, boundary F1", "", "keras"),
     "crf": Room(0, "dense CRF by mean field", "", "scipy"),
     "regions": Room(0, "connected regions, polygons", "", "scipy"),
