@@ -36,15 +36,15 @@ from scipy import ndimage
 
 from seglib import checkpoints, models, train
 from seglib.datasets import cells, streets
-from seglib.models.prompts import ClickMaps, Similarity
+from seglib.models.prompts import ClickMaps, Similarity, estimate_ious
 
-IMAGES, PROMPTS, CLICKS = 6, 8, 5
-STEPS, RATE = 300, 6e-3
+IMAGES, PROMPTS, CLICKS = 3, 8, 4
+STEPS, RATE = 500, 1e-2
 SIZE = 96
 OBJECT, NOTHING = 0.8, 0.1  # shares of the prompts: of those on an object, that mean it and not its group; on none
 SEEDS = (0, 1, 2)
 NAMES = ("promptable", "one answer", "no embeddings", "channels")
-CHECKPOINT_STEPS = 6000
+CHECKPOINT_STEPS = 8000
 ROUNDS = (1, 2, 3, 5, 10)
 FIELDS = ("network", "seed", "cells", *(f"iou{n}" for n in ROUNDS), "best1", "noc80", "failed", "seconds")
 CSV = Path(__file__).with_suffix(".csv")
@@ -140,13 +140,14 @@ def draw_batch(fields, rng, images=IMAGES, prompts=PROMPTS):
     return {"image": np.stack(chosen).astype(np.float32), "clicks": clicks}, targets
 
 
-def correct(network, inputs, targets, rng):
-    """Adds further clicks where the network is wrong now: to some prompts none, to others up to four."""
+def correct(prompted, inputs, targets, rng):
+    """Adds further clicks where the network is wrong now: to some prompts none, to others up to three."""
     more = np.minimum(rng.geometric(0.4, targets.shape[:2]) - 1, CLICKS - 1)
+    features = np.repeat(prompted.encoder.predict_on_batch(inputs["image"]), targets.shape[1], axis=0)
     for click in range(1, more.max() + 1):
-        logits, scores = (ops.convert_to_numpy(x) for x in network.predict_on_batch(inputs))
-        chosen = np.take_along_axis(logits, scores.argmax(-1)[..., None, None, None], -1)
-        preds = np.kron(chosen[..., 0] > 0, np.ones((2, 2), bool))
+        logits, scores = prompted.decoder.predict_on_batch([features, inputs["clicks"].reshape(-1, CLICKS, 3)])
+        best = np.take_along_axis(logits, scores.argmax(-1)[:, None, None, None], -1)
+        preds = best.reshape(targets.shape) > 0
         for i, k in np.argwhere(more >= click):
             inputs["clicks"][i, k, click] = find_next_click(targets[i, k], preds[i, k], rng)
     return inputs
@@ -175,31 +176,30 @@ def prompt_loss(targets, logits, scores):
     Cross-entropy, five-fold, and Dice, at stride 2, where a target is the share of four pixels.
     """
     answers, (height, width) = logits.shape[-1], targets.shape[2:]
-    shares = ops.reshape(ops.cast(targets, "float32"), (-1, height // 2, 2, width // 2, 2))
-    shares = ops.reshape(ops.mean(shares, axis=(2, 4)), (-1, height * width // 4, 1))
-    logits = ops.reshape(logits, (-1, height * width // 4, answers))
-    entropy = ops.mean(ops.softplus(logits) - logits * shares, axis=1)
-    probs, sizes = ops.sigmoid(logits), ops.sum(shares, axis=1)
-    dice = 1 - (2 * ops.sum(probs * shares, axis=1) + 1) / (ops.sum(probs, axis=1) + sizes + 1)
+    truth = ops.reshape(ops.cast(targets, "float32"), (-1, height * width, 1))
+    logits = ops.reshape(logits, (-1, height * width, answers))
+    entropy = ops.mean(ops.softplus(logits) - logits * truth, axis=1)
+    probs, sizes = ops.sigmoid(logits), ops.sum(truth, axis=1)
+    dice = 1 - (2 * ops.sum(probs * truth, axis=1) + 1) / (ops.sum(probs, axis=1) + sizes + 1)
     each = 5 * entropy + dice
-    truth, pred = (ops.cast(x, "float32") for x in (shares > 0.5, logits > 0))
+    pred = ops.cast(logits > 0, "float32")
     both = ops.sum(truth * pred, axis=1)
     ious = both / ops.maximum(ops.sum(truth, axis=1) + ops.sum(pred, axis=1) - both, 1)
     error = ops.mean((ops.reshape(scores, (-1, answers)) - ious) ** 2)
     return ops.mean(ops.min(each, axis=-1)) + 0.05 * ops.mean(each) + error
 
 
-def fit(network, sources, steps, seed, rate=RATE, prompts=PROMPTS, told=0):
+def fit(network, sources, steps, seed, images=IMAGES, prompts=PROMPTS, told=0):
     """Trains a network, in turn on batches of each of ``sources``; every other step has corrections.
 
     Args:
         network: :func:`seglib.models.promptable`. sources: lists of :class:`Field`. told: print a line every so many.
     """
     rng, prompted = np.random.default_rng(seed), Prompted(network)
-    prompted.compile(keras.optimizers.AdamW(seeds.poly(rate, steps, steps // 20), weight_decay=1e-2))
+    prompted.compile(keras.optimizers.AdamW(seeds.poly(RATE, steps, steps // 20), weight_decay=1e-2))
     for step in range(steps):
-        inputs, targets = draw_batch(sources[step % len(sources)], rng, prompts=prompts)
-        if rng.random() < 0.5 and step > steps // 10:
+        inputs, targets = draw_batch(sources[step % len(sources)], rng, images, prompts)
+        if step % 2 and step > steps // 10:
             inputs = correct(prompted, inputs, targets, rng)
         loss = prompted.train_on_batch(inputs, targets)
         if told and step % told == told - 1:
@@ -214,8 +214,7 @@ def ask(network, features, clicks, chunk=64):
         part = np.pad(part, [(0, chunk - len(part)), (0, 0), (0, 0)])
         found.append(decoder.predict_on_batch([np.repeat(features, chunk, axis=0), part]))
     logits, scores = (np.concatenate(x)[: len(clicks)] for x in zip(*found, strict=True))
-    large = ops.convert_to_numpy(ops.image.resize(logits, [2 * n for n in logits.shape[1:3]]))
-    return large > 0, scores
+    return logits > 0, scores
 
 
 def iou(preds, truths):
@@ -260,10 +259,10 @@ def build_channels(filters=16, depth=4):
     """A U-Net with the clicks as two more channels, in the form of a promptable network whose encoder does nothing."""
     image, clicks = keras.Input((SIZE, SIZE, 3), name="image"), keras.Input((None, 3), name="clicks")
     maps = layers.UpSampling2D(2)(ClickMaps()(layers.AveragePooling2D(2)(image), clicks))
-    x = layers.Concatenate()([image, layers.Rescaling(255)(maps)])
-    logits = models.unet((SIZE, SIZE, 7), 3, filters=filters, depth=depth)(x)
-    scores = layers.Dense(3, activation="sigmoid")(layers.GlobalAveragePooling2D()(logits))
-    decoder = keras.Model([image, clicks], [layers.AveragePooling2D(2)(logits), scores], name="decoder")
+    unet = models.unet((SIZE, SIZE, 7), 3, filters=filters, depth=depth)
+    unet = keras.Model(unet.inputs, [unet.output, unet.get_layer("logits").input])
+    logits, x = unet(layers.Concatenate()([image, layers.Rescaling(255)(maps)]))
+    decoder = keras.Model([image, clicks], [logits, estimate_ious(x, maps[..., :1], 3)], name="decoder")
     same = keras.Input((SIZE, SIZE, 3))
     encoder = keras.Model(same, layers.Identity()(same), name="encoder")
     return keras.Model([image, clicks], decoder([encoder(image), clicks]))
@@ -276,7 +275,7 @@ def run(name, seed):
     with hidden if name == "no embeddings" else contextlib.nullcontext():
         network = build(name)
         began = time.perf_counter()
-        fit(network, [draw_cells("train")], STEPS, seed, prompts=1 if name == "channels" else PROMPTS)
+        fit(network, [draw_cells("train")], STEPS, seed, *((9, 1) if name == "channels" else (IMAGES, PROMPTS)))
         seconds = time.perf_counter() - began
         return [*score(network, draw_cells("test")), f"{seconds:.0f}"]
 

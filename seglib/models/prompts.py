@@ -1,7 +1,6 @@
 """Promptable segmentation: an encoder reads an image once, and a light decoder answers every set of clicks on it."""
 
 import keras
-import numpy as np
 from keras import layers, ops
 
 from seglib.layers import PadToMultiple, PortableModel, conv_block
@@ -9,6 +8,7 @@ from seglib.layers import PadToMultiple, PortableModel, conv_block
 STRIDE = 2  # of the features and the logits
 SIGMAS = 5.0, 1.5  # of the Gaussians of a click, in pixels: one to find the object, one to correct details
 UNIT = 8.0  # pixels to a unit of the embeddings
+HEADS = 3  # embeddings of a pixel
 
 
 def promptable(input_shape, num_answers=3, filters=16, depth=4):
@@ -58,18 +58,25 @@ def _build_encoder(input_shape, filters, depth):
 
 def _build_decoder(shape, num_answers):
     features, clicks = keras.Input(shape), keras.Input((None, 3))
-    embeddings = layers.Conv2D(4 * num_answers, 1, kernel_initializer=keras.initializers.RandomNormal(stddev=0.02))
+    embeddings = layers.Conv2D(4 * HEADS, 1, kernel_initializer=keras.initializers.RandomNormal(stddev=0.02))
     gaussians = ClickMaps()(features, clicks)
-    similarities = Similarity(num_answers)(embeddings(features), clicks)
+    similarities = Similarity(HEADS)(embeddings(features), clicks)
     x = layers.Concatenate()([features, gaussians, similarities])
     x = conv_block(x, 32, kernel=1, norm=None)
     x = conv_block(x, 24, repeats=1, norm=None)
-    logits = layers.Conv2D(num_answers, 1, bias_initializer=keras.initializers.Constant(-2), dtype="float32")(x)
-    clicked = layers.GlobalAveragePooling2D()(layers.Multiply()([x, gaussians[..., :1]]))
-    scores = layers.Concatenate()([clicked, layers.GlobalAveragePooling2D()(x)])
-    scores = layers.Dense(32, activation="relu")(scores)
-    scores = layers.Dense(num_answers, activation="sigmoid", dtype="float32")(scores)
+    rare = keras.initializers.Constant(-2)  # most pixels are outside
+    logits = layers.Conv2DTranspose(num_answers, 2, strides=2, bias_initializer=rare, dtype="float32")(x)
+    scores = estimate_ious(x, gaussians[..., :1], num_answers)
     return PortableModel([features, clicks], [logits, scores], name="decoder")
+
+
+def estimate_ious(x, near, num_answers):
+    """The IoU of each answer, from features averaged near the clicks and over the image; it does not train these."""
+    x = ops.stop_gradient(x)
+    clicked = ops.sum(x * near, axis=(1, 2)) / ops.maximum(ops.sum(near, axis=(1, 2)), 1)
+    x = layers.Concatenate()([clicked, layers.GlobalAveragePooling2D()(x)])
+    x = layers.Dense(32, activation="relu")(x)
+    return layers.Dense(num_answers, dtype="float32")(x)
 
 
 @keras.saving.register_keras_serializable("seglib")
@@ -107,16 +114,15 @@ class Similarity(layers.Layer):
     def call(self, x, clicks):
         batch, height, width = ops.shape(x)[:3]
         clicks = ops.cast(clicks, "float32")
-        y, x_ = (STRIDE / UNIT * ops.arange(n, dtype="float32") for n in (height, width))
-        places = ops.stack([*ops.meshgrid(y, x_, indexing="ij"), *[ops.zeros((height, width))] * 2], axis=-1)
-        x = ops.cast(x, "float32") + ops.tile(places, (1, 1, self.heads))
+        rows, columns = (STRIDE / UNIT * ops.arange(n, dtype="float32") for n in (height, width))
+        places = ops.stack([*ops.meshgrid(rows, columns, indexing="ij"), *[ops.zeros((height, width))] * 2], axis=-1)
+        x = ops.reshape(ops.cast(x, "float32"), (batch, height, width, self.heads, 4)) + places[:, :, None]
         last = ops.cast(ops.stack([height, width]), "int32") - 1
-        cells = ops.clip(ops.cast(clicks[:, :, :2] / STRIDE, "int32"), 0, last)
-        at = (cells[:, :, 0] * width + cells[:, :, 1])[..., None]
-        clicked = ops.take_along_axis(ops.reshape(x, (batch, height * width, 4 * self.heads)), at, axis=1)
-        squared = (x[:, None] - clicked[:, :, None, None]) ** 2
-        each = np.kron(np.eye(self.heads), np.ones((4, 1))).astype("float32")  # sums the four numbers of each head
-        similar, signs = ops.exp(-ops.matmul(squared, each)), clicks[:, :, 2, None, None, None]
+        pixels = ops.clip(ops.cast(clicks[:, :, :2] / STRIDE, "int32"), 0, last)
+        at = (pixels[:, :, 0] * width + pixels[:, :, 1])[..., None, None]
+        clicked = ops.take_along_axis(ops.reshape(x, (batch, height * width, self.heads, 4)), at, axis=1)
+        squared = ops.sum((x[:, None] - clicked[:, :, None, None]) ** 2, axis=-1)
+        similar, signs = ops.exp(-squared), clicks[:, :, 2, None, None, None]
         closest = [ops.max(similar * ops.cast(s * signs > 0, "float32"), axis=1) for s in (1, -1)]
         return ops.concatenate(closest, axis=-1)
 
