@@ -2,19 +2,20 @@
 
     python bench/clicks.py            # writes bench/clicks.csv, and goes on where an earlier run was stopped
     python bench/clicks.py time       # milliseconds of the encoder and of a further click
-    python bench/clicks.py checkpoint # trains seglib/checkpoints/promptable.npz; writes bench/clicks_checkpoint.csv
+    python bench/clicks.py checkpoint # trains seglib/checkpoints/promptable.npz, and scores it
+    python bench/clicks.py score      # scores it again; writes bench/clicks_checkpoint.csv
     python bench/clicks.py automatic  # writes bench/clicks_automatic.csv: the cells that a grid of clicks finds
 
 Networks of lesson 11, trained on the 60 training fields of ``cells/tiny`` and scored on all 1,615 cells of the 40 test
 fields. A prompt means the cell (0.72), all cells that touch it (0.18), or nothing, on the background (0.1). For the
-scores the first click is at the centre of the cell,
-each further one at the centre of the largest error (Sofiiuk et al. 2022). ``iou1`` is the mean IoU after the first
-click, of the answer with the highest estimate; ``best1`` that of the best answer. ``noc80`` is the mean number of
-clicks to an IoU of 0.8, counted as 20 where ten do not suffice, and ``failed`` the share of these.
+scores each click is on the deepest wrong pixel, the first in the middle of the cell (Sofiiuk et al. 2022). ``iou1`` is
+the mean IoU after the first click, of the answer with the highest estimate; ``best1`` that of the best answer.
+``noc80`` is the mean number of clicks to an IoU of 0.8, counted as 20 where ten do not suffice, and ``failed`` the share
+of these.
 
 ``promptable`` is the lesson's network; ``one answer`` has one mask; ``no embeddings`` knows clicks as Gaussians alone;
-``channels`` is a U-Net that reads image and clicks as five channels (Xu et al. 2016), one click for each image of a
-batch where the others have eight.
+``channels`` is a U-Net that reads image and clicks as further channels (Xu et al. 2016). In a step it has 9 images with
+one prompt each, the others 3 images with 8 each.
 """
 
 import contextlib
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest.mock import patch
 
+import cells as border
 import keras
 import numpy as np
 import seeds
@@ -98,19 +100,19 @@ def draw_prompt(field, rng):
 
 
 def find_next_click(truth, pred, rng=None):
-    """The next click of a user: at the centre of the largest error, (row, column, 1 or −1); 0s if there is none.
+    """The next click of a user: (row, column, 1 or −1) of the deepest wrong pixel; zeros if none is wrong.
 
-    The centre is the pixel that is farthest from what is no error; with ``rng`` any pixel at least half as far.
+    Its depth is the distance to the nearest pixel without this error. With ``rng`` any pixel half as deep is drawn.
     """
-    best, farthest = (0, 0, 0), 0
+    best, deepest = (0, 0, 0), 0
     for error, sign in ((truth & ~pred, 1), (pred & ~truth, -1)):
         depth = ndimage.distance_transform_edt(np.pad(error, 1))[1:-1, 1:-1]
-        if depth.max() > farthest:
-            farthest = depth.max()
+        if depth.max() > deepest:
+            deepest = depth.max()
             place = (
                 np.unravel_index(depth.argmax(), depth.shape)
                 if rng is None
-                else rng.choice(np.argwhere(depth > farthest / 2))
+                else rng.choice(np.argwhere(depth > deepest / 2))
             )
             best = (*place, sign)
     return best
@@ -288,32 +290,39 @@ def score(network, fields):
     return [len(scored), *(f"{mean:.4f}" for mean in means)]
 
 
-def segment_all(network, image, answer, spacing=3, least=0.4, overlap=0.5):
+def suppress(masks, scores, overlap=0.5):
+    """Which masks (n, height, width) stay, best first: empty ones do not, nor those that share more of the smaller."""
+    kept = []
+    for i in np.argsort(-scores, kind="stable"):
+        shared = [(masks[i] & masks[k]).sum() / min(masks[i].sum(), masks[k].sum()) for k in kept if masks[i].any()]
+        if masks[i].any() and max(shared, default=0) <= overlap:
+            kept.append(int(i))
+    return kept
+
+
+def segment_all(network, image, answer, spacing=3, lowest_iou=0.4, overlap=0.5):
     """An instance map (height, width), 0 for background, of a grid of clicks and non-maximum suppression on masks.
 
-    Of each click the mask of ``answer`` counts, if its estimated IoU is ``least`` or more. From the highest estimate
-    on, a mask is dropped where a share of ``overlap`` of it, or of a mask before, is covered by the other.
+    Of each click the mask of ``answer`` counts, if its estimated IoU is ``lowest_iou`` or more.
     """
     height, width = image.shape[:2]
     grid = np.stack(np.meshgrid(range(1, height, spacing), range(1, width, spacing), indexing="ij"), -1).reshape(-1, 2)
     clicks = np.concatenate([grid, np.ones((len(grid), 1))], axis=1).astype(np.float32)[:, None]
     features = network.get_layer("encoder").predict_on_batch(image[None].astype(np.float32))
     masks, scores = ask(network, features, clicks)
-    masks, scores = masks[:, :height, :width, answer], scores[:, answer]
-    found, ids = [], np.zeros((height, width), np.int32)
-    for i in np.argsort(-scores, kind="stable"):
-        size = masks[i].sum()
-        if scores[i] < least or not size:
-            continue
-        if any((masks[i] & mask).sum() > overlap * min(size, mask.sum()) for mask in found):
-            continue
-        found.append(masks[i])
-        ids[masks[i] & (ids == 0)] = len(found)
+    likely = scores[:, answer] >= lowest_iou
+    masks, scores = masks[likely, :height, :width, answer], scores[likely, answer]
+    ids = np.zeros((height, width), np.int32)
+    for number, i in enumerate(suppress(masks, scores, overlap), start=1):
+        ids[masks[i] & (ids == 0)] = number
     return ids
 
 
 def count_cells(instances, ids):
-    """How many cells there are, and how many of them are found, merged, missed; as ``bench/cells.py`` counts."""
+    """How many cells there are; how many are found, merged, missed as in ``bench/cells.py``; and how many are false.
+
+    False are the numbers of ``ids`` (height, width) that cover most of no cell.
+    """
     owners, found = [], 0
     for cell in (instances == i for i in range(1, instances.max() + 1)):
         owner = np.bincount(ids[cell]).argmax()
@@ -321,7 +330,8 @@ def count_cells(instances, ids):
         found += owner > 0 and 2 * (cell & (ids == owner)).sum() > (cell | (ids == owner)).sum()
     owners = np.array(owners)
     counts = np.bincount(owners)
-    return np.array([len(owners), found, (counts[owners][owners > 0] > 1).sum(), (owners == 0).sum()])
+    false = len(set(np.unique(ids)) - {0, *owners})
+    return np.array([len(owners), found, (counts[owners][owners > 0] > 1).sum(), (owners == 0).sum(), false])
 
 
 def find_answer(network, fields):
@@ -337,19 +347,18 @@ def find_answer(network, fields):
 
 
 def automatic():
-    """Counts the cells that a grid of clicks finds, and writes them beside those of the border map."""
-    network = checkpoints.load("promptable")
-    answer, counts = find_answer(network, draw_cells("train")), 0
-    for field in draw_cells("test"):
-        counts = counts + count_cells(field.objects, segment_all(network, field.image, answer))
-    with CSV.with_name("cells.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["weights"] == "border map"]
-    means = [statistics.mean(int(row[key]) for row in rows) for key in ("cells", "found", "merged", "missed")]
+    """Counts the cells that a grid of clicks finds, and those that a U-Net with a border weight map finds."""
+    network, fields = checkpoints.load("promptable"), draw_cells("test")
+    answer = find_answer(network, draw_cells("train"))
+    counts = {"grid of clicks": sum(count_cells(f.objects, segment_all(network, f.image, answer)) for f in fields)}
+    unet = border.fit("border map", 0)
+    preds = [ops.convert_to_numpy(ops.argmax(unet(f.image[None], training=False), axis=-1))[0] for f in fields]
+    counts["border map"] = sum(count_cells(f.objects, ndimage.label(p)[0]) for f, p in zip(fields, preds, strict=True))
     with CSV.with_name("clicks_automatic.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(("method", "cells", "found", "merged", "missed"))
-        for name, values in {"grid of clicks": counts.tolist(), "border map": means}.items():
-            writer.writerow((name, *(f"{value:.0f}" for value in values)))
+        writer.writerow(("method", "cells", "found", "merged", "missed", "false"))
+        for name, values in counts.items():
+            writer.writerow((name, *values))
             print(f"{name}: {values}")
 
 
@@ -360,12 +369,19 @@ def make_checkpoint():
     fields = draw_cells("train")
     fit(network, [fields, fields, draw_streets("train")], CHECKPOINT_STEPS, 0, told=100)
     save(network, checkpoints.FOLDER / "promptable.npz")
+    score_checkpoint()
+
+
+def score_checkpoint():
+    """Writes the checkpoint's scores on test images, beside the numbers of images and objects it was trained on."""
     network = checkpoints.load("promptable")
     with CSV.with_name("clicks_checkpoint.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(("images", "objects", *FIELDS[3:-1]))
-        for name, fields in {"cells": draw_cells("test"), "streets": draw_streets("test")}.items():
-            writer.writerow((name, *score(network, fields)))
+        writer.writerow(("images", "train_images", "train_objects", "objects", *FIELDS[3:-1]))
+        for name, draw in {"cells": draw_cells, "streets": draw_streets}.items():
+            trained = draw("train")
+            objects = sum(len(np.unique(field.objects[field.objects > 0])) for field in trained)
+            writer.writerow((name, len(trained), objects, *score(network, draw("test"))))
 
 
 def clock(call, repeats=50):
@@ -393,7 +409,7 @@ def measure_time():
 
 def main(words):
     if words:
-        return {"time": measure_time, "automatic": automatic, "checkpoint": make_checkpoint}[words[0]]()
+        return {"time": measure_time, "automatic": automatic, "checkpoint": make_checkpoint, "score": score_checkpoint}[words[0]]()
     rows = seeds.collect(CSV, FIELDS, list(itertools.product(NAMES, SEEDS)), run)
     for name in NAMES:
         chosen = [row for row in rows if row["network"] == name]

@@ -5,7 +5,7 @@ from keras import layers, ops
 
 from seglib.layers import PadToMultiple, PortableModel, conv_block
 
-STRIDE = 2  # of the features and the logits
+STRIDE = 2  # of the features
 SIGMAS = 5.0, 1.5  # of the Gaussians of a click, in pixels: one to find the object, one to correct details
 UNIT = 8.0  # pixels to a unit of the embeddings
 HEADS = 3  # embeddings of a pixel
@@ -15,8 +15,9 @@ def promptable(input_shape, num_answers=3, filters=16, depth=4):
     """A network that segments the object under a few clicks, in miniature after SAM (Kirillov et al. 2023, section 3).
 
     The layer ``"encoder"`` is a U-Net without its finest level: image → features at stride 2. The layer ``"decoder"``
-    has 1×1 convolutions and one of 3×3. It reads the features, the clicks as Gaussians (Xu et al. 2016), the similarity
-    of each pixel's embedding to the clicked ones (Neven et al. 2019).
+    joins to these features the clicks as Gaussians (as Maninis et al. 2018; Xu et al. 2016 have distances), and the
+    similarity of each pixel's embedding to the clicked ones (after Neven et al. 2019). Two 1×1 convolutions, one of
+    3×3 and a transposed one follow.
     Several answers, each with an estimate of its IoU, leave open whether a click means a part, an object or a group.
 
     Args:
@@ -27,8 +28,8 @@ def promptable(input_shape, num_answers=3, filters=16, depth=4):
     Returns:
         A ``keras.Model`` of two inputs: images (batch, height, width, 3) in 0–255, and clicks (batch, clicks, 3), of
         each its row, its column, and 1 for inside, −1 for outside, 0 for none. Two outputs: logits (batch, height',
-        width', num_answers) and estimated IoUs (batch, num_answers). height' and width' are half the size, after
-        padding to a multiple of ``2 ** (depth − 1)``. ``promptable((None, None, 3))`` has 486,466 parameters.
+        width', num_answers) and estimated IoUs (batch, num_answers), about 0–1. height' and width' are the size after
+        padding to a multiple of ``2 ** (depth − 1)``. ``promptable((None, None, 3))`` has 486,746 parameters.
 
     Raises:
         ValueError: no answers, or fewer than 3 levels.
@@ -104,7 +105,7 @@ class Similarity(layers.Layer):
 
     An embedding is four numbers. To the first two the pixel's position is added, in units of 8 pixels: the convolution
     before learns an offset, which can lead all pixels of an object to one place. (batch, height, width, 4 · heads) and
-    clicks → (batch, height, width, 2 · heads): for each head, the closest of the clicks inside, and of those outside.
+    clicks → (batch, height, width, 2 · heads): of each head the closest of the clicks inside, then of those outside.
     """
 
     def __init__(self, heads, **kwargs):

@@ -39,9 +39,8 @@ def segment_clicks(model, features, clicks, size):
     _check(clicks, size)
     signed = np.array([[(row, column, 1 if inside else -1) for row, column, inside in clicks]], np.float32)
     logits, scores = model.get_layer("decoder")([features, ops.convert_to_tensor(signed)], training=False)
-    large = ops.image.resize(logits, [2 * n for n in logits.shape[1:3]], data_format="channels_last")[0]
-    masks = np.moveaxis(ops.convert_to_numpy(large)[: size[0], : size[1]] > 0, -1, 0)
-    return Answers(masks, ops.convert_to_numpy(scores)[0])
+    masks = np.moveaxis(ops.convert_to_numpy(logits)[0, : size[0], : size[1]] > 0, -1, 0)
+    return Answers(masks, np.clip(ops.convert_to_numpy(scores)[0], 0, 1))
 
 
 def _check(clicks, size):
@@ -51,7 +50,7 @@ def _check(clicks, size):
     for number, (row, column, inside) in enumerate(clicks, start=1):
         if not (0 <= row < size[0] and 0 <= column < size[1]):
             raise ValueError(
-                f"click {number} is outside: row {row:g}, column {column:g} of an image of {size[0]}×{size[1]}"
+                f"click {number} is outside the image: row {row:g}, column {column:g} of {size[0]}×{size[1]} pixels"
             )
         other, held = placed.setdefault((row, column), (number, inside))
         if held != inside:
