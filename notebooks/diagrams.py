@@ -1,4 +1,4 @@
-"""Diagrams of the lessons: small masks, scores with intervals, the steps of a program, networks, receptive fields.
+"""Diagrams of the lessons: small masks, scores with intervals or seeds, steps, networks, receptive fields.
 
 Each ``show_…`` draws a new matplotlib figure, which a notebook shows at the end of the cell.
 """
@@ -53,6 +53,22 @@ def show_intervals(scores, xlabel, title=None):
     axis.grid(axis="x", color="0.9")
     axis.figure.suptitle(title, fontsize=11)
     axis.figure.legend(handles=axis.lines[1::-1], loc="outside lower center", ncols=2, frameon=False)
+
+
+def show_seeds(scores, xlabel):
+    """Scores of several models, each trained with several seeds: a dot a seed, a line at their mean.
+
+    ``scores`` maps a model's name to its scores, one a seed; ``xlabel`` says what they are.
+    """
+    _, axis = plt.subplots(figsize=(6, 0.9 + 0.35 * len(scores)), layout="constrained")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.set_yticks(range(len(scores)), list(scores))
+    axis.set_xlabel(xlabel)
+    axis.invert_yaxis()
+    for row, values in enumerate(scores.values()):
+        axis.plot(values, [row] * len(values), "o", color=BLUE, alpha=0.7, label="one seed")
+        axis.plot([np.mean(values)] * 2, [row - 0.3, row + 0.3], color=ORANGE, linewidth=2, label="mean")
+    axis.legend(handles=axis.lines[:2], frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def show_steps(steps):

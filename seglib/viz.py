@@ -147,18 +147,6 @@ def show_confusion(matrix, labels):
     figure.colorbar(drawn, label="share of the true class (%)", shrink=0.8)
 
 
-def show_seeds(scores, xlabel):
-    """Scores of several models, each trained with several seeds: a dot a seed, a line at their mean.
-
-    ``scores`` maps a model's name to its scores, one a seed; ``xlabel`` says what they are.
-    """
-    axis = _row_axis(scores, xlabel, 6, 0.35)
-    for row, values in enumerate(scores.values()):
-        axis.plot(values, [row] * len(values), "o", color=BLUE, alpha=0.7, label="one seed")
-        axis.plot([np.mean(values)] * 2, [row - 0.3, row + 0.3], color=ORANGE, linewidth=2, label="mean")
-    axis.legend(handles=axis.lines[:2], frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-
-
 def show_calibration(found):
     """A reliability diagram: accuracy by confidence (calibrated networks are on the diagonal), and a histogram.
 
@@ -179,7 +167,10 @@ def show_calibration(found):
 def show_class_shares(pixels, labels):
     """Each class's share of the labelled ``pixels``, (num_classes,) counts, as bars with the number beside each."""
     shares = pixels / max(pixels.sum(), 1)
-    axis = _row_axis(labels.names, "share of the labelled pixels (%)", 6, 0.3)
+    (axis,) = _axes(1, (6, 0.9 + 0.3 * labels.num_classes))
+    axis.set_yticks(range(labels.num_classes), labels.names)
+    axis.set_xlabel("share of the labelled pixels (%)")
+    axis.invert_yaxis()
     colours = np.array(labels.colours) / 255
     bars = axis.barh(range(len(shares)), 100 * shares, color=colours, edgecolor="black", linewidth=0.5)
     axis.bar_label(bars, [f" {share:.1%}" for share in shares], fontsize=8)
@@ -234,12 +225,3 @@ def _axes(columns, size):
     for axis in axes[0]:
         axis.spines[["top", "right"]].set_visible(False)
     return axes[0]
-
-
-def _row_axis(names, xlabel, width, inches):
-    """An axis with one row for each name, the first at the top."""
-    (axis,) = _axes(1, (width, 0.9 + inches * len(names)))
-    axis.set_yticks(range(len(names)), list(names))
-    axis.set_xlabel(xlabel)
-    axis.invert_yaxis()
-    return axis

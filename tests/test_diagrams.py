@@ -25,6 +25,16 @@ def test_ids_are_written_into_their_pixels():
     plt.gcf().canvas.draw()
 
 
+def test_seeds_are_dots_with_their_mean():
+    diagrams.show_seeds({"coarse": [0.2, 0.4], "fine": [0.5, 0.7, 0.9]}, "mean IoU")
+    (axis,) = plt.gcf().axes
+    dots, mean, more_dots, more_mean = (line.get_xydata() for line in axis.lines)
+    assert dots.tolist() == [[0.2, 0], [0.4, 0]] and mean[:, 0] == pytest.approx(0.3)
+    assert more_dots[:, 1].tolist() == [1, 1, 1] and more_mean[:, 0] == pytest.approx(0.7)
+    assert texts(axis.get_yticklabels()) == ["coarse", "fine"] and axis.yaxis_inverted()
+    assert texts(axis.get_legend().get_texts()) == ["one seed", "mean"]
+
+
 def test_intervals_are_lines_with_their_numbers():
     diagrams.show_intervals({"accuracy": (0.9, 0.85, 0.95), "mean IoU": (0.6, 0.5, 0.72)}, "score")
     (axis,) = plt.gcf().axes

@@ -110,16 +110,6 @@ def test_confusion_and_class_shares_with_an_absent_class():
     plt.gcf().canvas.draw()
 
 
-def test_seeds_are_dots_with_their_mean():
-    viz.show_seeds({"coarse": [0.2, 0.4], "fine": [0.5, 0.7, 0.9]}, "mean IoU")
-    (axis,) = plt.gcf().axes
-    dots, mean, more_dots, more_mean = (line.get_xydata() for line in axis.lines)
-    assert dots.tolist() == [[0.2, 0], [0.4, 0]] and mean[:, 0] == pytest.approx(0.3)
-    assert more_dots[:, 1].tolist() == [1, 1, 1] and more_mean[:, 0] == pytest.approx(0.7)
-    assert texts(axis.get_yticklabels()) == ["coarse", "fine"] and axis.yaxis_inverted()
-    assert texts(axis.get_legend().get_texts()) == ["one seed", "mean"]
-
-
 def test_calibration_of_each_network_against_the_diagonal(rng):
     probs = rng.dirichlet(np.ones(3), (8, 8))
     found = metrics.calibration(rng.integers(0, 3, (8, 8)), probs, bins=5)
