@@ -1,4 +1,4 @@
-"""Diagrams of the lessons: small masks, scores with intervals or seeds, steps, networks, receptive fields.
+"""Diagrams of the lessons: small masks, scores, calibration, steps, networks, receptive fields.
 
 Each ``show_…`` draws a new matplotlib figure, which a notebook shows at the end of the cell.
 """
@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from seglib.viz import BLUE, COLOURS, ORANGE, add_legend
+from seglib.viz import BLUE, COLOURS, MARKS, ORANGE, add_legend
 
 DASHES = ("-", "--", "-.", ":")
 
@@ -69,6 +69,25 @@ def show_seeds(scores, xlabel):
         axis.plot(values, [row] * len(values), "o", color=BLUE, alpha=0.7, label="one seed")
         axis.plot([np.mean(values)] * 2, [row - 0.3, row + 0.3], color=ORANGE, linewidth=2, label="mean")
     axis.legend(handles=axis.lines[:2], frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def show_calibration(found):
+    """A reliability diagram: accuracy by confidence (calibrated networks are on the diagonal), and a histogram.
+
+    ``found`` maps a network's name to what :func:`seglib.metrics.calibration` returns for it.
+    """
+    _, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    for axis in (left, right):
+        axis.spines[["top", "right"]].set_visible(False)
+    left.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="perfectly calibrated")
+    for (name, bins), colour, mark in zip(found.items(), COLOURS, MARKS, strict=False):
+        style = {"color": colour, "marker": mark, "markersize": 4, "label": name}
+        left.plot(bins.confidence, bins.accuracy, **style)
+        right.plot(bins.confidence, bins.pixels / max(bins.pixels.sum(), 1), **style)
+    left.set(title="Reliability diagram", xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    right.set(title="Share of the pixels by confidence (log scale)", xlabel="confidence", ylabel="share of the pixels")
+    right.set(xlim=(0, 1), yscale="log")
+    left.legend(frameon=False)
 
 
 def show_steps(steps):

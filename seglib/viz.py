@@ -147,23 +147,6 @@ def show_confusion(matrix, labels):
     figure.colorbar(drawn, label="share of the true class (%)", shrink=0.8)
 
 
-def show_calibration(found):
-    """A reliability diagram: accuracy by confidence (calibrated networks are on the diagonal), and a histogram.
-
-    ``found`` maps a network's name to what :func:`seglib.metrics.calibration` returns for it.
-    """
-    left, right = _axes(2, (9, 3.4))
-    left.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="perfectly calibrated")
-    for (name, bins), colour, mark in zip(found.items(), COLOURS, MARKS, strict=False):
-        style = {"color": colour, "marker": mark, "markersize": 4, "label": name}
-        left.plot(bins.confidence, bins.accuracy, **style)
-        right.plot(bins.confidence, bins.pixels / max(bins.pixels.sum(), 1), **style)
-    left.set(title="Reliability diagram", xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
-    right.set(title="Share of the pixels by confidence (log scale)", xlabel="confidence", ylabel="share of the pixels")
-    right.set(xlim=(0, 1), yscale="log")
-    left.legend(frameon=False)
-
-
 def show_class_shares(pixels, labels):
     """Each class's share of the labelled ``pixels``, (num_classes,) counts, as bars with the number beside each."""
     shares = pixels / max(pixels.sum(), 1)
