@@ -37,7 +37,10 @@ def from_coco(
         labels: a :class:`~seglib.labels.LabelMap`, or a list of names, that has the categories' names. Pixels that no
             annotation covers are of its class *background*, or void if it has none. Default: background, then the
             categories in the order of their ids.
-        val, test, seed, groups, lists: how images are dealt into splits, as by :func:`~seglib.data.from_folder`.
+        val, test, seed: shares of the images, in [0, 1), dealt by the seed; None for both: folders called for splits
+            decide, or else 0.15.
+        groups: what keeps images together: a regular expression, or a function, from place in the folder to group.
+        lists: a folder with ``train.txt``, ``val.txt``, ``test.txt``, or a mapping from split to such a file.
         name: for messages and titles. Default: what the (first) JSON file is called.
         others: what the categories become that ``labels`` lacks: ``"background"`` or ``"void"``. Default: an error.
 

@@ -33,8 +33,10 @@ def from_instances(root, labels=None, void=(), val=None, test=None, seed=0, grou
         labels: a :class:`~seglib.labels.LabelMap` of two classes. Default: background and object.
         void: ``"overlap"``: the pixels of two or more instances become void; ``"touch"``: those within one pixel
             (diagonals count) of two or more instances, which includes their overlaps and gaps one pixel wide.
-        val, test, seed, groups, lists: how images, called ``<image>.png``, are dealt into splits, as by
-            :func:`~seglib.data.from_folder`.
+        val, test, seed: shares of the images, in [0, 1), dealt by the seed; None for both: folders called for splits
+            decide, or else 0.15.
+        groups: what keeps images together: a regular expression, or a function, from ``<image>.png`` to the group.
+        lists: a folder with ``train.txt``, ``val.txt``, ``test.txt``, or a mapping from split to such a file.
 
     Returns:
         A :class:`~seglib.data.Dataset`. Reading a pair raises an error that names the mask's file if it has another
