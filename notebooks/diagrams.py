@@ -1,4 +1,4 @@
-"""Diagrams of the lessons: small masks, scores, calibration, steps, networks, receptive fields.
+"""Diagrams of the lessons: small masks, scores, calibration, confusion, steps, networks, receptive fields.
 
 Each ``show_…`` draws a new matplotlib figure, which a notebook shows at the end of the cell.
 """
@@ -88,6 +88,26 @@ def show_calibration(found):
     right.set(title="Share of the pixels by confidence (log scale)", xlabel="confidence", ylabel="share of the pixels")
     right.set(xlim=(0, 1), yscale="log")
     left.legend(frameon=False)
+
+
+def show_confusion(matrix, labels):
+    """The confusion matrix, each row in percent of the true class: the diagonal is the recall of each class.
+
+    ``matrix`` holds (num_classes, num_classes) pixel counts, row: truth, column: prediction.
+    """
+    shares = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    side = 1.6 + 0.55 * labels.num_classes
+    figure, axis = plt.subplots(figsize=(side + 1, side), layout="constrained")
+    drawn = axis.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    for (row, column), share in np.ndenumerate(shares):
+        if share >= 0.5:
+            colour = "white" if share > 50 else "black"
+            axis.text(column, row, f"{share:.0f}", ha="center", va="center", color=colour, fontsize=8)
+    ticks = range(labels.num_classes)
+    axis.set_xticks(ticks, labels.names, rotation=45, ha="right")
+    axis.set_yticks(ticks, labels.names)
+    axis.set(xlabel="predicted class", ylabel="true class")
+    figure.colorbar(drawn, label="share of the true class (%)", shrink=0.8)
 
 
 def show_steps(steps):

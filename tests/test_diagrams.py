@@ -91,6 +91,11 @@ def test_more_operations_than_colours_are_told_apart_by_dashes():
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 9
 
 
+def test_confusion_is_in_percent_of_the_true_class():
+    diagrams.show_confusion(np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]]), MAP)
+    np.testing.assert_allclose(plt.gcf().axes[0].images[0].get_array(), [[75, 25, 0], [0, 100, 0], [0, 0, 0]])
+
+
 def test_a_receptive_field_grows_downwards():
     """By hand: 1 value, from 3 of the pooling (kernel 3), from 6 of the convolution (2 each), from 8 pixels."""
     diagrams.show_receptive_field([("conv", 3, 1), ("pool", 2, 2), ("conv again", 3, 1)])
