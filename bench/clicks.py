@@ -46,7 +46,7 @@ SIZE = 96
 OBJECT, NOTHING = 0.8, 0.1  # shares of the prompts: of those on an object, that mean it and not its group; on none
 SEEDS = (0, 1, 2)
 NAMES = ("promptable", "one answer", "no embeddings", "channels")
-CHECKPOINT_STEPS = 8000
+CHECKPOINT_IMAGES, CHECKPOINT_STEPS, CHECKPOINT_RATE = 6, 4000, 6e-3
 ROUNDS = (1, 2, 3, 5, 10)
 FIELDS = ("network", "seed", "cells", *(f"iou{n}" for n in ROUNDS), "best1", "noc80", "failed", "seconds")
 CSV = Path(__file__).with_suffix(".csv")
@@ -130,12 +130,17 @@ def crop(field, rng):
     return Field(*(plane[:, ::-1] for plane in part)) if rng.random() < 0.5 else Field(*part)
 
 
-def draw_batch(fields, rng, images=IMAGES, prompts=PROMPTS):
-    """Inputs of :class:`Prompted` with a first click each, and their targets (images, prompts, SIZE, SIZE) bool."""
+def draw_batch(sources, rng, images=IMAGES, prompts=PROMPTS):
+    """Inputs of :class:`Prompted` with a first click each, and their targets (images, prompts, SIZE, SIZE) bool.
+
+    The images of a batch are of each of ``sources``, lists of :class:`Field`, in turn: batch normalisation needs batches
+    that are alike.
+    """
     clicks = np.zeros((images, prompts, CLICKS, 3), np.float32)
     targets, chosen = np.zeros((images, prompts, SIZE, SIZE), bool), []
-    for i, number in enumerate(rng.integers(len(fields), size=images)):
-        field = crop(fields[number], rng)
+    for i in range(images):
+        fields = sources[i % len(sources)]
+        field = crop(fields[rng.integers(len(fields))], rng)
         chosen.append(field.image)
         for k in range(prompts):
             targets[i, k], clicks[i, k, 0] = draw_prompt(field, rng)
@@ -191,21 +196,21 @@ def prompt_loss(targets, logits, scores):
     return ops.mean(ops.min(each, axis=-1)) + 0.05 * ops.mean(each) + error
 
 
-def fit(network, sources, steps, seed, images=IMAGES, prompts=PROMPTS, told=0):
-    """Trains a network, in turn on batches of each of ``sources``; every other step has corrections.
+def fit(network, sources, steps, seed, images=IMAGES, prompts=PROMPTS, rate=RATE, told=0):
+    """Trains a network of :func:`seglib.models.promptable`; every other step has corrections.
 
-    Args:
-        network: :func:`seglib.models.promptable`. sources: lists of :class:`Field`. told: print a line every so many.
+    ``told`` prints the mean loss every so many steps.
     """
     rng, prompted = np.random.default_rng(seed), Prompted(network)
-    prompted.compile(keras.optimizers.AdamW(seeds.poly(RATE, steps, steps // 20), weight_decay=1e-2))
+    prompted.compile(keras.optimizers.AdamW(seeds.poly(rate, steps, steps // 20), weight_decay=1e-2))
+    losses = []
     for step in range(steps):
-        inputs, targets = draw_batch(sources[step % len(sources)], rng, images, prompts)
+        inputs, targets = draw_batch(sources, rng, images, prompts)
         if step % 2 and step > steps // 10:
             inputs = correct(prompted, inputs, targets, rng)
-        loss = prompted.train_on_batch(inputs, targets)
+        losses.append(float(prompted.train_on_batch(inputs, targets)))
         if told and step % told == told - 1:
-            print(f"step {step + 1} of {steps}: loss {loss:.3f}", flush=True)
+            print(f"step {step + 1} of {steps}: loss {statistics.mean(losses[-told:]):.3f}", flush=True)
 
 
 def ask(network, features, clicks, chunk=64):
@@ -363,11 +368,12 @@ def automatic():
 
 
 def make_checkpoint():
-    """Trains the checkpoint on cells, cells and streets in turn, and scores it as it is stored, in float16."""
+    """Trains the checkpoint on two fields of cells to each street, and scores it as it is stored, in float16."""
     train.seed(0)
     network = models.promptable((None, None, 3))
     fields = draw_cells("train")
-    fit(network, [fields, fields, draw_streets("train")], CHECKPOINT_STEPS, 0, told=100)
+    sources = [fields, fields, draw_streets("train")]
+    fit(network, sources, CHECKPOINT_STEPS, 0, images=CHECKPOINT_IMAGES, rate=CHECKPOINT_RATE, told=100)
     save(network, checkpoints.FOLDER / "promptable.npz")
     score_checkpoint()
 
