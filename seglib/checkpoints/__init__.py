@@ -1,8 +1,7 @@
 """Trained networks that come with seglib: the U-Net, DeepLabV3+ and FCN-8s of the lessons, and one that reads clicks.
 
 Each is a file of float16 weights, as arrays and nothing else, so that every supported version of Keras reads it.
-``labels.json`` names their classes, and ``scores.csv`` holds what they were measured to reach; ``bench/checkpoints.py``
-writes all of it.
+``labels.json`` names their classes, ``scores.csv`` holds their measured scores; ``bench/checkpoints.py`` writes it all.
 """
 
 import zipfile

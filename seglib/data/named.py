@@ -93,9 +93,8 @@ def _write(name, spec, folder, builder):
         raise DataError(f"{builder.data_dir}: no dataset_info.json in it. Delete this folder and call data.load again")
     tfds.display_progress_bar(enable=bool(spec.files))  # drawing has a bar of its own
     manual, own = folder / "downloads" / "manual", folder / "downloads" / builder.name
-    config = tfds.download.DownloadConfig(  # TFDS's own extract_dir is one for all datasets, in which names collide
-        try_download_gcs=False, manual_dir=manual, extract_dir=own / "extracted"
-    )
+    # TFDS's own extract_dir is one for all datasets, in which names collide.
+    config = tfds.download.DownloadConfig(try_download_gcs=False, manual_dir=manual, extract_dir=own / "extracted")
     try:
         with contextlib.redirect_stdout(io.StringIO()) if spec.files else contextlib.nullcontext():
             builder.download_and_prepare(download_config=config)
