@@ -305,7 +305,7 @@ def suppress(masks, scores, overlap=0.5):
     return kept
 
 
-def segment_all(network, image, answer, spacing=3, lowest_iou=0.4, overlap=0.5):
+def segment_all(network, image, answer, spacing=3, lowest_iou=0.5, overlap=0.5):
     """An instance map (height, width), 0 for background, of a grid of clicks and non-maximum suppression on masks.
 
     Of each click the mask of ``answer`` counts, if its estimated IoU is ``lowest_iou`` or more.
