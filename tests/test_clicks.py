@@ -184,13 +184,13 @@ def test_an_outside_click_takes_away(checkpoint, fields):
 # The script
 
 
-def test_the_next_click_is_at_the_centre_of_the_largest_error():
+def test_the_next_click_is_on_the_deepest_wrong_pixel():
     truth, pred = np.zeros((2, 5, 9), bool)
     truth[:, 0:4], pred[:, 0:3], pred[1:4, 5:8] = True, True, True
     # Missed: a column one pixel wide. Too much: 3×3 pixels, whose middle is 2 pixels from what is right.
     assert script.find_next_click(truth, pred) == (2, 6, -1)
     assert script.find_next_click(truth, truth) == (0, 0, 0)
-    assert script.find_next_click(truth, np.zeros_like(truth)) == (2, 1, 1)  # beyond the frame there is no error
+    assert script.find_next_click(truth, np.zeros_like(truth)) == (1, 1, 1)  # beyond the frame there is no error
     drawn = {script.find_next_click(truth, pred, np.random.default_rng(i)) for i in range(20)}
     assert drawn == {(2, 6, -1)}  # 2 > 1 at the middle alone
 

@@ -157,6 +157,7 @@ class Colours:
         above = 2 * np.arange(len(red))[:, None] < last
         masks = np.stack([red >= 0, (abs(red - red[row, column]) < 100) & above, red < 0], axis=-1)
         scores = (0.4, 0.9, 0.05) if red[row, column] > 127 else (0.2, 0.1, 0.05)
+        masks = masks.repeat(2, axis=0).repeat(2, axis=1)
         return np.where(masks, 1.0, -1.0)[None], np.array([scores], np.float32)
 
 
@@ -232,8 +233,8 @@ def test_the_picture_shows_mask_contour_and_clicks(work):
     ("first", "point", "inside", "message"),
     [
         (True, (454, 94), False, "clicks 1 and 2 contradict each other: row 10, column 50"),
-        (True, (800, 94), True, "click 2 is outside: row 10, column 88 of an image of 60×80"),
-        (True, (454, -1), True, "click 2 is outside"),
+        (True, (800, 94), True, "click 2 is outside the image: row 10, column 88 of 60×80 pixels"),
+        (True, (454, -1), True, "click 2 is outside the image"),
         (False, (454, 94), False, "wanted a click inside the object"),
     ],
 )
