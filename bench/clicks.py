@@ -10,8 +10,8 @@ Networks of lesson 11, trained on the 60 training fields of ``cells/tiny`` and s
 fields. A prompt means the cell (0.72), all cells that touch it (0.18), or nothing, on the background (0.1). For the
 scores each click is on the deepest wrong pixel, the first in the middle of the cell (Sofiiuk et al. 2022). ``iou1`` is
 the mean IoU after the first click, of the answer with the highest estimate; ``best1`` that of the best answer.
-``noc80`` is the mean number of clicks to an IoU of 0.8, counted as 20 where ten do not suffice, and ``failed`` the share
-of these.
+``noc80`` is the mean number of clicks to an IoU of 0.8, counted as 20 where ten do not suffice, and ``failed`` the
+share of these.
 
 ``promptable`` is the lesson's network; ``one answer`` has one mask; ``no embeddings`` knows clicks as Gaussians alone;
 ``channels`` is a U-Net that reads image and clicks as further channels (Xu et al. 2016). In a step it has 9 images with
@@ -133,8 +133,8 @@ def crop(field, rng):
 def draw_batch(sources, rng, images=IMAGES, prompts=PROMPTS):
     """Inputs of :class:`Prompted` with a first click each, and their targets (images, prompts, SIZE, SIZE) bool.
 
-    The images of a batch are of each of ``sources``, lists of :class:`Field`, in turn: batch normalisation needs batches
-    that are alike.
+    The images of a batch are of each of ``sources``, lists of :class:`Field`, in turn: batch normalisation needs
+    batches that are alike.
     """
     clicks = np.zeros((images, prompts, CLICKS, 3), np.float32)
     targets, chosen = np.zeros((images, prompts, SIZE, SIZE), bool), []
@@ -415,7 +415,8 @@ def measure_time():
 
 def main(words):
     if words:
-        return {"time": measure_time, "automatic": automatic, "checkpoint": make_checkpoint, "score": score_checkpoint}[words[0]]()
+        commands = {"score": score_checkpoint, "automatic": automatic, "time": measure_time}
+        return {"checkpoint": make_checkpoint, **commands}[words[0]]()
     rows = seeds.collect(CSV, FIELDS, list(itertools.product(NAMES, SEEDS)), run)
     for name in NAMES:
         chosen = [row for row in rows if row["network"] == name]
