@@ -93,13 +93,19 @@ def draw(split):
     return [cells.draw_cells(seed, *SIZE) for seed in cells.SPLITS[split]]
 
 
-def run(name, seed):
-    """One training; returns its counts, scores and seconds."""
+def fit(name, seed):
+    """One training: the network."""
     train.seed(seed)
     batches = Views(draw("train"), name == "border map", seed)
     model = models.unet((None, None, 3), 2, filters=16, depth=4)
-    began = time.perf_counter()
     seeds.fit(model, batches, EPOCHS, RATE)
+    return model
+
+
+def run(name, seed):
+    """One training; returns its counts, scores and seconds."""
+    began = time.perf_counter()
+    model = fit(name, seed)
     seconds = time.perf_counter() - began
     matrix, counts = metrics.ConfusionMatrix(2), 0
     for drawing in draw("test"):

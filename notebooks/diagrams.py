@@ -1,4 +1,4 @@
-"""Diagrams of the lessons: small masks, scores with intervals, the steps of a program, networks, receptive fields.
+"""Diagrams of the lessons: small masks, scores, calibration, confusion, steps, networks, receptive fields.
 
 Each ``show_…`` draws a new matplotlib figure, which a notebook shows at the end of the cell.
 """
@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from seglib.viz import BLUE, COLOURS, ORANGE, add_legend
+from seglib.viz import BLUE, COLOURS, MARKS, ORANGE, add_legend
 
 DASHES = ("-", "--", "-.", ":")
 
@@ -53,6 +53,61 @@ def show_intervals(scores, xlabel, title=None):
     axis.grid(axis="x", color="0.9")
     axis.figure.suptitle(title, fontsize=11)
     axis.figure.legend(handles=axis.lines[1::-1], loc="outside lower center", ncols=2, frameon=False)
+
+
+def show_seeds(scores, xlabel):
+    """Scores of several models, each trained with several seeds: a dot a seed, a line at their mean.
+
+    ``scores`` maps a model's name to its scores, one a seed; ``xlabel`` says what they are.
+    """
+    _, axis = plt.subplots(figsize=(6, 0.9 + 0.35 * len(scores)), layout="constrained")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.set_yticks(range(len(scores)), list(scores))
+    axis.set_xlabel(xlabel)
+    axis.invert_yaxis()
+    for row, values in enumerate(scores.values()):
+        axis.plot(values, [row] * len(values), "o", color=BLUE, alpha=0.7, label="one seed")
+        axis.plot([np.mean(values)] * 2, [row - 0.3, row + 0.3], color=ORANGE, linewidth=2, label="mean")
+    axis.legend(handles=axis.lines[:2], frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def show_calibration(found):
+    """A reliability diagram: accuracy by confidence (calibrated networks are on the diagonal), and a histogram.
+
+    ``found`` maps a network's name to what :func:`seglib.metrics.calibration` returns for it.
+    """
+    _, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    for axis in (left, right):
+        axis.spines[["top", "right"]].set_visible(False)
+    left.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="perfectly calibrated")
+    for (name, bins), colour, mark in zip(found.items(), COLOURS, MARKS, strict=False):
+        style = {"color": colour, "marker": mark, "markersize": 4, "label": name}
+        left.plot(bins.confidence, bins.accuracy, **style)
+        right.plot(bins.confidence, bins.pixels / max(bins.pixels.sum(), 1), **style)
+    left.set(title="Reliability diagram", xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    right.set(title="Share of the pixels by confidence (log scale)", xlabel="confidence", ylabel="share of the pixels")
+    right.set(xlim=(0, 1), yscale="log")
+    left.legend(frameon=False)
+
+
+def show_confusion(matrix, labels):
+    """The confusion matrix, each row in percent of the true class: the diagonal is the recall of each class.
+
+    ``matrix`` holds (num_classes, num_classes) pixel counts, row: truth, column: prediction.
+    """
+    shares = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    side = 1.6 + 0.55 * labels.num_classes
+    figure, axis = plt.subplots(figsize=(side + 1, side), layout="constrained")
+    drawn = axis.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    for (row, column), share in np.ndenumerate(shares):
+        if share >= 0.5:
+            colour = "white" if share > 50 else "black"
+            axis.text(column, row, f"{share:.0f}", ha="center", va="center", color=colour, fontsize=8)
+    ticks = range(labels.num_classes)
+    axis.set_xticks(ticks, labels.names, rotation=45, ha="right")
+    axis.set_yticks(ticks, labels.names)
+    axis.set(xlabel="predicted class", ylabel="true class")
+    figure.colorbar(drawn, label="share of the true class (%)", shrink=0.8)
 
 
 def show_steps(steps):

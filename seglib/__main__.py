@@ -2,10 +2,12 @@
 
 import argparse
 import contextlib
+import csv
 import itertools
 import os
 import re
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # figures are files
@@ -69,8 +71,6 @@ def train(options):
 
 def _train(options):
     """Trains on one device, or on all that there are."""
-    from dataclasses import asdict
-
     from seglib import hosts, runs
     from seglib import train as training
 
@@ -107,8 +107,6 @@ def _train(options):
 
 def _draw_progress(best, dataset):
     """Draws the curves of a run and its worst validation images into the folder of its best model."""
-    import csv
-
     import matplotlib.pyplot as plt
 
     from seglib import predict as predicting

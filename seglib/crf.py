@@ -39,8 +39,14 @@ def refine(probs, image, w1=4, sigma_alpha=67, sigma_beta=3, w2=3, sigma_gamma=1
             out of its range, or a sigma too small for the image.
     """
     probs, image = np.asarray(probs, np.float32), np.asarray(image)
-    _check_arrays(probs, image)
-    side = max(image.shape)
+    if probs.ndim != 3 or probs.shape[2] < 2 or image.shape != (*probs.shape[:2], 3):
+        wanted = "probs (height, width, 2 classes or more) and image (height, width, 3)"
+        raise ValueError(f"wanted {wanted}, got {probs.shape}, {image.shape}")
+    if not (probs.min() >= 0 and np.allclose(probs.sum(axis=-1), 1, atol=1e-2)):  # or NaN
+        raise ValueError("wanted probabilities, which are at least 0 and add up to 1; logits need a softmax first")
+    low, high, side = image.min(), image.max(), max(image.shape)  # low and high are NaN if any value is
+    if not (low >= 0 and high <= 255) or (image.dtype.kind == "f" and 0 < high <= 1):
+        raise ValueError(f"wanted an image of 0–255, got values from {low:g} to {high:g}; was it scaled to 0–1?")
     for name, sigma, extent in ("alpha", sigma_alpha, side), ("gamma", sigma_gamma, side), ("beta", sigma_beta, 255):
         if not sigma >= extent / MOST_SIGMAS:
             raise ValueError(f"sigma_{name} {sigma} is too small here; give {extent / MOST_SIGMAS:g} or more")
@@ -143,14 +149,3 @@ def _blur_along(corners, ahead):
     rows = np.flatnonzero(corners[at] == corners + ahead)
     forward = sparse.csr_matrix((np.full(len(rows), 0.5, np.float32), (rows, at[rows])), (count, count))
     return sparse.csr_matrix(sparse.eye_array(count, dtype=np.float32) + forward + forward.T)
-
-
-def _check_arrays(probs, image):
-    if probs.ndim != 3 or probs.shape[2] < 2 or image.shape != (*probs.shape[:2], 3):
-        wanted = "probs (height, width, 2 classes or more) and image (height, width, 3)"
-        raise ValueError(f"wanted {wanted}, got {probs.shape}, {image.shape}")
-    if not (probs.min() >= 0 and np.allclose(probs.sum(axis=-1), 1, atol=1e-2)):  # or NaN
-        raise ValueError("wanted probabilities, which are at least 0 and add up to 1; logits need a softmax first")
-    low, high = image.min(), image.max()  # NaN if any value is
-    if not (low >= 0 and high <= 255) or (image.dtype.kind == "f" and 0 < high <= 1):
-        raise ValueError(f"wanted an image of 0–255, got values from {low:g} to {high:g}; was it scaled to 0–1?")

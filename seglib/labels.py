@@ -12,7 +12,6 @@ VOID = 255
 
 VOID_COLOUR = (221, 221, 221)
 
-
 # Okabe & Ito (2008), "Color Universal Design", without black; then darker and lighter relatives of the same hues.
 _HEX = "56b4e9 cc79a7 4d4d4d e69f00 009e73 f0e442 0072b2 d55e00 999999 753c1e aadc96 5a286e"
 PALETTE = tuple(tuple(bytes.fromhex(colour)) for colour in _HEX.split())

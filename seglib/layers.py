@@ -150,8 +150,7 @@ class ResizeLike(layers.Layer):
             x = (1 - weight) * ops.take(x, low, axis=axis) + weight * ops.take(x, high, axis=axis)
         return x
 
-    def compute_output_shape(self, x_shape, reference_shape):
-        return x_shape[0], reference_shape[1], reference_shape[2], x_shape[3]
+    compute_output_shape = CropLike.compute_output_shape
 
 
 @keras.saving.register_keras_serializable("seglib")

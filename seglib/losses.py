@@ -124,13 +124,12 @@ def lovasz(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None):
 
 
 def boundary(mask, logits, ignore_id=255, class_weights=None, pixel_weights=None, tolerance=2):
-    """One minus a soft boundary F1, averaged over classes (Bokhovkin & Burnaev 2019, section 3).
+    """One minus a soft boundary F1, averaged over classes, a float32 in [0, 1) (Bokhovkin & Burnaev 2019, section 3).
 
     The soft boundary of a class is what a maximum over 3×3 pixels adds to its complement, ``maxpool(1 − p) − (1 − p)``.
     Precision P is the fraction of the predicted boundary within ``tolerance`` of the true one, recall R the reverse,
     and ``F1 = 2 P R / (P + R)``; a one in each numerator and denominator gives absent boundaries a perfect score. It
-    has no gradient where a predicted boundary is far from a true one: add it to a loss that has. A float32
-    scalar in [0, 1).
+    has no gradient where a predicted boundary is far from a true one: add it to a loss that has.
 
     Args:
         mask, logits: (batch, height, width) integer ids, ``ignore_id`` where void; (…, num_classes) floats.

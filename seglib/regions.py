@@ -101,6 +101,5 @@ def to_coco(regions, labels, file_name, size):
 
 
 def _check_named(regions, labels):
-    strange = {region.class_id for region in regions} - set(range(labels.num_classes))
-    if strange:
+    if strange := {region.class_id for region in regions} - set(range(labels.num_classes)):
         raise ValueError(f"labels names the classes 0–{labels.num_classes - 1}; there are regions of {strange}")

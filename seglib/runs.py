@@ -66,13 +66,10 @@ def check_recipe(folder, recipe, *made):
         found = dict(json.loads((folder / RUN).read_text(encoding="utf-8")))
     except (TypeError, ValueError) as error:
         raise FileExistsError(f"{folder / RUN} is damaged ({error}); write to another folder") from None
-    changed = [
-        f"{name} was {reprlib.repr(found.get(name))}, now it is {reprlib.repr(recipe.get(name))}"
-        for name in {**found, **recipe}
-        if found.get(name) != recipe.get(name)
-    ]
-    if changed:
-        raise FileExistsError(f"{folder} holds the files of another run ({'; '.join(changed)}); use another folder")
+    if changed := [name for name in found | recipe if found.get(name) != recipe.get(name)]:
+        was, now = ([reprlib.repr(values.get(name)) for name in changed] for values in (found, recipe))
+        told = "; ".join(map("{} was {}, now it is {}".format, changed, was, now))
+        raise FileExistsError(f"{folder} holds the files of another run ({told}); use another folder")
 
 
 def note_recipe(folder, recipe):

@@ -127,59 +127,13 @@ def show_history(history):
     right.legend(frameon=False, loc="lower right")
 
 
-def show_confusion(matrix, labels):
-    """The confusion matrix, each row in percent of the true class: the diagonal is the recall of each class.
-
-    ``matrix`` holds (num_classes, num_classes) pixel counts, row: truth, column: prediction.
-    """
-    shares = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    side = 1.6 + 0.55 * labels.num_classes
-    figure, axis = plt.subplots(figsize=(side + 1, side), layout="constrained")
-    drawn = axis.imshow(shares, cmap="Blues", vmin=0, vmax=100)
-    for (row, column), share in np.ndenumerate(shares):
-        if share >= 0.5:
-            colour = "white" if share > 50 else "black"
-            axis.text(column, row, f"{share:.0f}", ha="center", va="center", color=colour, fontsize=8)
-    ticks = range(labels.num_classes)
-    axis.set_xticks(ticks, labels.names, rotation=45, ha="right")
-    axis.set_yticks(ticks, labels.names)
-    axis.set(xlabel="predicted class", ylabel="true class")
-    figure.colorbar(drawn, label="share of the true class (%)", shrink=0.8)
-
-
-def show_seeds(scores, xlabel):
-    """Scores of several models, each trained with several seeds: a dot a seed, a line at their mean.
-
-    ``scores`` maps a model's name to its scores, one a seed; ``xlabel`` says what they are.
-    """
-    axis = _row_axis(scores, xlabel, 6, 0.35)
-    for row, values in enumerate(scores.values()):
-        axis.plot(values, [row] * len(values), "o", color=BLUE, alpha=0.7, label="one seed")
-        axis.plot([np.mean(values)] * 2, [row - 0.3, row + 0.3], color=ORANGE, linewidth=2, label="mean")
-    axis.legend(handles=axis.lines[:2], frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-
-
-def show_calibration(found):
-    """A reliability diagram: accuracy by confidence (calibrated networks are on the diagonal), and a histogram.
-
-    ``found`` maps a network's name to what :func:`seglib.metrics.calibration` returns for it.
-    """
-    left, right = _axes(2, (9, 3.4))
-    left.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="perfectly calibrated")
-    for (name, bins), colour, mark in zip(found.items(), COLOURS, MARKS, strict=False):
-        style = {"color": colour, "marker": mark, "markersize": 4, "label": name}
-        left.plot(bins.confidence, bins.accuracy, **style)
-        right.plot(bins.confidence, bins.pixels / max(bins.pixels.sum(), 1), **style)
-    left.set(title="Reliability diagram", xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
-    right.set(title="Share of the pixels by confidence (log scale)", xlabel="confidence", ylabel="share of the pixels")
-    right.set(xlim=(0, 1), yscale="log")
-    left.legend(frameon=False)
-
-
 def show_class_shares(pixels, labels):
     """Each class's share of the labelled ``pixels``, (num_classes,) counts, as bars with the number beside each."""
     shares = pixels / max(pixels.sum(), 1)
-    axis = _row_axis(labels.names, "share of the labelled pixels (%)", 6, 0.3)
+    (axis,) = _axes(1, (6, 0.9 + 0.3 * labels.num_classes))
+    axis.set_yticks(range(labels.num_classes), labels.names)
+    axis.set_xlabel("share of the labelled pixels (%)")
+    axis.invert_yaxis()
     colours = np.array(labels.colours) / 255
     bars = axis.barh(range(len(shares)), 100 * shares, color=colours, edgecolor="black", linewidth=0.5)
     axis.bar_label(bars, [f" {share:.1%}" for share in shares], fontsize=8)
@@ -234,12 +188,3 @@ def _axes(columns, size):
     for axis in axes[0]:
         axis.spines[["top", "right"]].set_visible(False)
     return axes[0]
-
-
-def _row_axis(names, xlabel, width, inches):
-    """An axis with one row for each name, the first at the top."""
-    (axis,) = _axes(1, (width, 0.9 + inches * len(names)))
-    axis.set_yticks(range(len(names)), list(names))
-    axis.set_xlabel(xlabel)
-    axis.invert_yaxis()
-    return axis

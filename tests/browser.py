@@ -9,6 +9,8 @@ import subprocess
 import time
 import urllib.request
 
+SHIFT = "\ue008"  # the key, in the WebDriver protocol
+
 
 def wait_for(condition, seconds=40):
     """What ``condition`` gives as soon as that is true."""
@@ -65,6 +67,28 @@ class Browser:
 
     def click(self, css):
         self.call("POST", self.find(css) + "/click", {})
+
+    def click_image(self, css, x, y, shift=False):
+        """Moves the mouse to a pixel of the file that an image element shows whole, and clicks, with Shift or without.
+
+        A pixel outside the file is where it would be if the file went on.
+        """
+        element = self.find(css).rpartition("/")[2]
+        script = (
+            "const e = arguments[0]; e.scrollIntoView({block: 'nearest'}); "
+            "return [e.clientWidth / e.naturalWidth, e.clientHeight / e.naturalHeight, e.naturalWidth, e.naturalHeight]"
+        )
+        origin = {"element-6066-11e4-a52e-4f735466cecf": element}  # the protocol's name for a reference to an element
+        *scales, width, height = self.call("POST", "/execute/sync", {"script": script, "args": [origin]})
+        place = {"x": round(min(scales) * (x + 0.5 - width / 2)), "y": round(min(scales) * (y + 0.5 - height / 2))}
+        pause, press = {"type": "pause"}, [{"type": f"pointer{way}", "button": 0} for way in ("Down", "Up")]
+        mouse = [pause, {"type": "pointerMove", "origin": origin, **place}, *press, pause]
+        keys = [{"type": f"key{way}", "value": SHIFT} for way in ("Down", "Up")] if shift else [pause] * 2
+        sources = [
+            {"type": "pointer", "id": "mouse", "actions": mouse},
+            {"type": "key", "id": "keys", "actions": [keys[0], pause, pause, pause, keys[1]]},
+        ]
+        self.call("POST", "/actions", {"actions": sources})
 
     def type(self, css, text):
         self.call("POST", self.find(css) + "/value", {"text": str(text)})

@@ -41,6 +41,9 @@ def say(folder):
         matrix = metrics.ConfusionMatrix(3)
         matrix.update_state(masks, logits)
         said[f"{name}: accuracy"], said[f"{name}: miou"] = matrix.accuracy(), float(matrix.result())
+    promptable = keras.models.load_model(folder / "promptable.keras")
+    asked = {"image": images, "clicks": np.array([[(3, 4, 1), (20, 30, -1)], [(8, 33, 1), (0, 0, 0)]], np.float32)}
+    said["promptable: logits"], said["promptable: scores"] = promptable.predict_on_batch(asked)
     for term, loss in losses.TERMS.items():
         said[f"loss {term}"] = float(loss(masks, logits, class_weights=[1, 2, 3]))
     said["loss hardest"] = float(losses.cross_entropy(masks, logits, ohem_fraction=0.3))
@@ -125,6 +128,7 @@ def by_tensorflow(tmp_path_factory):
         "fcn_8s": models.fcn((None, None, 3), 3, 8, "small"),
         "segformer": models.segformer((None, None, 3), 3, "tiny"),
         "unet_lite": models.unet((None, None, 3), 3, filters=2, encoder="efficientnet_lite0"),
+        "promptable": models.promptable((None, None, 3), filters=4, depth=3),
     }
     for name, model in built.items():
         for score in ("score_16", "score_8"):  # they begin at zero

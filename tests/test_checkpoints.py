@@ -10,10 +10,12 @@ import pytest
 from PIL import Image
 
 from seglib import __main__ as command_line
-from seglib import checkpoints, data, demo, images, models, predict
+from seglib import checkpoints, data, images, models, predict
+from seglib.demo import __main__ as demo
+from seglib.demo import classes, photos
 from seglib.labels import LabelMap
 
-NAMES = sorted(path.stem for path in checkpoints.FOLDER.glob("*.npz"))
+NAMES = sorted(path.stem for path in checkpoints.FOLDER.glob("*.npz") if path.stem != checkpoints.PROMPTABLE)
 SMALL = checkpoints.Checkpoint("unet", {"filters": 2, "depth": 2}, "streets/tiny", (64, 96))
 
 
@@ -171,7 +173,7 @@ def test_predict_refuses_an_unknown_name(photo, tmp_path, capsys):
 
 
 def test_the_demo_shows_them_first_and_what_was_trained_here(photo, small, tmp_path, monkeypatch):
-    shutil.copy(demo.checkpoints.__file__.replace("__init__.py", "labels.json"), tmp_path)
+    shutil.copy(checkpoints.__file__.replace("__init__.py", "labels.json"), tmp_path)
     served = {}
     monkeypatch.setattr(demo, "serve", served.update)
     monkeypatch.chdir(tmp_path)
@@ -179,7 +181,7 @@ def test_the_demo_shows_them_first_and_what_was_trained_here(photo, small, tmp_p
     (tmp_path / "build" / "runs" / "mine" / "best.keras").touch()
     demo.main([])
     assert list(served) == [*checkpoints.CHECKPOINTS, "mine/best"]
-    view = demo.predict_photo(demo.read_photo(photo), served["unet"], 16)
+    view = classes.predict_photo(photos.read_photo(photo), served["unet"], 16)
     assert view.labels.names[0] == "sky" and view.ids.shape == (40, 30)
 
     served.clear()

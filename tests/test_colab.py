@@ -207,7 +207,8 @@ def read_imports():
     """
     sources = {path.name: source for path in NOTEBOOKS for source in ["\n".join(read_code(path))]}
     own = [ROOT / "notebooks" / f"{name}.py" for name in ("lesson", "diagrams", "colab")]
-    ours = [*own, *(path for path in (ROOT / "seglib").rglob("*.py") if path.name not in ("demo.py", "cluster.py"))]
+    ours = [*own, *(path for path in (ROOT / "seglib").rglob("*.py") if path.parent.name != "demo")]
+    ours = [path for path in ours if path.name != "cluster.py"]
     sources |= {f"{path.parent.name}/{path.name}": path.read_text(encoding="utf-8") for path in ours}
     known = {*sys.stdlib_module_names, "seglib", "lesson", "diagrams", "colab", "google"}
     return {name: path for path, source in sources.items() for name in find_imports(source) if name not in known}

@@ -4,6 +4,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 import diagrams
+from seglib import metrics
 from seglib.labels import LabelMap
 from seglib.viz import BLUE
 
@@ -25,12 +26,34 @@ def test_ids_are_written_into_their_pixels():
     plt.gcf().canvas.draw()
 
 
+def test_seeds_are_dots_with_their_mean():
+    diagrams.show_seeds({"coarse": [0.2, 0.4], "fine": [0.5, 0.7, 0.9]}, "mean IoU")
+    (axis,) = plt.gcf().axes
+    dots, mean, more_dots, more_mean = (line.get_xydata() for line in axis.lines)
+    assert dots.tolist() == [[0.2, 0], [0.4, 0]] and mean[:, 0] == pytest.approx(0.3)
+    assert more_dots[:, 1].tolist() == [1, 1, 1] and more_mean[:, 0] == pytest.approx(0.7)
+    assert texts(axis.get_yticklabels()) == ["coarse", "fine"] and axis.yaxis_inverted()
+    assert texts(axis.get_legend().get_texts()) == ["one seed", "mean"]
+
+
 def test_intervals_are_lines_with_their_numbers():
     diagrams.show_intervals({"accuracy": (0.9, 0.85, 0.95), "mean IoU": (0.6, 0.5, 0.72)}, "score")
     (axis,) = plt.gcf().axes
     assert [line.get_xydata().tolist() for line in axis.lines[:2]] == [[[0.85, 0], [0.95, 0]], [[0.9, 0]]]
     assert texts(axis.texts) == ["0.900   0.850 – 0.950", "0.600   0.500 – 0.720"]
     assert texts(axis.get_yticklabels()) == ["accuracy", "mean IoU"] and axis.yaxis_inverted()
+
+
+def test_calibration_of_each_network_against_the_diagonal(rng):
+    probs = rng.dirichlet(np.ones(3), (8, 8))
+    found = metrics.calibration(rng.integers(0, 3, (8, 8)), probs, bins=5)
+    diagrams.show_calibration({"one": found, "another": found})
+    left, right = plt.gcf().axes
+    assert texts(left.get_legend().get_texts()) == ["perfectly calibrated", "one", "another"]
+    np.testing.assert_array_equal(left.lines[1].get_ydata(), found.accuracy)
+    assert right.lines[0].get_ydata().sum() == pytest.approx(1)
+    assert left.lines[1].get_color() != left.lines[2].get_color()
+    assert left.lines[1].get_marker() != left.lines[2].get_marker()
 
 
 def test_steps_are_boxes_joined_by_arrows():
@@ -66,6 +89,11 @@ def test_more_operations_than_colours_are_told_apart_by_dashes():
     diagrams.show_network(boxes, [(f"{n}", f"{n + 1}", f"operation {n}") for n in range(9)])
     lines = plt.gcf().legends[0].get_lines()
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 9
+
+
+def test_confusion_is_in_percent_of_the_true_class():
+    diagrams.show_confusion(np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]]), MAP)
+    np.testing.assert_allclose(plt.gcf().axes[0].images[0].get_array(), [[75, 25, 0], [0, 100, 0], [0, 0, 0]])
 
 
 def test_a_receptive_field_grows_downwards():

@@ -20,6 +20,7 @@ from tfds_folders import own_checksums, write_archives, write_tfds
 
 from seglib import data, labels
 from seglib.data import DataError, named, specs
+from seglib.datasets import sources
 from seglib.datasets.cells import builder as cells_builder
 from seglib.datasets.streets import builder as streets_builder
 
@@ -65,7 +66,7 @@ def streets(tmp_path_factory):
 @pytest.fixture
 def no_network(monkeypatch):
     """Asking any host is a mistake."""
-    monkeypatch.setattr(named, "_find_trouble", lambda url: pytest.fail(f"asked {url}"))
+    monkeypatch.setattr(sources, "_find_trouble", lambda url: pytest.fail(f"asked {url}"))
 
 
 # What is drawn, and where
@@ -236,8 +237,8 @@ def serve_pets_from(address, monkeypatch):
 
 def refuse(folder, monkeypatch):
     """The message of a refusal, which must come in time."""
-    assert named.PROBE_SECONDS <= 3
-    monkeypatch.setattr(named, "PROBE_SECONDS", 0.3)
+    assert sources.PROBE_SECONDS <= 3
+    monkeypatch.setattr(sources, "PROBE_SECONDS", 0.3)
     start = time.monotonic()
     with pytest.raises(DataError) as error:
         data.load(PETS, folder)

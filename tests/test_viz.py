@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from seglib import metrics, viz
+from seglib import viz
 from seglib.labels import VOID_COLOUR, LabelMap
 
 pytestmark = pytest.mark.usefixtures("close_figures")
@@ -101,32 +101,8 @@ def test_history_marks_the_best_epoch():
     assert points(plt.gcf().axes[1])[1] == [[2, 0.5]]
 
 
-def test_confusion_and_class_shares_with_an_absent_class():
-    viz.show_confusion(np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]]), MAP)
-    np.testing.assert_allclose(plt.gcf().axes[0].images[0].get_array(), [[75, 25, 0], [0, 100, 0], [0, 0, 0]])
+def test_class_shares_with_an_absent_class():
     viz.show_class_shares(np.array([300, 100, 0]), MAP)
     (axis,) = plt.gcf().axes
     assert texts(axis.texts) == ["75.0%", "25.0%", "0.0%"] and texts(axis.get_yticklabels()) == list(MAP.names)
     plt.gcf().canvas.draw()
-
-
-def test_seeds_are_dots_with_their_mean():
-    viz.show_seeds({"coarse": [0.2, 0.4], "fine": [0.5, 0.7, 0.9]}, "mean IoU")
-    (axis,) = plt.gcf().axes
-    dots, mean, more_dots, more_mean = (line.get_xydata() for line in axis.lines)
-    assert dots.tolist() == [[0.2, 0], [0.4, 0]] and mean[:, 0] == pytest.approx(0.3)
-    assert more_dots[:, 1].tolist() == [1, 1, 1] and more_mean[:, 0] == pytest.approx(0.7)
-    assert texts(axis.get_yticklabels()) == ["coarse", "fine"] and axis.yaxis_inverted()
-    assert texts(axis.get_legend().get_texts()) == ["one seed", "mean"]
-
-
-def test_calibration_of_each_network_against_the_diagonal(rng):
-    probs = rng.dirichlet(np.ones(3), (8, 8))
-    found = metrics.calibration(rng.integers(0, 3, (8, 8)), probs, bins=5)
-    viz.show_calibration({"one": found, "another": found})
-    left, right = plt.gcf().axes
-    assert texts(left.get_legend().get_texts()) == ["perfectly calibrated", "one", "another"]
-    np.testing.assert_array_equal(left.lines[1].get_ydata(), found.accuracy)
-    assert right.lines[0].get_ydata().sum() == pytest.approx(1)
-    assert left.lines[1].get_color() != left.lines[2].get_color()
-    assert left.lines[1].get_marker() != left.lines[2].get_marker()

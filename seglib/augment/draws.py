@@ -52,8 +52,7 @@ class Draws:
 class RandomLayer(keras.layers.Layer):
     """A Keras layer for pairs of images and masks, whose draws are a function of a seed.
 
-    A subclass has ``change(images, masks, draws) -> (images, masks)`` on batches, and arguments that a Keras config can
-    hold.
+    A subclass has ``change(images, masks, draws) -> (images, masks)`` on batches, and arguments fit for a Keras config.
     """
 
     size = None  # (height, width) of images that come out as float32; None if they keep their size and dtype
@@ -92,8 +91,7 @@ class RandomLayer(keras.layers.Layer):
             inputs: ``{"images": (batch, height, width, 3) uint8 or float in 0–255, "segmentation_masks":
                 (batch, height, width) or (batch, height, width, 1) integer ids}``, or the same without ``batch``. Other
                 keys are handed on as they are.
-            seed: (2,) int32, of which everything drawn is a function; None takes one from the layer's own generator,
-                which goes on from call to call.
+            seed: (2,) int32, of which everything drawn is a function; None takes the next of the layer's own generator.
             training: False hands the inputs back as they are.
 
         Returns:

@@ -4,16 +4,14 @@ import contextlib
 import io
 import logging
 import os
-import threading
 from pathlib import Path
 
 import tensorflow_datasets as tfds
 
 from seglib.annotations import DataError
 from seglib.data.dataset import Dataset, resize_pair
+from seglib.datasets.sources import describe_lack
 from seglib.datasets.specs import find_spec
-
-PROBE_SECONDS = 3  # in which a host must answer; TFDS itself would try for 204
 
 
 def load(name, data_dir=None):
@@ -72,7 +70,8 @@ def _read_examples(builder, spec, part):
 def _prepare(name, spec, folder):
     """Draws or fetches the data, or waits for another process that does, and gives their builder."""
     if spec.files:
-        _check_sources(name, spec, folder)
+        if lack := describe_lack(name, spec, folder):
+            raise DataError(lack)
         what = f"fetching what is not here of {spec.gigabytes:.1f} GB, and converting it"
     else:
         what = "drawing it once, up to two minutes on a slow machine"
@@ -94,9 +93,8 @@ def _write(name, spec, folder, builder):
         raise DataError(f"{builder.data_dir}: no dataset_info.json in it. Delete this folder and call data.load again")
     tfds.display_progress_bar(enable=bool(spec.files))  # drawing has a bar of its own
     manual, own = folder / "downloads" / "manual", folder / "downloads" / builder.name
-    config = tfds.download.DownloadConfig(  # TFDS's own extract_dir is one for all datasets, in which names collide
-        try_download_gcs=False, manual_dir=manual, extract_dir=own / "extracted"
-    )
+    # TFDS's own extract_dir is one for all datasets, in which names collide.
+    config = tfds.download.DownloadConfig(try_download_gcs=False, manual_dir=manual, extract_dir=own / "extracted")
     try:
         with contextlib.redirect_stdout(io.StringIO()) if spec.files else contextlib.nullcontext():
             builder.download_and_prepare(download_config=config)
@@ -106,47 +104,3 @@ def _write(name, spec, folder, builder):
             advice += f" Archives that have arrived stay in {own}; others may be placed by hand in {manual}. "
             advice += "Delete one that has a wrong checksum"
         raise DataError(f"{name}: could not be prepared: {type(error).__name__}: {error}\n{advice}") from error
-
-
-def _check_sources(name, spec, folder):
-    """Refuses within seconds if an archive is neither here nor to be had, with the steps to place it by hand."""
-    manual = folder / "downloads" / "manual"
-    missing = [file for file in spec.files if not (manual / Path(file).name).is_file()]
-    if spec.page:
-        troubles = [f"{manual / file}: no such file" for file in missing]
-    else:  # the archives of a dataset are all on one host
-        troubles = [f"{url}: {trouble}" for url in missing[:1] if (trouble := _find_trouble(url))]
-    if not troubles:
-        return
-    listed = "\n  ".join(troubles)
-    register = f" (register at {spec.page})" if spec.page else ""
-    raise DataError(
-        f"{name} is not on this machine and cannot be fetched:\n  {listed}\n"
-        'These need no download: data.load("streets/tiny"), data.load("cells/tiny"); and data.from_folder reads files '
-        f"of your own.\nTo place it by hand ({spec.gigabytes:.1f} GB):\n"
-        f"  1. fetch{register} {' and '.join(spec.files)}\n"
-        f"  2. put these archives as they are, under their own names, into {manual}\n"
-        f"  3. call data.load({name!r}) again: it unpacks and converts them, for which another "
-        f"{2 * spec.gigabytes:.0f} GB are needed; {manual.parent} may be deleted afterwards\n"
-        f"Or copy the folder of a machine that has it prepared, {spec.path}, with all its files, to {folder}"
-    )
-
-
-def _find_trouble(url):
-    """Why an address does not answer in time, or None. The thread is for name servers, which heed no timeout."""
-    import requests  # as TFDS does: the same proxies, the same certificates
-
-    trouble = f"no answer within {PROBE_SECONDS} seconds"
-
-    def ask():
-        nonlocal trouble
-        try:
-            with requests.get(url, stream=True, timeout=PROBE_SECONDS) as answer:  # TFDS would repeat 500s for minutes
-                trouble = f"answered {answer.status_code} {answer.reason}" if answer.status_code >= 500 else None
-        except requests.RequestException as error:
-            trouble = str(error)
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(PROBE_SECONDS)
-    return trouble

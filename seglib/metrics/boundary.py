@@ -41,8 +41,7 @@ def boundary_f1(mask, pred, num_classes, tolerance, ignore_id=255):
     precision = _fraction_within(predicted, true, num_classes, tolerance)
     recall = _fraction_within(true, predicted, num_classes, tolerance)
     absent = np.isnan(precision) & np.isnan(recall)  # of a boundary in one of the two, one is NaN and F1 is 0
-    precision, recall = np.nan_to_num(precision), np.nan_to_num(recall)
-    return np.where(absent, np.nan, 2 * precision * recall / np.maximum(precision + recall, 1e-12))
+    return np.where(absent, np.nan, np.nan_to_num(ratio(2 * precision * recall, precision + recall)))
 
 
 def trimap(mask, width, ignore_id=255):

@@ -23,8 +23,7 @@ def confusion_matrix(mask, pred, num_classes, ignore_id=255):
         ignore_id: the true id of void pixels, which are not counted, whatever is predicted there.
 
     Returns:
-        (num_classes, num_classes) int64, row: truth, column: prediction. The sum over the images of a dataset is the
-        matrix of the dataset.
+        (num_classes, num_classes) int64, row: truth, column: prediction; the sum over images is that of the dataset.
 
     Raises:
         ValueError: shapes that differ, ids that are not integers, or an id that no class has.

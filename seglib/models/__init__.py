@@ -4,5 +4,6 @@ from seglib.models.deeplab import deeplab_v3_plus
 from seglib.models.efficientnet_lite import efficientnet_lite0
 from seglib.models.encoders import ENCODERS, build_encoder, dilate
 from seglib.models.fully_convolutional import BACKBONES, fcn
+from seglib.models.prompts import promptable
 from seglib.models.segformer import VARIANTS, segformer
 from seglib.models.u_net import unet

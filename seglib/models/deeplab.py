@@ -17,8 +17,7 @@ def deeplab_v3_plus(
     size, concatenated with 48 channels of low-level features, and refined by two 3×3 convolutions.
 
     Args:
-        input_shape: ``(height, width, 3)``, of any size; None lets one model take every size. A grey image's single
-            channel is repeated.
+        input_shape: ``(height, width, 3)``, or 1 for grey, repeated; of any size; None lets one model take every size.
         num_classes: channels of the logits, at least 2: the background is a class.
         backbone: the encoder: ``"mobilenet_v2"``, ``"mobilenet_v2_050"`` with half its channels, ``"resnet50"``
             or ``"efficientnet_lite0"``.

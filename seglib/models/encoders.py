@@ -44,8 +44,7 @@ def build_encoder(name, weights=None, output_stride=32, channels=3):
 
     Returns:
         A ``keras.Model`` of the name ``"encoder"``: (batch, height, width, channels) in 0–255 → five maps (batch,
-        height / stride, width / stride, …). Height and width are multiples of 32. What the classifier expects of its
-        images is done inside.
+        height / stride, width / stride, …), height and width multiples of 32. The classifier's scaling is done inside.
 
     Raises:
         ValueError: an unknown encoder, weights, output stride or number of channels.
@@ -89,7 +88,7 @@ def _start_blocks_as_identity(network):
     """Sets to zero the scale of each residual branch's last normalisation (Goyal et al. 2017, section 5.1)."""
     depth = {}
     for layer in network.layers:  # each behind those that it takes from
-        before = [] if isinstance(layer, layers.InputLayer) else parents(layer)
+        before = parents(layer)
         depth[layer] = 1 + max((depth[parent] for parent in before), default=0)
         if isinstance(layer, layers.Add):
             branch = max(before, key=depth.get)  # the other one is the shortcut
@@ -120,7 +119,9 @@ def dilate(network, output_stride, momentum=None):
     if output_stride not in (8, 16, 32):
         raise ValueError(f"output_stride must be 8, 16 or 32, got {output_stride!r}")
     output_stride = int(output_stride)
-    before = _strides_before(network)
+    before = {}  # the factor by which each layer's input is smaller than the image
+    for layer in network.layers:  # each behind those that it takes from
+        before[layer] = max((before[parent] * _stride(parent) for parent in parents(layer)), default=1)
     # What pads what strides: a ZeroPadding2D, and the convolution behind it.
     strided = [layer for layer in network.layers if _stride(layer) > 1 and layer.padding == "valid"]
     padded = {parents(layer)[0]: layer for layer in strided if isinstance(parents(layer)[0], layers.ZeroPadding2D)}
@@ -149,18 +150,9 @@ def dilate(network, output_stride, momentum=None):
 
 
 def parents(layer):
-    """The layers whose outputs a layer of a functional model takes."""
+    """The layers whose outputs a layer of a functional model takes; none for an input."""
     return [tensor._keras_history.operation for tensor in tree.flatten(layer.input)]
 
 
 def _stride(layer):
     return max(layer.strides) if isinstance(layer, (*CONVOLUTIONS, layers.MaxPooling2D)) else 1
-
-
-def _strides_before(network):
-    """The factor by which each layer's input is smaller than the image."""
-    before, behind = {}, {}
-    for layer in network.layers:  # each behind those that it takes from
-        before[layer] = 1 if isinstance(layer, layers.InputLayer) else max(behind[parent] for parent in parents(layer))
-        behind[layer] = before[layer] * _stride(layer)
-    return before

@@ -10,16 +10,9 @@ from seglib.models.encoders import build_encoder
 
 
 def unet(
-    input_shape,
-    num_classes,
-    filters=None,
-    depth=5,
-    padding="same",
-    norm="batch",
-    skips=None,
-    encoder=None,
-    weights=None,
-):
+    input_shape, num_classes, filters=None, depth=5, padding="same",
+    norm="batch", skips=None, encoder=None, weights=None,
+):  # fmt: skip
     """U-Net (Ronneberger, Fischer & Brox 2015): an encoder and a decoder with a skip connection at every level.
 
     In place of its own encoder it can have a classifier's, whose weights ImageNet's photographs have trained. Its maps

@@ -61,8 +61,7 @@ def read_torch(path, sha256):
     compared before anything else is read; a ValueError says that it is another.
     """
     content = Path(path).read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
+    if (found := hashlib.sha256(content).hexdigest()) != sha256:
         raise ValueError(f"{path}: {len(content):,} bytes with the SHA-256 {found}, wanted {sha256}")
     file, storages = io.BytesIO(content), {}
     *_, tensors, keys = (_Unpickler(file).load() for _ in range(5))

@@ -97,8 +97,7 @@ def segment_files(model, paths, out, labels, method=segment, recipe=None, spread
     if spread:  # to processes that have working directories of their own
         paths, out = [path.absolute() for path in paths], out.absolute()
     stems = Counter(path.stem for path in paths)
-    twice = [str(path) for path in paths if stems[path.stem] > 1]
-    if twice:
+    if twice := [str(path) for path in paths if stems[path.stem] > 1]:
         raise ValueError(f"images of the same name would share a mask: {', '.join(twice[:4])}; use a folder for each")
     if out.resolve() in {path.resolve().parent for path in paths}:
         raise ValueError(f"{out} is a folder of the images; masks want another one")

@@ -19,8 +19,7 @@ def segment(model, image, size=None):
         image: an image file, as its path, its bytes or a ``PIL.Image``, or an array: (height, width, 3),
             (height, width, 4) whose alpha is dropped, or grey (height, width) or (height, width, 1); uint8, uint16,
             which is scaled by ``1 / 257`` as in files, or floats in 0–255.
-        size: ``(height, width)`` that the image is resized to for the model, best that of its training images. None
-            leaves it as it is.
+        size: ``(height, width)`` that the image is resized to for the model, best its training images'; None: as it is.
 
     Returns:
         (height, width) uint8 ids (uint16 beyond 256 classes), of the image's own height and width.

@@ -155,16 +155,10 @@ def fit(plan, dataset, run_dir, recipe=None, note=None):
     each, kept = plan.steps // plan.epochs, loop.callbacks(model, run_dir, lines=plan.epochs, note=note)
     log = keras.callbacks.CSVLogger(Path(run_dir) / "log.csv" if hosts.is_first() else os.devnull, append=done > 0)
     views = plan.batch_size if hosts.shard() else 1  # in a batch of validation
-    model.fit(
-        _draw_batches(plan, dataset, done * each),
-        validation_data=dataset.sample("val", SAMPLE).batches("val", plan.view, views, shard=hosts.shard()),
-        steps_per_epoch=each,
-        initial_epoch=done,
-        epochs=plan.epochs,
-        shuffle=False,
-        verbose=0,
-        callbacks=[*kept, log],
-    )
+    batches = _draw_batches(plan, dataset, done * each)
+    validation = dataset.sample("val", SAMPLE).batches("val", plan.view, views, shard=hosts.shard())
+    span = {"steps_per_epoch": each, "initial_epoch": done, "epochs": plan.epochs}
+    model.fit(batches, validation_data=validation, **span, shuffle=False, verbose=0, callbacks=[*kept, log])
 
 
 def _look_at(dataset):
