@@ -71,21 +71,26 @@ class Views(keras.utils.PyDataset):
 
 
 def count_cells(instances, pred):
-    """How many cells there are, and how many of them are found, merged, missed.
-
-    Args:
-        instances: (height, width) integers, 0 for background. pred: (height, width) bool, where cells are predicted.
-    """
+    """How many cells there are, and how many of them are found, merged, missed; ``pred`` is (height, width) bool."""
     pieces, _ = scipy.ndimage.label(pred)
-    ids = range(1, instances.max() + 1)
+    return count_objects(instances, pieces)[:4]
+
+
+def count_objects(instances, ids):
+    """How many cells there are; how many are found, merged, missed; and how many objects are false.
+
+    Both are (height, width) integers, 0 for background: the true ``instances``, and the ``ids`` of the objects that are
+    predicted. An object is false if it covers most of no cell.
+    """
     owners, found = [], 0
-    for cell in (instances == i for i in ids):
-        piece = np.bincount(pieces[cell]).argmax()
-        owners.append(piece)
-        found += piece > 0 and 2 * (cell & (pieces == piece)).sum() > (cell | (pieces == piece)).sum()
+    for cell in (instances == i for i in range(1, instances.max() + 1)):
+        owner = np.bincount(ids[cell]).argmax()
+        owners.append(owner)
+        found += owner > 0 and 2 * (cell & (ids == owner)).sum() > (cell | (ids == owner)).sum()
     owners = np.array(owners)
     counts = np.bincount(owners)
-    return np.array([len(ids), found, (counts[owners][owners > 0] > 1).sum(), (owners == 0).sum()])
+    false = len(set(np.unique(ids)) - {0, *owners})
+    return np.array([len(owners), found, (counts[owners][owners > 0] > 1).sum(), (owners == 0).sum(), false])
 
 
 def draw(split):
@@ -93,19 +98,18 @@ def draw(split):
     return [cells.draw_cells(seed, *SIZE) for seed in cells.SPLITS[split]]
 
 
-def fit(name, seed):
-    """One training: the network."""
+def prepare(name, seed):
+    """The untrained network and the batches of one training."""
     train.seed(seed)
     batches = Views(draw("train"), name == "border map", seed)
-    model = models.unet((None, None, 3), 2, filters=16, depth=4)
-    seeds.fit(model, batches, EPOCHS, RATE)
-    return model
+    return models.unet((None, None, 3), 2, filters=16, depth=4), batches
 
 
 def run(name, seed):
     """One training; returns its counts, scores and seconds."""
+    model, batches = prepare(name, seed)
     began = time.perf_counter()
-    model = fit(name, seed)
+    seeds.fit(model, batches, EPOCHS, RATE)
     seconds = time.perf_counter() - began
     matrix, counts = metrics.ConfusionMatrix(2), 0
     for drawing in draw("test"):

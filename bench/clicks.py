@@ -147,14 +147,18 @@ def draw_batch(sources, rng, images=IMAGES, prompts=PROMPTS):
     return {"image": np.stack(chosen).astype(np.float32), "clicks": clicks}, targets
 
 
+def choose(masks, scores):
+    """Of masks (n, height, width, answers) those with the highest scores (n, answers)."""
+    return np.take_along_axis(masks, scores.argmax(-1)[:, None, None, None], -1)[..., 0]
+
+
 def correct(prompted, inputs, targets, rng):
     """Adds further clicks where the network is wrong now: to some prompts none, to others up to three."""
     more = np.minimum(rng.geometric(0.4, targets.shape[:2]) - 1, CLICKS - 1)
     features = np.repeat(prompted.encoder.predict_on_batch(inputs["image"]), targets.shape[1], axis=0)
     for click in range(1, more.max() + 1):
         logits, scores = prompted.decoder.predict_on_batch([features, inputs["clicks"].reshape(-1, CLICKS, 3)])
-        best = np.take_along_axis(logits, scores.argmax(-1)[:, None, None, None], -1)
-        preds = best.reshape(targets.shape) > 0
+        preds = choose(logits > 0, scores).reshape(targets.shape)
         for i, k in np.argwhere(more >= click):
             inputs["clicks"][i, k, click] = find_next_click(targets[i, k], preds[i, k], rng)
     return inputs
@@ -180,7 +184,7 @@ class Prompted(keras.Model):
 def prompt_loss(targets, logits, scores):
     """That of the best answer (Kirillov et al. 2023, section 3), a little of the others, and the error of the scores.
 
-    Cross-entropy, five-fold, and Dice, at stride 2, where a target is the share of four pixels.
+    The loss of an answer is five times its cross-entropy, plus Dice.
     """
     answers, (height, width) = logits.shape[-1], targets.shape[2:]
     truth = ops.reshape(ops.cast(targets, "float32"), (-1, height * width, 1))
@@ -240,10 +244,10 @@ def measure(network, fields, rounds=10):
         for n in range(rounds):
             clicks[:, n] = [find_next_click(truth, pred) for truth, pred in zip(truths, preds, strict=True)]
             masks, scores = ask(network, features, clicks)
-            masks, chosen = masks[:, :height, :width], scores.argmax(-1)[:, None, None, None]
+            masks = masks[:, :height, :width]
             if n == 0:
                 best.extend(np.max([iou(masks[..., i], truths) for i in range(masks.shape[-1])], axis=0))
-            preds = np.take_along_axis(masks, chosen, -1)[..., 0]
+            preds = choose(masks, scores)
             scored[:, n] = iou(preds, truths)
         rows.append(scored)
     return np.concatenate(rows), np.array(best)
@@ -263,7 +267,7 @@ def build(name):
 
 
 def build_channels(filters=16, depth=4):
-    """A U-Net with the clicks as two more channels, in the form of a promptable network whose encoder does nothing."""
+    """A U-Net with the clicks as further channels, in the form of a promptable network whose encoder does nothing."""
     image, clicks = keras.Input((SIZE, SIZE, 3), name="image"), keras.Input((None, 3), name="clicks")
     maps = layers.UpSampling2D(2)(ClickMaps()(layers.AveragePooling2D(2)(image), clicks))
     unet = models.unet((SIZE, SIZE, 7), 3, filters=filters, depth=depth)
@@ -297,10 +301,10 @@ def score(network, fields):
 
 def suppress(masks, scores, overlap=0.5):
     """Which masks (n, height, width) stay, best first: empty ones do not, nor those that share more of the smaller."""
-    kept = []
+    areas, kept = masks.sum((1, 2)), []
     for i in np.argsort(-scores, kind="stable"):
-        shared = [(masks[i] & masks[k]).sum() / min(masks[i].sum(), masks[k].sum()) for k in kept if masks[i].any()]
-        if masks[i].any() and max(shared, default=0) <= overlap:
+        shared = ((masks[i] & masks[k]).sum() / min(areas[i], areas[k]) for k in kept)
+        if areas[i] and max(shared, default=0) <= overlap:
             kept.append(int(i))
     return kept
 
@@ -323,22 +327,6 @@ def segment_all(network, image, answer, spacing=3, lowest_iou=0.5, overlap=0.5):
     return ids
 
 
-def count_cells(instances, ids):
-    """How many cells there are; how many are found, merged, missed as in ``bench/cells.py``; and how many are false.
-
-    False are the numbers of ``ids`` (height, width) that cover most of no cell.
-    """
-    owners, found = [], 0
-    for cell in (instances == i for i in range(1, instances.max() + 1)):
-        owner = np.bincount(ids[cell]).argmax()
-        owners.append(owner)
-        found += owner > 0 and 2 * (cell & (ids == owner)).sum() > (cell | (ids == owner)).sum()
-    owners = np.array(owners)
-    counts = np.bincount(owners)
-    false = len(set(np.unique(ids)) - {0, *owners})
-    return np.array([len(owners), found, (counts[owners][owners > 0] > 1).sum(), (owners == 0).sum(), false])
-
-
 def find_answer(network, fields):
     """Which answer is the object: the one with the highest mean IoU after one click at the centre."""
     totals = 0
@@ -355,16 +343,21 @@ def automatic():
     """Counts the cells that a grid of clicks finds, and those that a U-Net with a border weight map finds."""
     network, fields = checkpoints.load("promptable"), draw_cells("test")
     answer = find_answer(network, draw_cells("train"))
-    counts = {"grid of clicks": sum(count_cells(f.objects, segment_all(network, f.image, answer)) for f in fields)}
-    unet = border.fit("border map", 0)
-    preds = [ops.convert_to_numpy(ops.argmax(unet(f.image[None], training=False), axis=-1))[0] for f in fields]
-    counts["border map"] = sum(count_cells(f.objects, ndimage.label(p)[0]) for f, p in zip(fields, preds, strict=True))
+    unet, batches = border.prepare("border map", 0)
+    seeds.fit(unet, batches, border.EPOCHS, border.RATE)
+
+    def find_pieces(image):
+        pred = ops.convert_to_numpy(ops.argmax(unet(image[None], training=False), axis=-1))[0]
+        return ndimage.label(pred)[0]
+
+    methods = {"grid of clicks": lambda image: segment_all(network, image, answer), "border map": find_pieces}
     with CSV.with_name("clicks_automatic.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("method", "cells", "found", "merged", "missed", "false"))
-        for name, values in counts.items():
-            writer.writerow((name, *values))
-            print(f"{name}: {values}")
+        for name, find in methods.items():
+            counts = sum(border.count_objects(field.objects, find(field.image)) for field in fields)
+            writer.writerow((name, *counts))
+            print(f"{name}: {counts}")
 
 
 def make_checkpoint():

@@ -216,9 +216,10 @@ def test_the_best_answer_learns_and_the_others_a_little():
 def test_cells_are_counted_as_lesson_04_counts_them():
     instances = np.repeat(np.array([[1, 1, 1, 0, 2, 2, 0, 3, 3]]), 3, axis=0)
     found = np.repeat(np.array([[1, 1, 1, 0, 1, 1, 0, 0, 0]]), 3, axis=0)
-    assert script.count_cells(instances, found).tolist() == [3, 1, 2, 1, 0]  # 1 is found, 1 and 2 merged, 3 missed
+    counts = script.border.count_objects
+    assert counts(instances, found).tolist() == [3, 1, 2, 1, 0]  # 1 is found, 1 and 2 merged, 3 missed
     found[0, 3] = 7  # an object between the cells
-    assert script.count_cells(instances, found)[4] == 1
+    assert counts(instances, found)[4] == 1
 
 
 class Grid:
