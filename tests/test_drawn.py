@@ -2,15 +2,19 @@
 
 import dataclasses
 import hashlib
+import io
+import os
+import subprocess
 import sys
 from types import SimpleNamespace
 
 import numpy as np
 import PIL
+import PIL.Image
 import pytest
 from tqdm import tqdm
 
-from seglib.datasets import cells, streets
+from seglib.datasets import cells, drawn, streets
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +36,7 @@ old_pillow = pytest.mark.skipif(
 
 
 @pytest.fixture(params=["streets", "cells"])
-def drawn(request):
+def dataset(request):
     """A dataset: its module, how it draws a scene and the names of the (height, width) arrays of one."""
     if request.param == "streets":
         return SimpleNamespace(module=streets, draw=streets.draw_scene, make=streets.Streets, masks=("mask",))
@@ -59,44 +63,67 @@ def test_cells_never_change(config):
     assert digest.hexdigest() == CELLS[config]
 
 
-def test_splits_are_disjoint(drawn):
-    counts = {streets: (400, 60, 100), cells: (60, 20, 40)}[drawn.module]
-    splits = drawn.module.SPLITS
+def test_splits_are_disjoint(dataset):
+    counts = {streets: (400, 60, 100), cells: (60, 20, 40)}[dataset.module]
+    splits = dataset.module.SPLITS
     assert {split: len(seeds) for split, seeds in splits.items()} == dict(
         zip(("train", "validation", "test"), counts, strict=True)
     )
     seeds = [seed for split in splits.values() for seed in split]
     assert len(set(seeds)) == len(seeds) and max(seeds) < 30_000
-    scenes = [drawn.draw(seed, *drawn.module.SIZES["tiny"]) for split in splits.values() for seed in split[:10]]
+    scenes = [dataset.draw(seed, *dataset.module.SIZES["tiny"]) for split in splits.values() for seed in split[:10]]
     assert len({scene.image.tobytes() for scene in scenes}) == len({scene.mask.tobytes() for scene in scenes}) == 30
 
 
 @pytest.mark.parametrize("config", ["tiny", "small", "full", (32, 50)])
-def test_shapes_and_dtypes(drawn, config):
-    size = drawn.module.SIZES.get(config, config)
-    scene = drawn.draw(5, *size)
+def test_shapes_and_dtypes(dataset, config):
+    size = dataset.module.SIZES.get(config, config)
+    scene = dataset.draw(5, *size)
     assert scene.image.shape == (*size, 3) and scene.image.dtype == np.uint8
-    assert {getattr(scene, name).shape for name in (*drawn.masks, "instances")} == {size}
+    assert {getattr(scene, name).shape for name in (*dataset.masks, "instances")} == {size}
     assert scene.mask.dtype == np.uint8
-    assert drawn.module is streets or (scene.image == scene.image[..., :1]).all()  # cells are grey
+    assert dataset.module is streets or (scene.image == scene.image[..., :1]).all()  # cells are grey
 
 
-def test_tfds_gives_back_what_was_drawn(drawn, tmp_path, monkeypatch):
-    module, size = drawn.module, drawn.module.SIZES["tiny"]
+@pytest.fixture
+def processes(monkeypatch):
+    """``processes(count)``: that many draw, however few the scenes; returns a list that those started are added to."""
+    started, popen = [], subprocess.Popen
+
+    def start(command, **options):
+        process = popen(command, **options)
+        if command[0] == sys.executable:  # others ask the system for its name
+            started.append(process)
+        return process
+
+    def use(count):
+        monkeypatch.setattr(drawn, "SCENES_EACH", 1)
+        monkeypatch.setattr(drawn, "count_processors", lambda: count)
+        monkeypatch.setattr(subprocess, "Popen", start)
+        return started
+
+    return use
+
+
+@pytest.mark.parametrize("count", [0, 2], ids=["here", "two processes"])
+def test_tfds_gives_back_what_was_drawn(dataset, tmp_path, monkeypatch, processes, count):
+    started = processes(count)
+    module, size = dataset.module, dataset.module.SIZES["tiny"]
     monkeypatch.setattr(module.builder, "SPLITS", {split: seeds[:3] for split, seeds in module.SPLITS.items()})
-    builder = drawn.make(config="tiny", data_dir=tmp_path)
+    builder = dataset.make(config="tiny", data_dir=tmp_path)
     builder.download_and_prepare()
+    assert len(started) == 3 * count and all(process.returncode is not None for process in started)
     features = builder.info.features
     assert features["image"].shape == (*size, 3) and features["mask"].shape == (*size, 1)
-    assert [config.name for config in drawn.make.BUILDER_CONFIGS] == list(module.SIZES) == ["tiny", "small", "full"]
+    assert [config.name for config in dataset.make.BUILDER_CONFIGS] == list(module.SIZES) == ["tiny", "small", "full"]
     assert builder.info.splits.keys() == module.SPLITS.keys()
     for split, seeds in module.SPLITS.items():
         examples = list(builder.as_dataset(split=split).as_numpy_iterator())
         assert len(examples) == 3
         for seed, example in zip(seeds, examples, strict=False):
-            drawing = drawn.draw(seed, *size)
+            drawing = dataset.draw(seed, *size)
             np.testing.assert_array_equal(example["image"], drawing.image)
-            for name in drawn.masks:
+            for name in dataset.masks:
                 np.testing.assert_array_equal(example[name], getattr(drawing, name)[..., None])
                 assert example[name].dtype == getattr(drawing, name).dtype
             if module is streets:
@@ -119,3 +146,58 @@ def test_drawing_shows_its_progress_on_stdout_but_in_no_log(tmp_path, monkeypatc
     builder.download_and_prepare()
     printed = capsys.readouterr()
     assert ("4/5" in printed.out) == shown and "Dataset" not in printed.out and "4/5" not in printed.err
+
+
+def test_a_drawing_that_is_interrupted_does_not_count_as_whole(tmp_path, monkeypatch, processes):
+    class Interrupted(tqdm):
+        left = 5
+
+        def update(self, n=1):
+            self.left -= n
+            if not self.left:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr("tqdm.tqdm", Interrupted)
+    started = processes(2)
+    builder = streets.Streets(config="tiny", data_dir=tmp_path)
+    with pytest.raises(KeyboardInterrupt) as interrupt:  # a notebook keeps it, too, and with it what was under way
+        builder.download_and_prepare()
+    assert interrupt.tb and len(started) == 2 and all(process.returncode is not None for process in started)
+    assert not streets.Streets(config="tiny", data_dir=tmp_path).is_prepared()
+    assert not list(tmp_path.rglob("dataset_info.json"))
+
+
+def test_results_come_in_order_from_pythons_without_tensorflow(processes):
+    started = processes(2)
+    assert list(drawn.draw_all(abs, range(-21, 0))) == [*range(21, 0, -1)]
+    loaded = "__import__('seglib.datasets.streets') and 'tensorflow' in __import__('sys').modules"
+    pid = "__import__('os').getpid()"
+    *loads, first, second, third = drawn.draw_all(eval, [loaded, loaded, pid, pid, pid])
+    assert loads == [False, False]
+    assert [first, second, third] == [started[2].pid, started[3].pid, started[2].pid]
+
+
+@pytest.mark.parametrize("fault", ["_exit(1)", "write(1, b'not a pickle')", "kill(os.getpid(), 9)"])
+def test_what_a_python_leaves_undone_is_drawn_here(processes, fault):
+    started = processes(2)
+    os_here = f"(os := __import__('os')).getpid() == {os.getpid()}"
+    assert list(drawn.draw_all(eval, [f"{os_here} or os.{fault}", *[os_here] * 4])) == [True, False, True, False, True]
+    assert all(python.returncode is not None for python in started)
+
+
+def test_an_error_in_a_drawing_is_raised_here(processes):
+    processes(2)
+    with pytest.raises(ZeroDivisionError):
+        list(drawn.draw_all(eval, ["1", "1 / 0"]))
+
+
+def test_where_no_python_can_be_started_all_is_drawn_here(processes, monkeypatch):
+    processes(2)
+    monkeypatch.setattr(sys, "executable", None)
+    assert list(drawn.draw_all(eval, ["__import__('os').getpid()"] * 2)) == [os.getpid()] * 2
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((5, 7, 3), np.uint8), ((5, 7), np.uint8), ((5, 7), np.uint16)])
+def test_png_holds_every_value(shape, dtype, rng):
+    plane = rng.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+    np.testing.assert_array_equal(PIL.Image.open(io.BytesIO(drawn.to_png(plane))), plane)

@@ -74,7 +74,7 @@ def _prepare(name, spec, folder):
             raise DataError(lack)
         what = f"fetching what is not here of {spec.gigabytes:.1f} GB, and converting it"
     else:
-        what = "drawing it once, up to two minutes on a slow machine"
+        what = "drawing it once, up to a minute on a slow machine"
     print(f"{name}: {what} (or waiting for another process that does) …", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f".{spec.path.replace('/', '-')}.lock").open("w") as file:

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from seglib.datasets.cells.drawing import SIZES, draw_cells
-from seglib.datasets.drawn import DrawnBuilder, OfflineInfo, SizeConfig
+from seglib.datasets.drawn import DrawnBuilder, OfflineInfo, SizeConfig, to_png
 
 SPLITS = {"train": range(0, 60), "validation": range(10_000, 10_020), "test": range(20_000, 20_040)}
 """The seeds of each split; no seed is in two, and those from 30,000 on are in none."""
@@ -37,7 +37,7 @@ class Cells(DrawnBuilder):
     def _split_generators(self, dl_manager):
         return self._split(SPLITS)
 
-    def _draw(self, seed, height, width):
+    @staticmethod
+    def _draw(seed, height, width):
         drawing = draw_cells(seed, height, width)
-        planes = {name: getattr(drawing, name)[..., None] for name in ("mask", "instances", "border")}
-        return {"image": drawing.image, **planes}
+        return {name: to_png(getattr(drawing, name)) for name in ("image", "mask", "instances", "border")}

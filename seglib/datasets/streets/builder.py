@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow_datasets as tfds
 
-from seglib.datasets.drawn import DrawnBuilder, OfflineInfo, SizeConfig
+from seglib.datasets.drawn import DrawnBuilder, OfflineInfo, SizeConfig, to_png
 from seglib.datasets.streets.drawing import LABELS, SIZES, draw_scene
 
 SPLITS = {"train": range(0, 400), "validation": range(10_000, 10_060), "test": range(20_000, 20_100)}
@@ -40,11 +40,13 @@ class Streets(DrawnBuilder):
     def _split_generators(self, dl_manager):
         return self._split(SPLITS)
 
-    def _draw(self, seed, height, width):
+    @staticmethod
+    def _draw(seed, height, width):
         drawing = draw_scene(seed, height, width)
         objects = [
             {"bbox": tfds.features.BBox(*box), "label": int(label)}
             for box, label in zip(drawing.boxes.tolist(), drawing.box_labels, strict=True)
         ]
         classes = [int(i) for i in np.unique(drawing.mask) if i != LABELS.ignore_id]
-        return {"image": drawing.image, "mask": drawing.mask[..., None], "objects": objects, "classes": classes}
+        pictures = {"image": to_png(drawing.image), "mask": to_png(drawing.mask)}
+        return {**pictures, "objects": objects, "classes": classes}
