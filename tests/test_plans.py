@@ -1,8 +1,10 @@
 import json
 import zipfile
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from seglib import data, predict, runs, train
@@ -135,6 +137,18 @@ class TestBatches:
         plan = train.plan(dataset, scale=0.5, crop=(16, 24), augment={})
         masks = next(train.plans._draw_batches(plan, dataset).as_numpy_iterator())[1]
         np.testing.assert_array_equal(masks[0], np.repeat([[0] * 12 + [1] * 12], 16, axis=0))
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="only TensorFlow traces a step that makes variables"
+)
+def test_the_first_step_is_traced_once(tmp_path):
+    plan = train.plan(dataset := write_pairs(tmp_path, 10, (32, 48), below, grey=True), steps=2, crop=(32, 32))
+    model, traced = train.plans.build(plan, dataset.labels), []
+    loss = model.compute_loss
+    model.compute_loss = lambda *parts, **named: traced.append(tf.inside_function()) or loss(*parts, **named)
+    model.train_on_batch(np.zeros((1, 32, 32, 3), "float32"), np.zeros((1, 32, 32), "uint8"))
+    assert traced.count(True) == 1
 
 
 @pytest.mark.slow

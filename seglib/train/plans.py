@@ -136,6 +136,7 @@ def build(plan, labels):
     weights, metric = plan.class_weights, metrics.ConfusionMatrix(labels.num_classes, labels.ignore_id)
     loss = losses.CompoundLoss({"cross_entropy": 1, "dice": 1}, ignore_id=labels.ignore_id, class_weights=weights)
     model.compile(optimizer(Warmup(rate, plan.steps // 40), **options), loss, metrics=[metric])
+    model.optimizer.build(model.trainable_variables)  # else TensorFlow traces the first step twice
     return model
 
 
