@@ -1,4 +1,4 @@
-"""Diagrams of the lessons: small masks, scores, calibration, confusion, steps, networks, receptive fields.
+"""Diagrams of the lessons: small masks, scores, calibration, confusion, steps, networks, receptive fields, clicks.
 
 Each ``show_…`` draws a new matplotlib figure, which a notebook shows at the end of the cell.
 """
@@ -227,3 +227,121 @@ def show_receptive_field(stack):
     axis.set_yticks(range(len(rows)), [name for name, *_ in rows])
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
+
+
+def show_promptable(size, clicks):
+    """The diagram of lesson 11's network for an image of ``size`` × ``size`` pixels and one prompt of ``clicks``."""
+    half = size // 2
+    boxes = {
+        "image": (0, 1, (size, size, 3)),
+        "features": (1.4, 1, (half, half, 32)),
+        "similarities": (2.3, 2, (half, half, 6)),
+        "clicks": (0, 3, (1, clicks, 3)),
+        "Gaussians": (2.3, 3, (half, half, 4)),
+        "concatenated": (3.3, 1, (half, half, 42)),
+        "mixed": (4.3, 1, (half, half, 24)),
+        "logits": (5.4, 1, (size, size, 3)),
+        "estimated IoUs": (5.4, 0, (1, 1, 3)),
+    }
+    clicked, joined = "which pixels are clicked", "concatenation"
+    arrows = [
+        ("image", "features", "encoder, once per image"),
+        ("features", "similarities", "1×1 convolution: offsets"),
+    ]
+    arrows += [
+        ("clicks", "similarities", clicked),
+        ("clicks", "Gaussians", clicked),
+        ("features", "concatenated", joined),
+    ]
+    arrows += [("similarities", "concatenated", joined), ("Gaussians", "concatenated", joined)]
+    arrows += [("concatenated", "mixed", "1×1 and 3×3 convolutions"), ("mixed", "logits", "transposed convolution")]
+    show_network(boxes, [*arrows, ("mixed", "estimated IoUs", "averages, dense layers")])
+
+
+def draw_prompt(axis, image, clicks, contours=()):
+    """An image with its clicks, a plus inside and a cross outside, and contours of masks.
+
+    Args:
+        axis: the matplotlib axis that it is drawn on.
+        image: (height, width, 3), 0 to 255.
+        clicks: a list of (row, column, sign), with a sign above 0 for a click inside.
+        contours: a list of (mask, colour), a mask being (height, width) bool; one that is empty is left out.
+    """
+    axis.imshow(np.asarray(image).astype("uint8"))
+    for mask, colour in contours:
+        if mask.any():
+            axis.contour(mask, [0.5], colors=[colour], linewidths=1.5)
+    for row, column, sign in clicks:
+        marker, colour = ("P", BLUE) if sign > 0 else ("X", ORANGE)
+        axis.plot(column, row, marker, color=colour, markersize=8, markeredgecolor="white")
+    axis.set(xticks=[], yticks=[])
+
+
+def show_cells(image, truths, masks, clicks, titles, reach=20):
+    """Eight cells of an image, ``reach`` pixels around each: a click, the true contour, and that of the answer.
+
+    ``truths`` and ``masks`` are (8, height, width) bool, ``clicks`` (8, 3), and ``titles`` eight texts.
+    """
+    figure, axes = plt.subplots(2, 4, figsize=(11, 6), layout="constrained")
+    for axis, truth, mask, click, title in zip(axes.flat, truths, masks, clicks, titles, strict=True):
+        draw_prompt(axis, image, [click], [(truth, "white"), (mask, ORANGE)])
+        row, column = np.argwhere(truth).mean(axis=0)
+        axis.set(xlim=(column - reach, column + reach), ylim=(row + reach, row - reach), title=title, facecolor="0.6")
+    lines = [plt.Line2D([], [], color=colour, label=name) for name, colour in (("truth", "white"), ("answer", ORANGE))]
+    figure.legend(handles=lines, loc="outside lower center", ncols=2, facecolor="0.6")
+
+
+def show_click_maps(image, click, maps):
+    """An image with a click, and maps of values from 0 to 1; ``maps`` maps titles to (height, width) arrays."""
+    figure, axes = plt.subplots(1, 1 + len(maps), figsize=(12, 3), layout="constrained")
+    draw_prompt(axes[0], image, [click])
+    axes[0].set_title("click")
+    for axis, (title, values) in zip(axes[1:], maps.items(), strict=True):
+        drawn = axis.imshow(values, cmap="cividis", vmin=0, vmax=1)
+        axis.set(title=title, xticks=[], yticks=[])
+    figure.colorbar(drawn, ax=axes, label="0 far, 1 as clicked", shrink=0.8)
+
+
+def show_rounds(table, rounds):
+    """Mean IoU over the number of clicks, a line for each network; the band is the range of its seeds.
+
+    ``table`` maps a network to its columns, of which ``iou1`` has the seeds' mean IoUs after one click, and so on;
+    ``rounds`` are the numbers of clicks that are shown.
+    """
+    _, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    for (name, columns), colour, mark in zip(table.items(), COLOURS, MARKS, strict=False):
+        each = np.array([columns[f"iou{number}"] for number in rounds])
+        axis.plot(rounds, each.mean(axis=1), color=colour, marker=mark, label=name)
+        axis.fill_between(rounds, each.min(axis=1), each.max(axis=1), color=colour, alpha=0.2, linewidth=0)
+    axis.set(xlabel="clicks (the band: lowest and highest seed)", ylabel="mean IoU", xticks=range(1, max(rounds) + 1))
+    axis.legend(frameon=False, loc="lower right")
+
+
+def show_estimates(estimates, ious, least=10):
+    """Mean true IoU over the estimated one, in ten bins; a bin with fewer than ``least`` objects is left out.
+
+    ``estimates`` and ``ious`` are (objects,), from 0 to 1. The number of objects stands beside each point.
+    """
+    bins = np.clip((10 * estimates).astype(int), 0, 9)
+    filled = [i for i in range(10) if (bins == i).sum() >= least]
+    means = [[values[bins == i].mean() for i in filled] for values in (estimates, ious)]
+    _, axis = plt.subplots(figsize=(4.5, 4), layout="constrained")
+    axis.plot([0, 1], [0, 1], "--", color="0.5", label="calibrated")
+    axis.plot(*means, "o-", color=BLUE, label="cells, one click")
+    for x, y, i in zip(*means, filled, strict=True):
+        axis.annotate(f"{(bins == i).sum()}", (x, y), xytext=(6, -10), textcoords="offset points", fontsize=8)
+    axis.set(xlabel="estimated IoU (with numbers of cells)", ylabel="mean true IoU", xlim=(0, 1), ylim=(0, 1))
+    axis.legend()
+
+
+def show_magnitudes(columns):
+    """Bars of numbers that differ by orders of magnitude; ``columns`` maps each system to {what: number}."""
+    figure, axis = plt.subplots(figsize=(8, 3), layout="constrained")
+    for shift, ((name, numbers), colour) in enumerate(zip(columns.items(), COLOURS, strict=False)):
+        bars = axis.barh(np.arange(len(numbers)) + 0.4 * shift, numbers.values(), 0.4, color=colour, label=name)
+        axis.bar_label(bars, [f"{number:,.0f}" for number in numbers.values()], padding=3, fontsize=8)
+    axis.set_yticks(np.arange(len(numbers)) + 0.2, numbers)
+    largest = max(max(numbers.values()) for numbers in columns.values())
+    axis.set(xscale="log", xlabel="number (logarithmic)", xlim=(10, 300 * largest))
+    axis.invert_yaxis()
+    figure.legend(loc="outside upper center", ncols=len(columns), frameon=False)

@@ -4,8 +4,10 @@ import base64
 import contextlib
 import csv
 import functools
+import importlib.util
 import os
 import re
+import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -216,6 +218,28 @@ def show_answer(number, caption):
     png = path.read_bytes() if path.is_file() else base64.b64decode(CLEAR)
     figure = {"image/png": base64.b64encode(png).decode(), "text/plain": caption}
     display(figure, metadata={"image/png": {"alt": caption}}, raw=True)
+
+
+def find_obstacle(package, host, gigabytes=0):
+    """Why a cell with a network from elsewhere cannot run here, as a sentence, within seconds; None if it can.
+
+    Args:
+        package: the name under which Python imports the package that it needs.
+        host: the address that has the weights, such as ``"www.kaggle.com"``.
+        gigabytes: the memory that has to be free, in 10⁹ bytes; it is checked where ``psutil`` is installed.
+    """
+    if importlib.util.find_spec(package) is None:
+        return f"{package} is not installed: pip install {package.replace('_', '-')}"
+    if gigabytes and importlib.util.find_spec("psutil"):
+        import psutil
+
+        if (free := psutil.virtual_memory().available / 1e9) < gigabytes:
+            return f"it needs {gigabytes} GB of free memory, and there are {free:.1f}"
+    try:
+        socket.create_connection((host, 443), timeout=3).close()
+    except OSError as error:
+        return f"its weights cannot be fetched: {host} does not answer ({error})"
+    return None
 
 
 def preview(images, epochs):

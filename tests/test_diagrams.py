@@ -4,7 +4,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 import diagrams
-from seglib import metrics
+from seglib import metrics, models
 from seglib.labels import LabelMap
 from seglib.viz import BLUE
 
@@ -111,3 +111,69 @@ def test_a_receptive_field_grows_downwards():
     assert [len(row) for row in rows] == [8, 6, 3, 1]
     np.testing.assert_allclose([np.mean(row) for row in rows], np.mean(rows[0]))  # each below the one at the top
     assert len(axis.lines) == 6 + 3 + 1  # from each blue value to the first and the last that it is computed from
+
+
+def test_a_prompt_has_its_clicks_and_the_contours_of_masks_that_are_not_empty():
+    axis = plt.subplots()[1]
+    square, empty = np.zeros((2, 8, 8), bool)
+    square[2:5, 2:6] = True
+    diagrams.draw_prompt(axis, np.full((8, 8, 3), 200.0), [(3, 4, 1), (6, 1, -1)], [(square, "black"), (empty, "red")])
+    inside, outside = axis.lines
+    assert [(*line.get_xydata()[0],) for line in axis.lines] == [(4, 3), (1, 6)]
+    assert inside.get_marker() != outside.get_marker() and inside.get_color() != outside.get_color()
+    (contour,) = axis.collections
+    corners = np.concatenate([path.vertices for path in contour.get_paths()])
+    assert corners.min(axis=0).tolist() == [1.5, 1.5] and corners.max(axis=0).tolist() == [5.5, 4.5]
+
+
+def test_cells_are_shown_around_their_centre():
+    cells = np.zeros((8, 50, 60), bool)
+    for i, cell in enumerate(cells):
+        cell[10 + i, 20:23] = True
+    diagrams.show_cells(
+        np.zeros((50, 60, 3)), cells, cells, [(10, 21, 1)] * 8, [f"cell {i}" for i in range(8)], reach=5
+    )
+    axes = plt.gcf().axes
+    assert [axis.get_title() for axis in axes] == [f"cell {i}" for i in range(8)]
+    assert axes[2].get_xlim() == (16, 26) and axes[2].get_ylim() == (17, 7)
+
+
+def test_maps_of_a_click_have_one_scale():
+    diagrams.show_click_maps(np.zeros((4, 4, 3)), (1, 1, 1), {"near": np.eye(4), "far": np.eye(4) / 2})
+    click, near, far, bar = plt.gcf().axes
+    assert [axis.get_title() for axis in (click, near, far)] == ["click", "near", "far"]
+    assert near.images[0].get_clim() == far.images[0].get_clim() == (0, 1)
+
+
+def test_rounds_are_means_of_seeds_within_their_range():
+    diagrams.show_rounds({"one": {"iou1": [0.4, 0.6], "iou3": [0.7, 0.9], "noc80": [3, 4]}}, (1, 3))
+    (axis,) = plt.gcf().axes
+    np.testing.assert_allclose(axis.lines[0].get_xydata(), [[1, 0.5], [3, 0.8]])
+    band = axis.collections[0].get_paths()[0].vertices
+    assert band[:, 1].min() == 0.4 and band[:, 1].max() == 0.9
+
+
+def test_estimates_are_binned_by_tenths():
+    """Ten objects with an estimate of 0.85 and an IoU of 0.6 or 0.8, nine with one of 0.25: too few for a point."""
+    diagrams.show_estimates(np.array([0.85] * 10 + [0.25] * 9), np.array([0.6, 0.8] * 5 + [0.2] * 9))
+    (axis,) = plt.gcf().axes
+    np.testing.assert_allclose(axis.lines[1].get_xydata(), [[0.85, 0.7]])
+    assert texts(axis.texts) == ["10"]
+
+
+def test_magnitudes_are_bars_with_their_numbers():
+    diagrams.show_magnitudes({"small": {"images": 400, "weights": 5000}, "large": {"images": 2e6, "weights": 3e9}})
+    (axis,) = plt.gcf().axes
+    assert [bar.get_width() for bar in axis.patches] == [400, 5000, 2e6, 3e9] and axis.get_xscale() == "log"
+    assert texts(axis.texts) == ["400", "5,000", "2,000,000", "3,000,000,000"]
+    assert texts(axis.get_yticklabels()) == ["images", "weights"]
+
+
+def test_the_promptable_network_is_the_one_of_the_library():
+    diagrams.show_promptable(96, 4)
+    model = models.promptable((96, 96, 3))
+    masks, scores = model.output
+    found = texts(plt.gca().texts)
+    for shape in ((48, 48, 32), masks.shape[1:], (1, 1, scores.shape[-1])):
+        assert "×".join(map(str, shape)) in found
+    assert "×".join(map(str, model.get_layer("encoder").output.shape[1:])) == "48×48×32"

@@ -1,6 +1,10 @@
 import dataclasses
+import importlib.machinery
+import io
 import shutil
 import subprocess
+import sys
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -196,3 +200,24 @@ def test_a_preview_keeps_what_is_predicted_after_some_epochs(rng):
     assert list(preview.columns) == ["after epoch 1", "after epoch 3"]
     wanted = model.predict(images, verbose=0).argmax(-1)
     np.testing.assert_array_equal(preview.columns["after epoch 3"], wanted)
+
+
+def test_what_keeps_a_network_from_elsewhere_from_running_is_said(monkeypatch):
+    assert lesson.find_obstacle("no_package", "localhost") == "no_package is not installed: pip install no-package"
+    memory = SimpleNamespace(virtual_memory=lambda: SimpleNamespace(available=6.2e9))
+    monkeypatch.setitem(sys.modules, "psutil", memory)
+    memory.__spec__ = importlib.machinery.ModuleSpec("psutil", None)
+    assert lesson.find_obstacle("json", "localhost", 8) == "it needs 8 GB of free memory, and there are 6.2"
+    asked = []
+
+    def answer(address, timeout):
+        asked.append(address)
+        if len(asked) == 1:
+            raise ConnectionRefusedError("refused")
+        return io.BytesIO()
+
+    monkeypatch.setattr("socket.create_connection", answer)
+    found = lesson.find_obstacle("json", "weights.example", 6)
+    assert found == "its weights cannot be fetched: weights.example does not answer (refused)"
+    assert lesson.find_obstacle("json", "weights.example") is None
+    assert asked == [("weights.example", 443)] * 2

@@ -45,7 +45,7 @@ def segment_clicks(model, features, clicks, size):
 
 def _check(clicks, size):
     if not any(inside for *_, inside in clicks):
-        raise ValueError(f"wanted a click inside the object, got {len(clicks)} clicks, none of them inside")
+        raise ValueError(f"wanted a click inside the object, (row, column, True), among the {len(clicks)} given")
     placed = {}
     for number, (row, column, inside) in enumerate(clicks, start=1):
         if not (0 <= row < size[0] and 0 <= column < size[1]):
