@@ -89,12 +89,15 @@ def draw_all(draw, seeds):
     has ended early, is drawn in this process.
     """
     count = min(count_processors(), len(seeds) // SCENES_EACH)
+    if count < 2:
+        yield from map(draw, seeds)
+        return
     settings = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     settings |= dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**28))  # buffers are reused
     env = {**os.environ, **settings, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable or "", "-c", "from seglib.datasets import drawn; drawn.serve()"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    answers = [io.BytesIO()] * max(count, 1)  # empty: drawn here
+    answers = [io.BytesIO()] * count  # empty: drawn here
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
             for i in range(count):
@@ -102,7 +105,7 @@ def draw_all(draw, seeds):
                 answers[i] = python.stdout
                 with python.stdin:
                     pickle.dump((draw, seeds[i::count]), python.stdin)
-        for turn, seed in zip(itertools.cycle(range(len(answers))), seeds, strict=False):
+        for turn, seed in zip(itertools.cycle(range(count)), seeds, strict=False):
             try:
                 example = pickle.load(answers[turn])
             except (EOFError, pickle.UnpicklingError):
