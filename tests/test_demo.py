@@ -268,8 +268,9 @@ def test_saved_mask_has_the_size_of_the_file(monkeypatch, tmp_path):
 
 def test_the_examples_are_drawings_of_no_split():
     read = {name: images.read_image(Path(clicks.__file__).with_name(file)) for name, file in clicks.EXAMPLES.items()}
-    np.testing.assert_array_equal(read["Cells"], cells.draw_cells(CELLS, 96, 96).image)
-    np.testing.assert_array_equal(read["Street"], streets.draw_scene(STREET, 128, 192).image)
+    drawn = {"Cells": cells.draw_cells(CELLS, 96, 96).image, "Street": streets.draw_scene(STREET, 128, 192).image}
+    for name, image in drawn.items():  # Pillow before 11.3 fills a few slivers of polygons differently
+        assert read[name].shape == image.shape and (read[name] != image).any(axis=-1).mean() < 1 / 500
     splits = [*cells.SPLITS.values(), *streets.SPLITS.values()]
     assert not [seed for seed in (CELLS, STREET) for split in splits if seed in split]
 
