@@ -29,6 +29,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
+from ranges import form_range
 
 from seglib import augment, doctor
 from seglib.augment import colour, geometry
@@ -195,17 +196,11 @@ def measure_throughput():
     for name, turn in turns.items():
         pairs = list(zip(turns["standard"], turn, strict=True))
         columns = [*zip(*turn, strict=True), [a / b for (a, _), (b, _) in pairs], [b / a for (_, a), (_, b) in pairs]]
-        shown = [form_spread(values, digits) for values, digits in zip(columns, (0, 2, 2, 2), strict=True)]
+        shown = [form_range(values, f".{digits}f") for values, digits in zip(columns, (0, 2, 2, 2), strict=True)]
         print(f"{name:<36} {shown[0]:<18} {shown[1]:<22} {shown[2]:<22} {shown[3]}")
         if name in AIMS:
             verdict = "is reached" if statistics.median(columns[3]) >= AIMS[name] else "is NOT reached"
             print(f"    the aim, {AIMS[name]} × by processor, {verdict}")
-
-
-def form_spread(values, digits):
-    """Median, minimum and maximum."""
-    middle, low, high = (f"{compare(values):.{digits}f}" for compare in (statistics.median, min, max))
-    return f"{middle} ({low}–{high})"
 
 
 def digest():

@@ -17,7 +17,6 @@ CamVid is not part of this repository; see bench/camvid_cpu.py for where it is s
 
 import multiprocessing
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 from PIL import Image
+from ranges import form_range
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = Path(os.environ.get("SEGLIB_SHARED", ROOT.parent / "shared")) / "data" / "camvid" / "train"
@@ -118,9 +118,9 @@ def measure_throughput():
             turns[name].append((pairs / (time.perf_counter() - began), used))
     for name, turn in turns.items():
         both = list(zip(turns["seglib"][1:], turn[1:], strict=True))
-        faster = form_spread([ours / theirs for (ours, _), (theirs, _) in both])
-        cheaper = form_spread([theirs / ours for (_, ours), (_, theirs) in both])
-        rate, cost = map(form_spread, zip(*turn[1:], strict=True))
+        faster = form_range([ours / theirs for (ours, _), (theirs, _) in both])
+        cheaper = form_range([theirs / ours for (_, ours), (_, theirs) in both])
+        rate, cost = map(form_range, zip(*turn[1:], strict=True))
         print(f"throughput: {name}: {rate} pairs/s, {cost} ms; seglib is {faster} × as fast, by processor {cheaper} ×")
 
 
@@ -130,12 +130,6 @@ def count_processor_seconds():
 
     here = psutil.Process()
     return sum(sum(process.cpu_times()[:2]) for process in (here, *here.children(recursive=True)))
-
-
-def form_spread(values):
-    """Median, minimum and maximum."""
-    middle, low, high = (f"{compare(values):.3g}" for compare in (statistics.median, min, max))
-    return f"{middle} ({low}–{high})"
 
 
 def measure_memory():

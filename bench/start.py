@@ -27,6 +27,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from ranges import form_range
+
 ROOT = Path(__file__).resolve().parents[1]
 DRAW = """
 import hashlib, os, sys, tempfile, time
@@ -71,11 +73,6 @@ def run_new(code, *arguments, folder=ROOT):
     return run.stdout.splitlines()[-1].split()
 
 
-def spread(values, digits=2):
-    """The median and the range, as text."""
-    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
-
-
 def measure_drawing(options):
     name, _, config = options.dataset.partition("/")
     sides = {"one process": (ROOT, "0"), "all processors": (ROOT, "all")}
@@ -94,11 +91,8 @@ def measure_drawing(options):
     for what, figures in {"clock": seconds, "processor": processor}.items():
         for side, values in figures.items():
             ratios = [before / after for before, after in zip(figures[first], values, strict=True)]
-            print(
-                f"{options.dataset}, {options.scenes} scenes, {what}, {side}: {spread(values)} s, {first} / this:",
-                end="",
-            )
-            print(f" {spread(ratios)}")
+            told = f"{form_range(values, '.2f')} s, {first} / this: {form_range(ratios, '.2f')}"
+            print(f"{options.dataset}, {options.scenes} scenes, {what}, {side}: {told}")
     print(f"the same bytes {digests.pop()}")
 
 
@@ -110,7 +104,7 @@ def measure_load(options):
     figures = [[*map(float, run_new(LOAD, *steps))] for _ in range(options.rounds)]
     clock, processor = (list(zip(*(row[i::2] for row in figures), strict=True)) for i in (0, 1))
     for i, step in enumerate(steps):
-        print(f"{step}: {spread(clock[i])} s, of a processor {spread(processor[i])} s")
+        print(f"{step}: {form_range(clock[i], '.2f')} s, of a processor {form_range(processor[i], '.2f')} s")
 
 
 def measure_first(options):
@@ -124,7 +118,7 @@ def measure_first(options):
             seconds.append(time.perf_counter() - began)
             masks.add((Path(folder) / "street.png").read_bytes())
     assert len(masks) == 1
-    print(f"first mask: {spread(seconds)} s")
+    print(f"first mask: {form_range(seconds, '.2f')} s")
     if options.course:
         began = time.perf_counter()
         subprocess.run([sys.executable, "notebooks/course.py"], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
